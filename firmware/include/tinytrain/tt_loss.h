@@ -1,0 +1,32 @@
+/* Cross entropy over int16 logits of the fixed scale 2^-8 nat, so that their differences index the
+ * tables of exp without a multiplier.
+ *
+ * Letters: T rows, V classes (V <= 32767). Label -1, and any other that is not in 0 .. V-1: the row
+ * does not count. For both kernels, with top = max_j a[j]:
+ *   d = min(top - a[j], 4095);  e[j] = (exp16[d >> 4] * exp256[d & 15] + 2^14) >> 15 = 65535 exp(-d/256)
+ * The top itself has e = 65535 exactly; from 11.8 nat on e is 0, so the cap changes nothing. The sum
+ * stays below 2^31 for V <= 32767. Each e is off by half at most, hence the loss of a row by
+ * V * 2^-17 nat at most from this, and by 2e-5 nat from the logarithm.
+ *
+ * Reference: tinytrain/ops/loss.py, bit for bit.
+ */
+#ifndef TT_LOSS_H
+#define TT_LOSS_H
+
+#include "tinytrain/tt_math.h"
+
+/* metrics[0] = sum over counted rows of ln(sum e / 65535) + (top - a[label]) / 256, in nat * 2^16,
+ *              saturated at 2^31 - 1 (never negative);
+ * metrics[1] = counted rows whose first largest logit is the label's;  metrics[2] = counted rows.
+ *   metrics int32 [3]   logits int16 [T,V]   labels int16 [T] */
+void tt_cross_entropy_s16(int32_t *metrics, const int16_t *logits, const int16_t *labels, int32_t T,
+                          int32_t V);
+
+/* acc[t,j] = (e[j] * 2^15 + sum / 2) / sum - (j == label) * 2^15, 0 in a row that does not count, as
+ * int8 with stochastic rounding; g_exp[0] = shift + exp_add. e * 2^15 + sum / 2 < 2^32.
+ *   g int8 [T,V]   scratch: int32 [2*T], the top and the sum of each row */
+void tt_cross_entropy_grad_s16(int8_t *g, int32_t *g_exp, const int16_t *logits,
+                               const int16_t *labels, int32_t *scratch, const tt_step *st,
+                               int32_t T, int32_t V, int32_t exp_add, int32_t stream);
+
+#endif

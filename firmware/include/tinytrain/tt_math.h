@@ -1,0 +1,117 @@
+/* Integer arithmetic that every kernel shares. tinytrain/numerics.py is the same in numpy; both give
+ * the same bits for every input in the stated range. No libm, no library calls. */
+#ifndef TT_MATH_H
+#define TT_MATH_H
+
+#include <stdint.h>
+
+/* The running step: seed of the run, steps done so far, learning rate and second-moment decay. */
+typedef struct {
+    uint32_t seed;
+    uint32_t step;
+    float learning_rate;
+    float beta;
+} tt_step;
+
+#define TT_GOLDEN 0x9E3779B9u
+
+static inline int32_t tt_clamp(int32_t x, int32_t limit) {
+    return x > limit ? limit : (x < -limit ? -limit : x);
+}
+
+static inline int32_t tt_abs(int32_t x) { return x < 0 ? -x : x; }
+
+/* round-half-up(acc * mult * 2^-shift), saturated to +-limit. mult in [0, 2^31), shift in [1, 62]. */
+static inline int32_t tt_requantize(int32_t acc, int32_t mult, int32_t shift, int32_t limit) {
+    const int64_t y = ((int64_t)acc * mult + ((int64_t)1 << (shift - 1))) >> shift;
+    return y > limit ? limit : (y < -limit ? -limit : (int32_t)y);
+}
+
+/* A 32-bit finalizer: lowbias32 of Chris Wellons' hash-prospector. */
+static inline uint32_t tt_mix(uint32_t x) {
+    x ^= x >> 16;
+    x *= 0x7FEB352Du;
+    x ^= x >> 15;
+    x *= 0x846CA68Bu;
+    x ^= x >> 16;
+    return x;
+}
+
+/* Key of one node's random numbers in one step. */
+static inline uint32_t tt_key(const tt_step *st, int32_t stream) {
+    return tt_mix(tt_mix(st->seed + st->step * TT_GOLDEN) ^ ((uint32_t)stream * 0x85EBCA6Bu));
+}
+
+/* Random 16-bit number i of a stream: depends on (key, i) only; one hash serves two neighbours. */
+static inline int32_t tt_random16(uint32_t key, uint32_t i) {
+    const uint32_t r = tt_mix(key + (i >> 1) * TT_GOLDEN);
+    return (int32_t)((i & 1u) ? r >> 16 : r & 0xFFFFu);
+}
+
+static inline int32_t tt_bit_length(uint32_t x) {
+    return x == 0 ? 0 : 32 - __builtin_clz(x);
+}
+
+static inline int32_t tt_bit_length64(uint64_t x) {
+    const uint32_t high = (uint32_t)(x >> 32);
+    return high ? 32 + tt_bit_length(high) : tt_bit_length((uint32_t)x);
+}
+
+/* Smallest shift that brings |acc| <= peak into int8. */
+static inline int32_t tt_gradient_shift(int32_t peak) {
+    const int32_t bits = tt_bit_length((uint32_t)peak) - 7;
+    return bits > 0 ? bits : 0;
+}
+
+/* clamp(floor(acc * 2^-shift + u)) to int8, u from number i of the stream. |acc| < 2^30;
+ * shift 0 is exact, over 30 gives 0. */
+static inline int8_t tt_stochastic_shift(int32_t acc, int32_t shift, uint32_t key, uint32_t i) {
+    if (shift == 0) {
+        return (int8_t)tt_clamp(acc, 127);
+    }
+    if (shift > 30) {
+        return 0;
+    }
+    int32_t noise = tt_random16(key, i);
+    noise = shift <= 16 ? noise >> (16 - shift) : noise << (shift - 16);
+    return (int8_t)tt_clamp((acc + noise) >> shift, 127);
+}
+
+/* int32 accumulators -> int8 with the smallest shift that fits; returns the shift.
+ * Element i draws number i of the stream. out may share its first bytes with acc. */
+int32_t tt_quantize_gradient(int8_t *out, const int32_t *acc, int32_t count, uint32_t key);
+
+/* floor(sqrt(x)). */
+uint32_t tt_isqrt64(uint64_t x);
+
+/* Correctly rounded float32 square root, x >= 0 and normal; 0 gives 0. */
+float tt_sqrtf(float x);
+
+/* 2^exponent, exponent clamped to [-126, 127]. */
+float tt_pow2f(int32_t exponent);
+
+/* value * 2^exponent from the top 24 bits of value. */
+float tt_scaled_float(uint64_t value, int32_t exponent);
+
+/* A float x >= 0 as x = m * 2^-shift, m < 2^24, exact. */
+typedef struct {
+    int32_t m;
+    int32_t shift;
+} tt_multiplier;
+
+tt_multiplier tt_float_multiplier(float x);
+
+/* clamp(round-half-up(acc * m * 2^-shift), +-limit); |acc| < 2^31, limit < 2^31. */
+static inline int32_t tt_apply_multiplier(int32_t acc, tt_multiplier f, int32_t limit) {
+    int64_t wide = (int64_t)acc * f.m;
+    if (f.shift <= 0) {
+        wide *= (int64_t)1 << (f.shift < -7 ? 7 : -f.shift);
+    } else if (f.shift > 62) {
+        wide = 0;
+    } else {
+        wide = (wide + ((int64_t)1 << (f.shift - 1))) >> f.shift;
+    }
+    return wide > limit ? limit : (wide < -limit ? -limit : (int32_t)wide);
+}
+
+#endif

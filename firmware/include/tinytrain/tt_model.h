@@ -1,0 +1,43 @@
+/* What a generated model gives to the runtime: its state, its schedule, its two entry points.
+ * model.h, generated beside model.c, has the sizes as macros: TT_MODEL_NAME, TT_MODEL_HASH,
+ * TT_INPUT_BYTES, TT_LABELS, TT_LOGITS, TT_ARENA_BYTES, TT_SEED and, where the input is tokens,
+ * TT_TOKEN_BYTES (1 or 2) and TT_TOKENS (ids are below it). */
+#ifndef TT_MODEL_H
+#define TT_MODEL_H
+
+#include "tinytrain/tt_math.h"
+
+/* Bytes in SRAM that persist between steps: trained weights, fractions, biases, moments. */
+typedef struct {
+    const char *name;
+    void *data;
+    uint32_t bytes;
+} tt_region;
+
+/* A corner of the learning-rate schedule; steps rise strictly, at least one knot. */
+typedef struct {
+    uint32_t step;
+    float rate;
+} tt_knot;
+
+/* Sum of the loss over the labels that count (>= 0), in nats * 2^16; how many were the arg max. */
+typedef struct {
+    int32_t loss_q16;
+    int32_t correct;
+    int32_t count;
+} tt_metrics;
+
+extern const tt_region tt_model_regions[];
+extern const uint32_t tt_model_region_count;
+extern const tt_knot tt_model_schedule[];
+extern const uint32_t tt_model_knots;
+extern int8_t tt_model_input[];   /* [TT_INPUT_BYTES] */
+extern int16_t tt_model_labels[]; /* [TT_LABELS], -1: does not count */
+
+/* Forward, loss, backward and update on tt_model_input and tt_model_labels. */
+void tt_model_train(const tt_step *st, tt_metrics *metrics);
+
+/* Forward and loss. Logits int16 [TT_LOGITS], 1/256 nat each, valid until the next call. */
+const int16_t *tt_model_evaluate(tt_metrics *metrics);
+
+#endif

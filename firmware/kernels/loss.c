@@ -1,0 +1,106 @@
+#include "tinytrain/tt_loss.h"
+
+#include "tinytrain/tt_tables.h"
+
+#define ONE 32768 /* a probability of one */
+
+/* 65535 exp(-d / 256), d >= 0. */
+static inline uint32_t exp_of(int32_t d) {
+    const int32_t i = d > 4095 ? 4095 : d;
+    return ((uint32_t)tt_exp16[i >> 4] * tt_exp256[i & 15] + (1u << 14)) >> 15;
+}
+
+/* First largest of n logits. */
+static int32_t first_largest(const int16_t *a, int32_t n) {
+    int32_t best = 0;
+    for (int32_t j = 1; j < n; j++) {
+        best = a[j] > a[best] ? j : best;
+    }
+    return best;
+}
+
+static uint32_t sum_of_exp(const int16_t *a, int32_t top, int32_t n) {
+    uint32_t sum = 0;
+    for (int32_t j = 0; j < n; j++) {
+        sum += exp_of(top - a[j]);
+    }
+    return sum;
+}
+
+/* 2^16 ln(x), x > 0: the exponent, seven bits by table, linear between. */
+static int32_t log_q16(uint32_t x) {
+    const int32_t exponent = tt_bit_length(x) - 1;
+    const uint32_t m = x << (31 - exponent);
+    const uint32_t i = (m >> 24) & 127u;
+    const uint32_t part = (m >> 8) & 0xFFFFu;
+    const uint32_t rise = (uint32_t)(tt_ln128[i + 1] - tt_ln128[i]);
+    return exponent * tt_ln128[128] + tt_ln128[i] + (int32_t)((rise * part + (1u << 15)) >> 16);
+}
+
+void tt_cross_entropy_s16(int32_t *metrics, const int16_t *logits, const int16_t *labels, int32_t T,
+                          int32_t V) {
+    int32_t loss = 0, correct = 0, counted = 0;
+    for (int32_t t = 0; t < T; t++) {
+        const int16_t *a = logits + t * V;
+        const int32_t label = labels[t];
+        if (label < 0 || label >= V) {
+            continue;
+        }
+        const int32_t best = first_largest(a, V);
+        const uint32_t sum = sum_of_exp(a, a[best], V);
+        const int32_t row = log_q16(sum) - log_q16(65535) + (a[best] - a[label]) * 256;
+        loss = loss > INT32_MAX - row ? INT32_MAX : loss + row;
+        correct += best == label;
+        counted++;
+    }
+    metrics[0] = loss;
+    metrics[1] = correct;
+    metrics[2] = counted;
+}
+
+static inline int32_t probability(int32_t d, uint32_t sum) {
+    return (int32_t)((exp_of(d) * ONE + sum / 2) / sum);
+}
+
+/* Largest |acc| of a row. It grows with e, so only the label's and the largest other one matter. */
+static int32_t row_peak(const int16_t *a, int32_t label, int32_t top, uint32_t sum, int32_t n) {
+    int32_t other = top - 4095;
+    for (int32_t j = 0; j < n; j++) {
+        other = j != label && a[j] > other ? a[j] : other;
+    }
+    const int32_t missing = ONE - probability(top - a[label], sum);
+    const int32_t wrong = probability(top - other, sum);
+    return missing > wrong ? missing : wrong;
+}
+
+void tt_cross_entropy_grad_s16(int8_t *g, int32_t *g_exp, const int16_t *logits,
+                               const int16_t *labels, int32_t *scratch, const tt_step *st,
+                               int32_t T, int32_t V, int32_t exp_add, int32_t stream) {
+    const uint32_t key = tt_key(st, stream);
+    int32_t *tops = scratch, *sums = scratch + T;
+    int32_t peak = 0;
+    for (int32_t t = 0; t < T; t++) {
+        const int16_t *a = logits + t * V;
+        sums[t] = 0;
+        if (labels[t] < 0 || labels[t] >= V) {
+            continue;
+        }
+        tops[t] = a[first_largest(a, V)];
+        sums[t] = (int32_t)sum_of_exp(a, tops[t], V);
+        const int32_t most = row_peak(a, labels[t], tops[t], (uint32_t)sums[t], V);
+        peak = most > peak ? most : peak;
+    }
+    const int32_t shift = tt_gradient_shift(peak);
+    for (int32_t t = 0; t < T; t++) {
+        for (int32_t j = 0; j < V; j++) {
+            const int32_t at = t * V + j;
+            int32_t acc = 0;
+            if (sums[t] != 0) {
+                acc = probability(tops[t] - logits[at], (uint32_t)sums[t]);
+                acc -= j == labels[t] ? ONE : 0;
+            }
+            g[at] = tt_stochastic_shift(acc, shift, key, (uint32_t)at);
+        }
+    }
+    g_exp[0] = shift + exp_add;
+}

@@ -1,0 +1,72 @@
+#include "tinytrain/tt_math.h"
+
+int32_t tt_quantize_gradient(int8_t *out, const int32_t *acc, int32_t count, uint32_t key) {
+    int32_t peak = 0;
+    for (int32_t i = 0; i < count; i++) {
+        const int32_t a = tt_abs(acc[i]);
+        peak = a > peak ? a : peak;
+    }
+    const int32_t shift = tt_gradient_shift(peak);
+    for (int32_t i = 0; i < count; i++) {
+        out[i] = tt_stochastic_shift(acc[i], shift, key, (uint32_t)i);
+    }
+    return shift;
+}
+
+uint32_t tt_isqrt64(uint64_t x) {
+    uint64_t root = 0;
+    for (int32_t bit = (tt_bit_length64(x) + 1) / 2 - 1; bit >= 0; bit--) {
+        const uint64_t trial = root | ((uint64_t)1 << bit);
+        if (trial * trial <= x) {
+            root = trial;
+        }
+    }
+    return (uint32_t)root;
+}
+
+typedef union {
+    float f;
+    uint32_t u;
+} tt_bits;
+
+float tt_pow2f(int32_t exponent) {
+    const int32_t e = exponent < -126 ? -126 : (exponent > 127 ? 127 : exponent);
+    const tt_bits b = {.u = (uint32_t)(e + 127) << 23};
+    return b.f;
+}
+
+float tt_scaled_float(uint64_t value, int32_t exponent) {
+    int32_t drop = tt_bit_length64(value) - 24;
+    drop = drop > 0 ? drop : 0;
+    return (float)(int32_t)(value >> drop) * tt_pow2f(exponent + drop);
+}
+
+tt_multiplier tt_float_multiplier(float x) {
+    tt_multiplier f = {0, 0};
+    if (!(x > 0.0f)) {
+        return f;
+    }
+    int32_t scale = 0;
+    if (x < 1.17549435e-38f) { /* subnormal: normalize first, exactly */
+        x *= 16777216.0f;
+        scale = 24;
+    }
+    const tt_bits b = {.f = x};
+    f.m = (int32_t)((b.u & 0x7FFFFFu) | 0x800000u);
+    f.shift = 150 - (int32_t)(b.u >> 23) + scale;
+    return f;
+}
+
+float tt_sqrtf(float x) {
+    const tt_multiplier f = tt_float_multiplier(x);
+    if (f.m == 0) {
+        return 0.0f;
+    }
+    /* x = m * 2^-shift; make the exponent even and the root 25 bits long: 24 and one to round. */
+    const int32_t odd = f.shift & 1;
+    const uint64_t wide = (uint64_t)f.m << (26 - odd);
+    const uint32_t root = tt_isqrt64(wide);
+    /* A root of 24 or 25 significant bits: m < 2^24 gives wide in [2^48, 2^50), root in [2^24, 2^25).
+     * A square root is never halfway between two floats, so rounding the last bit up is exact. */
+    return (float)(int32_t)((root + 1u) >> 1) * tt_pow2f((2 - (f.shift + 26 - odd)) / 2);
+}

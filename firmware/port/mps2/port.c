@@ -1,0 +1,82 @@
+/* Arm's MPS2 boards as QEMU emulates them: CMSDK UART and timer, exit by semihosting. */
+#include "tinytrain/tt_port.h"
+
+#define REGISTER(address) (*(volatile uint32_t *)(uintptr_t)(address))
+
+#define UART_DATA REGISTER(TT_UART_BASE + 0x00)
+#define UART_STATE REGISTER(TT_UART_BASE + 0x04)
+#define UART_CONTROL REGISTER(TT_UART_BASE + 0x08)
+#define UART_INTERRUPT REGISTER(TT_UART_BASE + 0x0C)
+#define UART_DIVIDER REGISTER(TT_UART_BASE + 0x10)
+#define TX_FULL 1u
+#define RX_FULL 2u
+#define RX_INTERRUPT 2u
+
+/* 25 MHz, counts down. The period is 2^27 us. */
+#define TIMER_CONTROL REGISTER(0x40000000)
+#define TIMER_VALUE REGISTER(0x40000004)
+#define TIMER_RELOAD REGISTER(0x40000008)
+#define TICKS_PER_US 25u
+#define LAST_TICK (TICKS_PER_US * (TT_PORT_TIME_MASK + 1u) - 1u)
+
+#define NVIC_ENABLE REGISTER(0xE000E100)
+#define NVIC_CLEAR REGISTER(0xE000E280)
+#define UART_RX_IRQ 1u /* bit 0 */
+
+#define SEMIHOSTING_EXIT 0x20u /* SYS_EXIT_EXTENDED */
+#define STOPPED_APPLICATION 0x20026u
+
+#define SPINS 20000u
+
+void tt_port_start(void); /* called by the reset handler */
+
+/* Interrupts stay masked: a pending one only wakes the core, no handler runs. */
+void tt_port_start(void) {
+    __asm__ volatile("cpsid i" ::: "memory");
+    UART_DIVIDER = 16u;
+    UART_CONTROL = 0xBu; /* transmit, receive, receive interrupt */
+    NVIC_ENABLE = UART_RX_IRQ;
+    TIMER_RELOAD = LAST_TICK;
+    TIMER_VALUE = LAST_TICK;
+    TIMER_CONTROL = 1u;
+}
+
+int32_t tt_port_read(void) {
+    if ((UART_STATE & RX_FULL) == 0) {
+        return -1;
+    }
+    UART_INTERRUPT = RX_INTERRUPT; /* first, as the next byte comes once this one is read */
+    NVIC_CLEAR = UART_RX_IRQ;
+    return (int32_t)(UART_DATA & 0xFFu);
+}
+
+/* Look for a while, as bytes of one frame come close together, then sleep. */
+void tt_port_idle(void) {
+    for (uint32_t i = 0; i < SPINS; i++) {
+        if (UART_STATE & RX_FULL) {
+            return;
+        }
+    }
+    __asm__ volatile("wfi" ::: "memory");
+}
+
+void tt_port_write(const uint8_t *bytes, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        while (UART_STATE & TX_FULL) {
+        }
+        UART_DATA = bytes[i];
+    }
+}
+
+uint32_t tt_port_time_us(void) {
+    return (LAST_TICK - TIMER_VALUE) / TICKS_PER_US;
+}
+
+_Noreturn void tt_port_exit(int32_t status) {
+    const uint32_t block[2] = {STOPPED_APPLICATION, (uint32_t)status};
+    register uint32_t operation __asm__("r0") = SEMIHOSTING_EXIT;
+    register const uint32_t *argument __asm__("r1") = block;
+    for (;;) {
+        __asm__ volatile("bkpt 0xAB" : "+r"(operation) : "r"(argument) : "memory");
+    }
+}

@@ -1,0 +1,79 @@
+/* Reset and faults of a Cortex-M with FPU. The stack lies below everything else in RAM, so that
+ * one that grows too far faults instead of overwriting weights. */
+#include "tinytrain/tt_port.h"
+#include "tinytrain/tt_protocol.h"
+
+/* Bounds from the linker script. */
+extern uint32_t tt_stack_start[], tt_stack_end[];
+extern uint32_t tt_data_start[], tt_data_end[], tt_bss_start[], tt_bss_end[];
+extern const uint32_t tt_data_image[];
+
+#define PAINT 0xA5C3A5C3u
+#define COPROCESSOR_ACCESS (*(volatile uint32_t *)0xE000ED88)
+#define FAULT_STATUS (*(volatile uint32_t *)0xE000ED28)
+
+int main(void);
+void tt_port_start(void);
+_Noreturn void tt_reset(void);
+void tt_fault(void);
+_Noreturn void tt_report_fault(const uint32_t *frame);
+
+uint32_t tt_port_stack_bytes(void) {
+    return (uint32_t)((uintptr_t)tt_stack_end - (uintptr_t)tt_stack_start);
+}
+
+uint32_t tt_port_stack_used(void) {
+    const volatile uint32_t *word = tt_stack_start;
+    while (word < tt_stack_end && *word == PAINT) {
+        word++;
+    }
+    return (uint32_t)((uintptr_t)tt_stack_end - (uintptr_t)word);
+}
+
+_Noreturn void tt_reset(void) {
+    COPROCESSOR_ACCESS |= 0xFu << 20; /* FPU */
+    __asm__ volatile("dsb\n isb" ::: "memory");
+    uint32_t *used;
+    __asm__ volatile("mov %0, sp" : "=r"(used));
+    for (volatile uint32_t *word = tt_stack_start; word < used; word++) {
+        *word = PAINT;
+    }
+    const uint32_t *from = tt_data_image;
+    for (volatile uint32_t *to = tt_data_start; to < tt_data_end; to++, from++) {
+        *to = *from;
+    }
+    for (volatile uint32_t *word = tt_bss_start; word < tt_bss_end; word++) {
+        *word = 0;
+    }
+    tt_port_start();
+    tt_port_exit(main());
+}
+
+/* The stack may be what is broken: report on a fresh one. */
+__attribute__((naked)) void tt_fault(void) {
+    __asm__ volatile("mrs r0, msp\n"
+                     "ldr r1, =tt_stack_end\n"
+                     "msr msp, r1\n"
+                     "b tt_report_fault\n");
+}
+
+_Noreturn void tt_report_fault(const uint32_t *frame) {
+    const uintptr_t low = (uintptr_t)tt_stack_start, high = (uintptr_t)tt_stack_end;
+    const uintptr_t at = (uintptr_t)frame;
+    const uint32_t whole = at >= low && at + 32u <= high;
+    tt_protocol_fault(whole ? frame[6] : 0u, FAULT_STATUS);
+    tt_port_exit(3);
+}
+
+typedef union {
+    const uint32_t *stack;
+    void (*handler)(void);
+} vector;
+
+extern const vector tt_vectors[16];
+__attribute__((section(".vectors"), used)) const vector tt_vectors[16] = {
+    {.stack = tt_stack_end}, {.handler = tt_reset}, {.handler = tt_fault}, {.handler = tt_fault},
+    {.handler = tt_fault},   {.handler = tt_fault}, {.handler = tt_fault}, {.handler = tt_fault},
+    {.handler = tt_fault},   {.handler = tt_fault}, {.handler = tt_fault}, {.handler = tt_fault},
+    {.handler = tt_fault},   {.handler = tt_fault}, {.handler = tt_fault}, {.handler = tt_fault},
+};

@@ -1,0 +1,30 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinytrain.assets import firmware_dir
+
+STRICT = [
+    "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wmissing-prototypes", "-Wdouble-promotion",
+    "-ffp-contract=off",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: Any) -> ctypes.CDLL:
+    """All portable kernels as a shared library, with the address and undefined-behaviour checks
+    that need no preloaded runtime."""
+    firmware = firmware_dir()
+    library = Path(tmp_path_factory.mktemp("kernels")) / "libkernels.so"
+    sources = sorted(str(path) for path in (firmware / "kernels").glob("*.c"))
+    checks = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
+    command = ["gcc", *STRICT, *checks, "-shared", "-fPIC", f"-I{firmware / 'include'}"]
+    subprocess.run([*command, "-o", str(library), *sources], check=True)
+    return ctypes.CDLL(str(library))

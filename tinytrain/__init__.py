@@ -1,0 +1,3 @@
+"""tinytrain: transformers that learn on a microcontroller."""
+
+__version__ = "0.1.0"

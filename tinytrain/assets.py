@@ -1,0 +1,27 @@
+"""Where the C, the templates and the board facts are: in the installed package or in a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _folder(name: str) -> Path:
+    bundled = _PACKAGE / "bundled" / name
+    return bundled if bundled.is_dir() else _PACKAGE.parent / name
+
+
+def codegen_dir() -> Path:
+    """The Jinja2 templates of what is generated."""
+    return _folder("codegen")
+
+
+def firmware_dir() -> Path:
+    """The hand-written C: include/, kernels/, runtime/, port/."""
+    return _folder("firmware")
+
+
+def boards_dir() -> Path:
+    """One folder a board, each with a board.toml."""
+    return _folder("boards")

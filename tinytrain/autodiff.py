@@ -1,0 +1,215 @@
+"""Reverse-mode differentiation of the selected parameters, on the int8 graph.
+
+The result is ONE graph: forward, loss, backward, and each update right after its gradient. What
+does not lead to a trained parameter gets no gradient at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import SchemeError
+from .ir import Build, Graph, Node, Op, Type, Value
+from .numerics import split_scale
+from .ops.base import Grad
+from .ops.elementwise import rescale_grad_s8
+from .ops.gradient import clip_grad_s8, clip_mask_u8, grad_add_attrs, grad_add_s8
+from .ops.loss import cross_entropy_grad_s16, cross_entropy_s16
+from .recipe import Optimizer
+
+
+class BackwardBuild(Build):
+    """Builds the backward graph behind a forward one; what op gradients are made with."""
+
+    def __init__(self, forward: Graph, optimizer: Optimizer) -> None:
+        super().__init__(forward)
+        self.forward_nodes = list(forward.nodes)
+        self.nodes = []
+        self.optimizer = optimizer
+        self._early: dict[str, list[Node]] = {}
+        self._masks: dict[str, Value] = {}
+        self._streams = 0
+
+    def stream(self) -> int:
+        self._streams += 1
+        return self._streams
+
+    def early(self, after: Value, op: Op, inputs: Sequence[Value], name: str) -> Value:
+        """A node right behind the forward node that makes ``after``, so that what it reads may die."""
+        (value,) = self.node(op, inputs, name)
+        self._early.setdefault(after.name, []).append(self.nodes.pop())
+        return value
+
+    def input_gradient(
+        self, op: Op, gy: Grad, more: Sequence[Value | None], factor: float, name: str, node: Node,
+        **attrs: Any,
+    ) -> Grad:  # fmt: skip
+        scale, exponent = split_scale(factor)
+        value, exp = self.node(
+            op, [gy.value, gy.exponent, *more], name, stream=self.stream(), scale=scale,
+            exp_add=exponent, layer=node.layer, **attrs,
+        )  # fmt: skip
+        return Grad(value, exp)
+
+    def clip(self, gy: Grad, node: Node) -> Grad:
+        y = node.outputs[0]
+        assert y is not None
+        if y.name not in self._masks:
+            self._masks[y.name] = self.early(y, clip_mask_u8, [y], f"{y.name}.clipped")
+        mask = self._masks[y.name]
+        (value,) = self.node(
+            clip_grad_s8, [gy.value, mask], f"{gy.value.name}.clip", layer=node.layer
+        )
+        return Grad(value, gy.exponent)
+
+    def fold_channel_scales(self, gy: Grad, scales: tuple[float, ...], node: Node) -> Grad:
+        peak = max(scales)
+        steps = np.round(np.array(scales) / peak * 32767).astype(np.int16)
+        steps = np.maximum(steps, 1)
+        factors = self.param(f"{node.layer}.grad_factors", steps)
+        unit = gy.value.type.tensor_scale / 32767
+        folded = self.input_gradient(
+            rescale_grad_s8, gy, [factors], unit, f"{gy.value.name}.folded", node
+        )
+        # G' = G * scales[o] / peak, so a real gradient is G' * unit' * peak / scales[o].
+        mantissa = folded.value.type.tensor_scale
+        real = tuple(mantissa * 32767 / float(step) for step in steps)
+        kind = Type(folded.value.type.shape, "i8", real)
+        return Grad(self._retype(folded.value, kind), folded.exponent)
+
+    def _retype(self, value: Value, kind: Type) -> Value:
+        """Give the value just made another scale (its node says so in its attributes)."""
+        node = self.nodes.pop()
+        outputs = tuple(Value(v.name, kind) if v == value else v for v in node.outputs)
+        self.append(Node(node.op, node.inputs, outputs, {**node.attrs, "scale": kind.scale}))
+        return Value(value.name, kind)
+
+    def update_weight(
+        self, op: Op, gy: Grad, x: Value, w: Value, rows: Value | None, node: Node
+    ) -> None:
+        name = f"{node.layer}.weight"
+        fraction = None
+        if self.optimizer.weights == "int16":
+            fraction = self.param(f"{name}.fraction", np.zeros(w.type.shape, np.int8), "trained")
+        moment, coefs = self._rule(name, gy, x, w, power=1)
+        self.node(
+            op, [gy.value, gy.exponent, x, w, fraction, moment, coefs, rows], f"{name}.new",
+            stream=self.stream(), layer=node.layer,
+        )  # fmt: skip
+
+    def update_bias(
+        self, op: Op, gy: Grad, x: Value, b: Value, rows: Value | None, node: Node
+    ) -> None:
+        name, w = f"{node.layer}.bias", node.inputs[1]
+        assert w is not None
+        moment, coefs = self._rule(name, gy, x, w, power=0)
+        self.node(
+            op, [gy.value, gy.exponent, b, moment, coefs, rows], f"{name}.new",
+            unit=1.0 / x.type.tensor_scale, layer=node.layer,
+        )  # fmt: skip
+
+    def _rule(
+        self, name: str, gy: Grad, x: Value, w: Value, power: int
+    ) -> tuple[Value | None, Value | None]:
+        """The moment of the LSB-normalised step, or SGD's real factor of one accumulator unit.
+
+        With g = s_g 2^E G, a weight's gradient is s_g s_x 2^E acc and its LSB s_W; a bias's is
+        s_g 2^E acc and its LSB s_x s_W. QAS divides by the LSB (Lin et al. 2022, eq. 4: gradient of
+        the integer times LSB^-2); without, the integer's own gradient is used (times the LSB).
+        """
+        if self.optimizer.rule == "lsb":
+            return self.param(f"{name}.moment", np.zeros(1, np.float32), "optimizer"), None
+        s_g, s_w = np.atleast_1d(gy.value.type.scale), np.atleast_1d(w.type.scale)
+        s_x = x.type.tensor_scale
+        lsb = s_w if power else s_x * s_w
+        gradient = s_g * s_x if power else s_g
+        coefs = gradient / lsb if self.optimizer.qas else gradient * lsb
+        return None, self.param(f"{name}.coefs", coefs.astype(np.float32))
+
+    def add(self, a: Grad, b: Grad, name: str, layer: str) -> Grad:
+        attrs = grad_add_attrs(a.value.type.tensor_scale, b.value.type.tensor_scale)
+        value, exp = self.node(
+            grad_add_s8, [a.value, a.exponent, b.value, b.exponent], f"{name}.grad",
+            stream=self.stream(), layer=layer, **attrs,
+        )  # fmt: skip
+        return Grad(value, exp)
+
+    def whole(self) -> list[Node]:
+        """Forward nodes, each followed by its early ones, then all others."""
+        nodes: list[Node] = []
+        for node in self.forward_nodes:
+            nodes.append(node)
+            for value in node.outputs:
+                nodes += self._early.get(value.name, []) if value is not None else []
+        return nodes + self.nodes
+
+
+def trained_values(forward: Graph) -> set[str]:
+    """Names of trained parameters and of all values that depend on one."""
+    live = {name for name, p in forward.params.items() if p.kind == "trained"}
+    for node in forward.nodes:
+        if any(v is not None and v.name in live for v in node.inputs):
+            live |= {v.name for v in node.outputs if v is not None}
+    return live
+
+
+def with_loss(forward: Graph) -> Graph:
+    """Forward and loss: outputs are the metrics ``i32[3]`` and the logits."""
+    build = Build(forward)
+    (logits,) = forward.outputs
+    labels = build.input("labels", Type((logits.type.shape[0],), "i16"))
+    (metrics,) = build.node(cross_entropy_s16, [logits, labels], "metrics")
+    return build.graph([metrics, logits])
+
+
+def differentiate(forward: Graph, optimizer: Optimizer) -> Graph:
+    """The training step: forward, loss, backward of what trains, updates. Output: the metrics.
+
+    ``forward`` is an int8 graph with logits as its only output, after ``select.apply_scheme``.
+    Raises SchemeError when a trained parameter cannot be reached, or an op on the way has no
+    gradient.
+    """
+    live = trained_values(forward)
+    (logits,) = forward.outputs
+    build = BackwardBuild(forward, optimizer)
+    tokens = logits.type.shape[0]
+    labels = build.input("labels", Type((tokens,), "i16"))
+    (metrics,) = build.node(cross_entropy_s16, [logits, labels], "metrics")
+    if logits.name not in live:
+        raise SchemeError("no trained parameter leads to the loss; choose other layers")
+    scale, exponent = split_scale(2.0**-15 / tokens)
+    gradient, exp = build.node(
+        cross_entropy_grad_s16, [logits, labels], "logits.grad", stream=build.stream(),
+        scale=scale, exp_add=exponent,
+    )  # fmt: skip
+    pending: dict[str, list[Grad]] = {logits.name: [Grad(gradient, exp)]}
+    for node in reversed(forward.nodes):
+        outs = [v for v in node.outputs if v is not None]
+        if not any(v.name in pending for v in outs):
+            continue
+        grads = tuple(_sum(build, pending.pop(v.name, []), v.name, node.layer) for v in outs)
+        wanted = tuple(v is not None and v.name in live for v in node.inputs)
+        if not any(wanted):
+            continue
+        if node.op.grad is None:
+            raise SchemeError(
+                f"{node.layer or node.name}: {node.op.name} has no gradient, so nothing before it "
+                "can train; choose layers behind it"
+            )
+        for value, grad in zip(node.inputs, node.op.grad(build, node, grads, wanted), strict=True):
+            if value is not None and grad is not None and value.name in live:
+                pending.setdefault(value.name, []).append(grad)
+    build.nodes = build.whole()
+    return build.graph([metrics])
+
+
+def _sum(build: BackwardBuild, grads: list[Grad], name: str, layer: str) -> Grad | None:
+    if not grads:
+        return None
+    total = grads[0]
+    for grad in grads[1:]:
+        total = build.add(total, grad, name, layer)
+    return total

@@ -1,0 +1,216 @@
+"""``tinytrain plan | build | run | boards | doctor``: thin commands over the library."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from . import report, runner
+from .boards import all_boards, load_board
+from .build import build as build_firmware
+from .compiler import Compiled, compile_recipe
+from .doctor import checks
+from .errors import RecipeError, TinytrainError
+from .recipe import Recipe, load_recipe
+from .session import StepResult
+
+app = typer.Typer(
+    help="Train small transformers in int8 on microcontrollers.", no_args_is_help=True,
+    add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+out, err = Console(), Console(stderr=True)
+
+Source = Annotated[Path, typer.Argument(help="Python file that defines recipe()")]
+BoardName = Annotated[str, typer.Option("--board", help="board; see tinytrain boards")]
+Scheme = Annotated[
+    str | None, typer.Option(help="full, head_only, bias_only, last_k:N (default: the recipe's)")
+]
+Rule = Annotated[str | None, typer.Option("--optimizer", help="lsb, sgd or sgd-noqas")]
+Weights = Annotated[str | None, typer.Option(help="storage of trained weights: int8 or int16")]
+Steps = Annotated[int | None, typer.Option(help="training steps (default: the recipe's)")]
+Seed = Annotated[int | None, typer.Option(help="seed of the stochastic rounding")]
+Rate = Annotated[float | None, typer.Option("--learning-rate", help="see docs/numerics.md")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object on stdout, nothing else")]
+
+
+@contextmanager
+def progress(title: str, quiet: bool) -> Iterator[Callable[[Iterable[Any]], Iterable[Any]]]:
+    """A progress bar on stderr for anything that iterates over a sized collection."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=err, disable=quiet, transient=True) as bar:
+        yield lambda items: bar.track(items, description=title)
+
+
+def overridden(
+    source: Path, scheme: str | None, rule: str | None, weights: str | None, steps: int | None,
+    seed: int | None, rate: float | None,
+) -> Recipe:  # fmt: skip
+    """The recipe with what the command line says otherwise. Raises RecipeError."""
+    recipe = load_recipe(source)
+    changes: dict[str, Any] = {}
+    if rule is not None:
+        if rule not in ("lsb", "sgd", "sgd-noqas"):
+            raise RecipeError(f"--optimizer {rule}: use lsb, sgd or sgd-noqas")
+        changes |= {"rule": rule.partition("-")[0], "qas": rule != "sgd-noqas"}
+        if rate is None and changes["rule"] != recipe.optimizer.rule:
+            raise RecipeError(
+                f"--optimizer {rule} needs --learning-rate: the recipe's "
+                f"{recipe.optimizer.learning_rate:g} is for {recipe.optimizer.rule}"
+            )
+    if weights is not None:
+        if weights not in ("int8", "int16"):
+            raise RecipeError(f"--weights {weights}: use int8 or int16")
+        changes["weights"] = weights
+    for name, value in (("steps", steps), ("seed", seed), ("learning_rate", rate)):
+        if value is not None:
+            if value < 0 or (name == "steps" and value < 1):
+                raise RecipeError(f"--{name.replace('_', '-')} {value}: must be positive")
+            changes[name] = value
+    recipe = recipe.replace(optimizer=replace(recipe.optimizer, **changes))
+    return recipe if scheme is None else recipe.replace(scheme=scheme)
+
+
+def show(data: Any) -> None:
+    print(json.dumps(data, indent=2))
+
+
+@app.command()
+def plan(
+    source: Source, board: BoardName = "host", scheme: Scheme = None, optimizer: Rule = None,
+    weights: Weights = None, steps: Steps = None, seed: Seed = None, learning_rate: Rate = None,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", help="write the memory map as .svg or .png")
+    ] = None,
+    json_: Json = False,
+) -> None:  # fmt: skip
+    """What a training step costs on a board: SRAM by part, flash, MACs. Links the firmware."""
+    recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
+    target = load_board(board)
+    with progress("calibrating", json_) as track:
+        compiled = compile_recipe(recipe, target, progress=track, check=False)
+    facts = compiled.facts() | report.flash_facts(compiled)
+    facts["fits"] = facts["sram_bytes"] <= facts["sram_budget_bytes"]
+    if map_file:
+        report.memory_map(compiled, map_file)
+    if json_:
+        show(facts)
+    else:
+        report.print_plan(out, compiled, facts)
+    from .compiler import check_budget
+
+    check_budget(compiled)
+
+
+@app.command()
+def build(
+    source: Source, board: BoardName = "host",
+    folder: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("build/firmware"),
+    scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
+    seed: Seed = None, learning_rate: Rate = None, json_: Json = False,
+) -> None:  # fmt: skip
+    """Generate the C of a board, compile and link it."""
+    recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
+    target = load_board(board)
+    with progress("calibrating", json_) as track:
+        compiled = compile_recipe(recipe, target, progress=track)
+    artifact = build_firmware(compiled.files, target, folder)
+    facts = compiled.facts() | report.flash_facts(compiled, artifact)
+    facts["path"] = str(artifact.path)
+    if json_:
+        show(facts)
+    else:
+        report.print_plan(out, compiled, facts)
+        out.print(f"built {artifact.path}")
+
+
+@app.command()
+def run(
+    source: Source,
+    target: Annotated[str, typer.Option(help="numpy, host or an emulated board")] = "host",
+    scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
+    seed: Seed = None, learning_rate: Rate = None,
+    limit: Annotated[int | None, typer.Option(help="samples of each test set to measure")] = None,
+    lines: Annotated[Path | None, typer.Option("--jsonl", help="one JSON line a step")] = None,
+    json_: Json = False,
+) -> None:  # fmt: skip
+    """Train on a target: measure, train, measure again."""
+    recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
+    board = load_board("host" if target == "numpy" else target)
+    with progress("calibrating", json_) as track:
+        compiled = compile_recipe(recipe, board, progress=track)
+    show(run_facts(recipe, compiled, target, limit, lines, quiet=json_)) if json_ else \
+        report.print_run(out, run_facts(recipe, compiled, target, limit, lines))  # fmt: skip
+
+
+def run_facts(
+    recipe: Recipe, compiled: Compiled, target: str, limit: int | None = None,
+    lines: Path | None = None, quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Open the target, train with a live bar, close, give what ``run --json`` prints."""
+    steps = recipe.optimizer.steps
+    folder = Path("build/run") / f"{recipe.name}-{target}"
+    log = lines.open("w") if lines else None
+    session, artifact = runner.open_session(compiled, target, folder)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.3f}"))  # fmt: skip
+    try:
+        with session, Progress(*columns, console=err, disable=quiet) as bar:
+            task = bar.add_task(f"{recipe.name} on {target}", total=steps, loss=float("nan"))
+
+            def on_step(result: StepResult) -> None:
+                bar.update(task, advance=1, loss=result.loss)
+                if log:
+                    log.write(json.dumps(asdict(result)) + "\n")
+
+            done = runner.train(session, recipe, steps, target, limit=limit, on_step=on_step)
+        done.measured = runner.measurements(session, artifact)
+    finally:
+        if log:
+            log.close()
+    return {"model": recipe.name, "scheme": compiled.scheme} | done.facts(recipe.metric)
+
+
+@app.command()
+def boards(json_: Json = False) -> None:
+    """The boards there are."""
+    found = all_boards()
+    if json_:
+        show([asdict(b) for b in found])
+    else:
+        report.print_boards(out, found)
+
+
+@app.command()
+def doctor(json_: Json = False) -> None:
+    """What is installed, and what each missing thing would enable."""
+    found = checks()
+    if json_:
+        show([asdict(c) for c in found])
+    else:
+        report.print_checks(out, found)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message on stderr and exit code 2."""
+    try:
+        app()
+    except TinytrainError as error:
+        err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+        err.print(str(error), markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""The passes by name, top to bottom: a recipe and a board in, C files and their plan out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .autodiff import differentiate, with_loss
+from .boards import Board
+from .codec import Codec, Tensor
+from .emit import CONST_ALIGN, emit, padded_bytes, parameters
+from .errors import BudgetError, RecipeError
+from .frontend import from_torch
+from .ir import Graph
+from .memory import Plan, aligned, plan
+from .quantize import Quantized, quantize
+from .recipe import Optimizer, Recipe
+from .runtime_facts import RUNTIME_BYTES
+from .schedule import prune
+from .schedule_rate import knots
+from .select import apply_scheme, layers_of, resolve
+
+
+@dataclass(frozen=True)
+class Sram:
+    """Every byte of SRAM that the firmware has. Planned: all but the stack's use are exact."""
+
+    arena_bytes: int
+    trained_weight_bytes: int
+    optimizer_bytes: int
+    io_bytes: int
+    runtime_bytes: int
+    stack_bytes: int
+
+    @property
+    def sram_bytes(self) -> int:
+        return (
+            self.arena_bytes + self.trained_weight_bytes + self.optimizer_bytes + self.io_bytes
+            + self.runtime_bytes + self.stack_bytes
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model that can be built, run by the interpreter, or only looked at."""
+
+    name: str
+    board: Board
+    optimizer: Optimizer
+    scheme: str
+    quantized: Quantized
+    train: Graph
+    evaluate: Graph
+    train_plan: Plan
+    evaluate_plan: Plan
+    sram: Sram
+    const_bytes: int
+    codec: Codec
+    files: dict[str, str]
+
+    @property
+    def knots(self) -> list[tuple[int, np.float32]]:
+        return knots(self.optimizer)
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of the linear layers and the tables of the model."""
+        return _count(self.quantized.graph, ("i8", "i32"), skip=(".mult", ".shift"))
+
+    @property
+    def trained_parameters(self) -> int:
+        graph = self.evaluate
+        return sum(p.data.size for p in graph.params.values() if p.kind == "trained")
+
+    def facts(self) -> dict[str, Any]:
+        """What ``plan --json`` prints; flash needs a link and is added by the caller."""
+        plan = self.dominant_plan
+        return {
+            "model": self.name, "board": self.board.name, "scheme": self.scheme,
+            "optimizer": self.optimizer.rule, "weights": self.optimizer.weights,
+            "sram_budget_bytes": self.board.sram_budget_bytes,
+            "sram_bytes": self.sram.sram_bytes, "arena_bytes": self.sram.arena_bytes,
+            "arena_lower_bound_bytes": plan.lower_bound_bytes,
+            "trained_weight_bytes": self.sram.trained_weight_bytes,
+            "optimizer_bytes": self.sram.optimizer_bytes, "io_bytes": self.sram.io_bytes,
+            "runtime_bytes": self.sram.runtime_bytes, "stack_bytes": self.sram.stack_bytes,
+            "model_const_bytes": self.const_bytes, "parameters": self.parameters,
+            "trained_parameters": self.trained_parameters,
+            "macs_forward": self.evaluate.macs(),
+            "macs_backward": self.train.macs() - self.evaluate.macs(),
+        }  # fmt: skip
+
+    @property
+    def dominant_plan(self) -> Plan:
+        """The plan that sets the arena."""
+        larger = self.train_plan.arena_bytes >= self.evaluate_plan.arena_bytes
+        return self.train_plan if larger else self.evaluate_plan
+
+    def session(self) -> Any:
+        """The numpy interpreter of this model (the meaning of the firmware)."""
+        from .interpreter import NumpySession
+
+        return NumpySession(
+            self.train, self.evaluate, self.codec, self.knots, self.optimizer.seed
+        )
+
+
+def _count(graph: Graph, dtypes: Sequence[str], skip: tuple[str, ...]) -> int:
+    return sum(
+        p.data.size
+        for name, p in graph.params.items()
+        if p.value.type.dtype in dtypes and not name.endswith(skip)
+    )
+
+
+def prepare(
+    recipe: Recipe, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter
+) -> Quantized:
+    """Frontend and quantization: what does not depend on scheme, optimizer or board."""
+    if len(recipe.calibration) == 0:
+        raise RecipeError(f"recipe {recipe.name}: calibration is empty; give at least one sample")
+    samples = list(recipe.calibration)
+    graph = from_torch(recipe.model, samples[0])
+    if graph.inputs[0].type.dtype != "f32":
+        samples = [np.asarray(s).astype(np.int64) for s in samples]
+    return quantize(
+        graph, samples, weight_scales=recipe.weight_scales, calibrator=recipe.calibrator,
+        progress=progress,
+    )  # fmt: skip
+
+
+def compile_recipe(
+    recipe: Recipe, board: Board, quantized: Quantized | None = None, *, check: bool = True,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> Compiled:  # fmt: skip
+    """All passes. ``check=False`` lets a plan exceed the board, to look at it.
+
+    Raises what the passes raise; BudgetError when the plan does not fit, with the largest live
+    values named.
+    """
+    quantized = quantized or prepare(recipe, progress)
+    forward = apply_scheme(quantized.graph, recipe.scheme)
+    train = prune(differentiate(forward, recipe.optimizer))
+    evaluate = prune(with_loss(forward))
+    train_plan, evaluate_plan = plan(train), plan(evaluate)
+    const, state = parameters(train, evaluate)
+    tensors = tuple(
+        Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8)) for p in state
+    )
+    logits = evaluate.outputs[1].type.shape
+    source = train.inputs[0].type
+    sram = Sram(
+        arena_bytes=max(train_plan.arena_bytes, evaluate_plan.arena_bytes),
+        trained_weight_bytes=sum(t.bytes for t in tensors if t.kind == "trained"),
+        optimizer_bytes=sum(t.bytes for t in tensors if t.kind == "optimizer"),
+        io_bytes=aligned(source.bytes) + aligned(2 * logits[0]),
+        runtime_bytes=RUNTIME_BYTES,
+        stack_bytes=board.stack_bytes,
+    )
+    compiled = Compiled(
+        name=recipe.name, board=board, optimizer=recipe.optimizer,
+        scheme=resolve(recipe.scheme, layers_of(quantized.graph)).name, quantized=quantized,
+        train=train, evaluate=evaluate, train_plan=train_plan, evaluate_plan=evaluate_plan,
+        sram=sram, const_bytes=sum(padded_bytes(p, CONST_ALIGN) for p in const),
+        codec=Codec(source, logits[0], logits, recipe.loss == "classes", tensors),
+        files=emit(recipe.name, train, evaluate, train_plan, evaluate_plan, recipe.optimizer,
+                   knots(recipe.optimizer)),
+    )  # fmt: skip
+    if check:
+        check_budget(compiled)
+    return compiled
+
+
+def check_budget(compiled: Compiled) -> None:
+    """Raises BudgetError when the board's SRAM budget is exceeded."""
+    sram, budget = compiled.sram, compiled.board.sram_budget_bytes
+    if sram.sram_bytes <= budget:
+        return
+    found = compiled.dominant_plan
+    graph = compiled.train if found is compiled.train_plan else compiled.evaluate
+    node = graph.nodes[min(found.peak_node, len(graph.nodes) - 1)]
+    live = ", ".join(f"{b.name} {b.bytes} B" for b in found.live_at(found.peak_node)[:5])
+    raise BudgetError(
+        f"{compiled.name} with scheme {compiled.scheme} needs {sram.sram_bytes} bytes of SRAM; "
+        f"{compiled.board.name} has {budget} ({sram.sram_bytes - budget} too many).\n"
+        f"arena {sram.arena_bytes}, trained weights {sram.trained_weight_bytes}, optimizer "
+        f"{sram.optimizer_bytes}, I/O {sram.io_bytes}, runtime {sram.runtime_bytes}, stack "
+        f"{sram.stack_bytes} bytes.\n"
+        f"The arena peaks at {node.op.name} of {node.layer or node.name}; largest live values: "
+        f"{live}.\nTrain fewer layers or channels (--scheme last_k:1, --scheme head_only), or int8 "
+        "weights (--weights int8)."
+    )

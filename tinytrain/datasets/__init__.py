@@ -1,0 +1,32 @@
+"""Every data loader in one place. Nothing is downloaded unless ``fetch_sotu()`` is called.
+
+``load_watch(person)``: smartwatch exercises, a new person's other arm.
+``load_text()``: addresses of the nineteenth century, then a modern speaker.
+"""
+
+from .common import cache_root, data_root, fingerprint, take
+from .text import (
+    VOCABULARY,
+    TextSplit,
+    decode,
+    encode,
+    fetch_sotu,
+    load_text,
+)
+from .watch import WatchSplit, load_watch, validation_people
+
+__all__ = [
+    "VOCABULARY",
+    "TextSplit",
+    "WatchSplit",
+    "cache_root",
+    "data_root",
+    "decode",
+    "encode",
+    "fetch_sotu",
+    "fingerprint",
+    "load_text",
+    "load_watch",
+    "take",
+    "validation_people",
+]

@@ -1,0 +1,162 @@
+"""What is installed on this machine, what a missing thing would enable, and how to install it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+OLDEST_PYTHON = (3, 10)
+PLATFORMIO = "platformio==6.2.0"
+SEGLEARN = "seglearn==1.2.5"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked for; ``dataclasses.asdict`` of it is JSON.
+
+    ``version`` is None where the thing is absent (or has none), ``install`` is the line to type.
+    ``required``: nothing works without it.
+    """
+
+    name: str
+    ok: bool
+    version: str | None
+    enables: str
+    install: str
+    required: bool = False
+    detail: str = ""
+
+
+def checks() -> list[Check]:
+    """Look for everything, in the order in which a user meets it. Imports and changes nothing."""
+    return [
+        _python(),
+        _package("torch", "importing PyTorch models", required=True),
+        _package("onnx", "reading ONNX files (planned)"),
+        _host_compiler(),
+        _tool(
+            "arm-none-eabi-gcc",
+            "building for Cortex-M boards",
+            _apt("gcc-arm-none-eabi", "libnewlib-arm-none-eabi"),
+        ),
+        _tool("qemu-system-arm", "running on emulated Cortex-M boards", _apt("qemu-system-arm")),
+        _tool("clang-format", "formatting the C of this project", _pip("clang-format")),
+        _tool("platformio", "flashing real boards (planned)", _pip(PLATFORMIO)),
+        _tool("npm", "fetching the text data set", _apt("npm")),
+        _watch_data(),
+        _package("pyserial", "the serial link to a device"),
+        _serial_ports(),
+    ]
+
+
+def _apt(*packages: str) -> str:
+    root = getattr(os, "geteuid", lambda: 1)() == 0
+    sudo = "" if root else "sudo "
+    return f"{sudo}apt-get install -y --no-install-recommends {' '.join(packages)}"
+
+
+def _pip(*arguments: str) -> str:
+    return f"python -m pip install {' '.join(arguments)}"
+
+
+def _python() -> Check:
+    return Check(
+        "python",
+        sys.version_info >= OLDEST_PYTHON,
+        platform.python_version(),
+        "tinytrain itself (3.10 or later)",
+        _apt("python3", "python3-venv"),
+        required=True,
+        detail=sys.executable,
+    )
+
+
+def _package_version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _package(name: str, enables: str, required: bool = False) -> Check:
+    version = _package_version(name)
+    return Check(name, version is not None, version, enables, _pip(name), required)
+
+
+def _which(name: str) -> str | None:
+    """Like the shell, but the tools beside this interpreter come first (.venv not activated)."""
+    folders = [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]
+    return shutil.which(name, path=os.pathsep.join(folders))
+
+
+def _tool_version(program: str) -> str | None:
+    """What ``program --version`` says; None where it cannot run."""
+    try:
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    first = re.sub(
+        r"\(.*?\)", "", done.stdout.partition("\n")[0]
+    )  # without the packager's own number
+    number = re.search(r"\d+\.\d+(?:\.\d+)?", first)
+    return number[0] if number else "unknown"
+
+
+def _tool(name: str, enables: str, install: str) -> Check:
+    program = _which(name)
+    version = _tool_version(program) if program else None
+    return Check(name, version is not None, version, enables, install, detail=program or "")
+
+
+def _host_compiler() -> Check:
+    wanted = os.environ.get("CC")
+    found = next((name for name in (wanted, "cc", "gcc", "clang") if name and _which(name)), "cc")
+    check = _tool(found, "the host emulator: training in C here", _apt("gcc", "libc6-dev"))
+    return replace(check, name="host C compiler")
+
+
+def _watch_data() -> Check:
+    spec = importlib.util.find_spec("seglearn")  # finds, does not import: it would need scipy
+    folders = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    files = [folder / "data" / "watch_dataset.npy" for folder in folders]
+    there = [file for file in files if file.is_file()]
+    return Check(
+        "seglearn data",
+        bool(there),
+        _package_version("seglearn"),
+        "the smartwatch example, the demo and its tests",
+        _pip("--no-deps", SEGLEARN),
+        detail=str(there[0]) if there else "",
+    )
+
+
+def _serial_ports() -> Check:
+    ports = _ports()
+    return Check(
+        "USB serial ports",
+        bool(ports),
+        None,
+        "training on a real board (planned)",
+        "connect a board by USB; on Linux your user must be in the group dialout",
+        detail=", ".join(ports),
+    )
+
+
+def _ports() -> list[str]:
+    try:
+        from serial.tools import list_ports
+    except ImportError:
+        return []
+    usb = [port for port in list_ports.comports() if port.vid is not None]  # not the PC's own ttyS0
+    return sorted(port.device for port in usb)

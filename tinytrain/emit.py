@@ -1,0 +1,202 @@
+"""Graph + Plan -> {file name: C text}. Pure: no disk but the templates, no clock; same input, same
+bytes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from . import __version__
+from .assets import codegen_dir
+from .ir import Graph, Node, Param, Value
+from .memory import Plan, aligned, scratch_name
+from .recipe import Optimizer
+
+CTYPES = {"f32": "float", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "u16": "uint16_t",
+          "i32": "int32_t", "u32": "uint32_t"}  # fmt: skip
+CONST_ALIGN = 4
+
+
+@dataclass(frozen=True)
+class Array:
+    """A C array of the generated file. ``body`` is empty where the content is zero."""
+
+    name: str
+    symbol: str
+    ctype: str
+    length: int
+    bytes: int
+    comment: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Call:
+    comment: tuple[str, ...]
+    function: str
+    arguments: tuple[str, ...]
+
+
+def symbol(name: str) -> str:
+    """A C identifier for a value's name; distinct names of one graph stay distinct."""
+    return "".join(c if c.isalnum() else "_" for c in name)
+
+
+def padded_bytes(param: Param, align: int) -> int:
+    return aligned(param.data.nbytes, align)
+
+
+def environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(str(codegen_dir())), trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
+    )  # fmt: skip
+
+
+def float_literal(value: float) -> str:
+    """A C float constant with exactly these bits."""
+    return f"{float(np.float32(value)).hex()}f"
+
+
+def array(param: Param, prefix: str, align: int) -> Array:
+    """``param`` as a C array, its length padded so that its bytes are a multiple of ``align``."""
+    data = param.data.reshape(-1)
+    size = padded_bytes(param, align)
+    literal = float_literal if param.value.type.dtype == "f32" else str
+    items = [literal(v) for v in data.tolist()]
+    lines = [", ".join(items[i : i + 24]) for i in range(0, len(items), 24)]
+    zero = param.kind != "const" and not data.any()
+    return Array(
+        name=param.value.name,
+        symbol=f"{prefix}_{symbol(param.value.name)}",
+        ctype=CTYPES[param.value.type.dtype],
+        length=size // data.itemsize,
+        bytes=size,
+        comment=f"{param.value.name} {param.value.type}",
+        body="" if zero else "    " + ",\n    ".join(lines),
+    )
+
+
+class Emitter:
+    """Calls of one graph; ``where`` gives the C expression of every value."""
+
+    def __init__(self, graph: Graph, plan: Plan, symbols: dict[str, str]) -> None:
+        self.graph, self.plan = graph, plan
+        self.pointer = dict(symbols)
+        self.place: dict[str, str] = {
+            name: "flash" if p.kind == "const" else "state" for name, p in graph.params.items()
+        }
+        for value in graph.inputs:
+            name = "tt_model_labels" if value.name == "labels" else "tt_model_input"
+            self.pointer[value.name] = f"({self._ctype(value)} *)(void *){name}"
+            self.place[value.name] = "input"
+        for new, old in graph.updated().items():
+            self.pointer[new], self.place[new] = self.pointer[old], "state"
+
+    @staticmethod
+    def _ctype(value: Value) -> str:
+        return CTYPES[value.type.dtype]
+
+    def where(self, value: Value) -> str:
+        if value.name in self.plan.offset:
+            return f"AT({self._ctype(value)}, {self.plan.offset[value.name]})"
+        return self.pointer[value.name]
+
+    def _describe(self, value: Value) -> str:
+        at = self.plan.offset.get(value.name)
+        place = f"@{at}" if at is not None else self.place[value.name]
+        shape = "x".join(map(str, value.type.shape))
+        return f"{value.name} {value.type.dtype}[{shape}] {place}"
+
+    def call(self, index: int, node: Node) -> Call:
+        op = node.op
+        ins = [f"<- {self._describe(v)}" for v in node.inputs if v is not None]
+        outs = ", ".join(self._describe(v) for v in node.outputs if v is not None)
+        title = f"{index}: {op.name}" + (f" of {node.layer}" if node.layer else "")
+        comment = (title, f"{outs}", *ins)
+        if op.alias:
+            for value in node.outputs:
+                source = node.inputs[0]
+                assert value is not None and source is not None
+                if value.name not in self.plan.offset:
+                    self.pointer[value.name] = self.where(source)
+                    self.place[value.name] = self.place[source.name]
+            return Call((title + " (the same bytes)", self._describe_outputs(node)), "", ())
+        updated = {inp for _, inp in op.updates}
+        arguments = ["NULL" if v is None else self.where(v) for v in node.outputs]
+        arguments += ["NULL" if v is None else self.where(v)
+                      for i, v in enumerate(node.inputs) if i not in updated]  # fmt: skip
+        if size := node.scratch_bytes():
+            at = self.plan.offset[scratch_name(node)]
+            arguments.append(f"AT(void, {at})")
+            comment = (*comment, f"scratch {size} bytes @{at}")
+        if op.uses_step:
+            arguments.append("st")
+        dims = op.dims(node.in_types(), node.out_types(), node.attrs) if op.dims else {}
+        if dims:
+            comment = (*comment, " ".join(f"{k}={int(v)}" for k, v in dims.items()))
+        arguments += [str(int(v)) for v in dims.values()]
+        arguments += [float_literal(node.attrs[name]) for name in op.floats]
+        return Call(comment, f"tt_{op.name}", tuple(arguments))
+
+    def _describe_outputs(self, node: Node) -> str:
+        return ", ".join(self._describe(v) for v in node.outputs if v is not None)
+
+    def function(self) -> dict[str, Any]:
+        calls = [self.call(i, node) for i, node in enumerate(self.graph.nodes)]
+        outputs = self.graph.outputs
+        summary = (f"{len(calls)} nodes, {self.graph.macs()} MACs, arena "
+                   f"{self.plan.arena_bytes} bytes.")  # fmt: skip
+        found = {"calls": calls, "metrics": self.where(outputs[0]), "summary": summary}
+        if len(outputs) > 1:
+            found["logits"] = self.where(outputs[1])
+        return found
+
+
+def parameters(train: Graph, evaluate: Graph) -> tuple[list[Param], list[Param]]:
+    """(constants, states) of both graphs, each once, in the order of their first use."""
+    merged = {**train.params, **evaluate.params}
+    const = [p for p in merged.values() if p.kind == "const"]
+    return const, [p for p in merged.values() if p.kind != "const"]
+
+
+def emit(
+    name: str, train: Graph, evaluate: Graph, train_plan: Plan, evaluate_plan: Plan,
+    optimizer: Optimizer, knots: Sequence[tuple[int, Any]],
+) -> dict[str, str]:  # fmt: skip
+    """``model.c`` and ``model.h`` of a training step and an evaluation over one arena."""
+    const, state = parameters(train, evaluate)
+    constants = [array(p, "k", CONST_ALIGN) for p in const]
+    states = [array(p, "s", 8) for p in state]
+    symbols = {a.name: a.symbol for a in (*constants, *states)}
+    x = train.inputs[0].type
+    logits = evaluate.outputs[1].type
+    labels = logits.shape[0]
+    arena = max(train_plan.arena_bytes, evaluate_plan.arena_bytes)
+    facts: dict[str, Any] = {
+        "version": __version__, "name": name, "seed": optimizer.seed,
+        "optimizer": f"{optimizer.rule}, {optimizer.weights} weights, "
+                     f"{optimizer.schedule} rate from {optimizer.learning_rate:g}",
+        "arena_bytes": arena,
+        "lower_bound_bytes": max(train_plan.lower_bound_bytes, evaluate_plan.lower_bound_bytes),
+        "trained_bytes": sum(a.bytes for a, p in zip(states, state, strict=True)
+                             if p.kind == "trained"),
+        "optimizer_bytes": sum(a.bytes for a, p in zip(states, state, strict=True)
+                               if p.kind == "optimizer"),
+        "const_bytes": sum(a.bytes for a in constants), "state_bytes": sum(a.bytes for a in states),
+        "input_bytes": x.bytes, "input_padded": aligned(x.bytes),
+        "labels": labels, "labels_padded": aligned(2 * labels) // 2, "logits": logits.size,
+        "constants": constants, "states": states,
+        "knots": [(step, float_literal(rate)) for step, rate in knots],
+        "train": Emitter(train, train_plan, symbols).function(),
+        "evaluate": Emitter(evaluate, evaluate_plan, symbols).function(),
+    }  # fmt: skip
+    templates = environment()
+    source = templates.get_template("model.c.j2").render(facts)
+    facts["hash"] = zlib.crc32(source.encode())
+    return {"model.c": source, "model.h": templates.get_template("model.h.j2").render(facts)}

@@ -1,0 +1,132 @@
+"""The host emulator: the generated C as a shared library behind a ``Session``."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import struct
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .codec import Codec
+from .errors import LinkError
+from .session import Array, Session, StepResult
+
+GUARD_BYTES = 64
+GUARD_FILL = 0xA5
+
+
+class _Region(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("data", ctypes.c_void_p), ("bytes", ctypes.c_uint32))
+
+
+class _Metrics(ctypes.Structure):
+    _fields_ = (
+        ("loss_q16", ctypes.c_int32), ("correct", ctypes.c_int32), ("count", ctypes.c_int32),
+    )  # fmt: skip
+
+
+class _Clock(ctypes.Structure):
+    _fields_ = (
+        ("seed", ctypes.c_uint32), ("step", ctypes.c_uint32),
+        ("learning_rate", ctypes.c_float), ("beta", ctypes.c_float),
+    )  # fmt: skip
+
+
+class HostSession(Session):
+    """Loads its own copy of the library, so that sessions do not share weights.
+
+    ``guard``: the library was built with guard zones around the arena; each call checks them and
+    raises LinkError when a kernel wrote outside.
+    """
+
+    def __init__(self, library: Path, codec: Codec, *, guard: bool = False) -> None:
+        self.codec, self.guard = codec, guard
+        self._folder = tempfile.TemporaryDirectory(prefix="tinytrain-")
+        own = Path(self._folder.name) / library.name
+        shutil.copy(library, own)
+        self._lib = ctypes.CDLL(str(own))
+        self._lib.tt_model_evaluate.restype = ctypes.POINTER(ctypes.c_int16)
+        self._clock = ctypes.cast(
+            self._lib.tt_clock, ctypes.CFUNCTYPE(ctypes.POINTER(_Clock))
+        )().contents
+        count = ctypes.c_uint32.in_dll(self._lib, "tt_model_region_count").value
+        self._regions = (_Region * count).in_dll(self._lib, "tt_model_regions")
+        size = codec.input.bytes
+        self._input = (ctypes.c_uint8 * size).in_dll(self._lib, "tt_model_input")
+        self._labels = (ctypes.c_int16 * codec.labels).in_dll(self._lib, "tt_model_labels")
+        self._lib.tt_init()
+        if guard:
+            self._zones = self._guard_zones()
+            for zone in self._zones:
+                ctypes.memset(zone, GUARD_FILL, GUARD_BYTES)
+
+    def _guard_zones(self) -> tuple[int, int]:
+        start = ctypes.addressof(ctypes.c_uint8.in_dll(self._lib, "tt_model_arena"))
+        size = ctypes.c_uint32.in_dll(self._lib, "tt_model_arena_bytes").value
+        return start, start + GUARD_BYTES + size
+
+    def _check_guards(self) -> None:
+        if not self.guard:
+            return
+        for zone, side in zip(self._zones, ("below", "above"), strict=True):
+            if ctypes.string_at(zone, GUARD_BYTES) != bytes([GUARD_FILL]) * GUARD_BYTES:
+                raise LinkError(f"a kernel wrote {side} the arena (guard zone is damaged)")
+
+    def _load(self, x: Array, y: Array | int) -> None:
+        data = self.codec.encode_input(x)
+        ctypes.memmove(self._input, data, len(data))
+        labels = self.codec.encode_labels(y)
+        ctypes.memmove(self._labels, labels.tobytes(), labels.nbytes)
+
+    def step(self, x: Array, y: Array | int) -> StepResult:
+        self._load(x, y)
+        metrics = _Metrics()
+        self._lib.tt_train_step(ctypes.byref(metrics))
+        self._check_guards()
+        return self._result(metrics)
+
+    def score(self, x: Array, y: Array | int) -> StepResult:
+        self._load(x, y)
+        metrics = _Metrics()
+        self._lib.tt_model_evaluate(ctypes.byref(metrics))
+        self._check_guards()
+        return self._result(metrics)
+
+    def _result(self, m: _Metrics) -> StepResult:
+        loss = m.loss_q16 / 65536 / max(1, m.count)
+        return StepResult(int(self._clock.step), loss, m.correct, m.count)
+
+    def predict(self, x: Array) -> npt.NDArray[np.float32]:
+        self._load(x, np.full(self.codec.labels, -1))
+        metrics = _Metrics()
+        pointer = self._lib.tt_model_evaluate(ctypes.byref(metrics))
+        self._check_guards()
+        count = int(np.prod(self.codec.logits))
+        return self.codec.decode_logits(np.ctypeslib.as_array(pointer, (count,)).copy())
+
+    def _state(self) -> bytes:
+        return b"".join(ctypes.string_at(r.data, r.bytes) for r in self._regions)
+
+    def weights(self) -> dict[str, npt.NDArray[np.generic]]:
+        return dict(self.codec.split_state(self._state()))
+
+    def snapshot(self) -> bytes:
+        clock = self._clock
+        return self._state() + struct.pack("<IIff", clock.seed, clock.step, 0.0, 0.0)
+
+    def restore(self, blob: bytes) -> None:
+        expected = self.codec.state_bytes + 16
+        if len(blob) != expected:
+            raise LinkError(f"snapshot has {len(blob)} bytes, this model's has {expected}")
+        at = 0
+        for region in self._regions:
+            ctypes.memmove(region.data, blob[at : at + region.bytes], region.bytes)
+            at += region.bytes
+        self._clock.seed, self._clock.step, _, _ = struct.unpack("<IIff", blob[at:])
+
+    def close(self) -> None:
+        self._folder.cleanup()

@@ -1,0 +1,106 @@
+"""Messages for what a model has and tinytrain does not: what, where in the user's code, what next."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch.fx import Node
+
+# Part of an aten operator's name -> what to use in its place. The first that fits is taken.
+HINTS = {
+    "batch_norm": "nn.LayerNorm (batch statistics need a batch, the device has one sample)",
+    "group_norm": "nn.LayerNorm",
+    "instance_norm": "nn.LayerNorm",
+    "rms_norm": "nn.LayerNorm",
+    "rsqrt": "nn.LayerNorm",
+    "var": "nn.LayerNorm",
+    "dropout": "model.eval() before the conversion",
+    "bernoulli": "model.eval() before the conversion",
+    "rand": "model.eval() before the conversion",
+    "pool": "x.mean(dim=1) over the tokens, or a patch embedding with stride = kernel",
+    "lstm": "nn.TransformerEncoderLayer",
+    "gru": "nn.TransformerEncoderLayer",
+    "rnn": "nn.TransformerEncoderLayer",
+    "erf": "nn.GELU()",
+    "pow": "nn.GELU(approximate='tanh') if this is a written-out GELU",
+    "leaky_relu": "nn.ReLU",
+    "elu": "nn.ReLU or nn.GELU",
+    "clamp": "nn.ReLU",
+    "hardtanh": "nn.ReLU",
+    "hardswish": "nn.SiLU",
+    "softplus": "nn.ReLU",
+    "exp": "softmax inside attention, nn.Sigmoid or nn.SiLU",
+    "topk": "logits; the comparison is the host's",
+    "argmax": "logits; the comparison is the host's",
+    "sum": "x.mean(dim=1) over the tokens",
+    "max": "x.mean(dim=1) over the tokens",
+    "pad": "a window length that is a multiple of the kernel",
+    "upsample": "a fixed input size",
+    "fft": "features computed before the model",
+    "sin": "positions computed once and kept in a buffer",
+    "cos": "positions computed once and kept in a buffer",
+    "cumsum": "causal attention",
+    "eq": "a mask that does not depend on the input",
+    "ne": "a mask that does not depend on the input",
+}
+
+# The names that the nearest one is looked for in, beside those of the lowering rules.
+SPOKEN = {
+    "native_layer_norm": "nn.LayerNorm", "addmm": "nn.Linear", "mm": "nn.Linear",
+    "convolution": "nn.Conv1d or nn.Conv2d with stride = kernel", "gelu": "nn.GELU",
+    "relu": "nn.ReLU", "tanh": "nn.Tanh", "sigmoid": "nn.Sigmoid", "silu": "nn.SiLU",
+    "embedding": "nn.Embedding", "_softmax": "softmax inside attention", "mean": "x.mean(dim=1)",
+}  # fmt: skip
+
+
+def op_name(node: Node) -> str:
+    """``aten.gelu`` for a call of that operator."""
+    packet = getattr(node.target, "overloadpacket", None)
+    return str(packet if packet is not None else getattr(node.target, "__name__", node.target))
+
+
+def short_name(node: Node) -> str:
+    return op_name(node).rsplit(".", 1)[-1]
+
+
+def nearest(name: str, supported: Iterable[str]) -> str:
+    """The supported operator that is meant most likely; empty when nothing is near."""
+    for part, instead in HINTS.items():
+        if re.search(rf"(?:^|_){part}", name):
+            return instead
+    close = difflib.get_close_matches(name, sorted({*supported, *SPOKEN}), 1, 0.5)
+    return SPOKEN.get(close[0], f"aten.{close[0]}") if close else ""
+
+
+def module_path(node: Node) -> str:
+    """Path of the user's innermost module that the node comes from; empty for the model itself."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = str(list(stack.values())[-1][0]) if stack else ""
+    path = re.sub(r"^L\['self'\]\.?", "", path)
+    return re.sub(r"@\d+", "", path)
+
+
+def source_line(node: Node) -> str:
+    """``model.py:12 "x = self.pool(x)"``, the user's innermost line; empty when it is not known."""
+    library = str(Path(torch.__file__).parent)
+    frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', node.meta.get("stack_trace") or "")
+    for file, line, code in reversed(frames):
+        if not file.startswith(library):
+            return f'{Path(file).name}:{line} "{code.strip()}"'
+    return ""
+
+
+def place(node: Node) -> str:
+    """``aten.max_pool2d in features.2 (model.py:12 "x = self.pool(x)")``."""
+    path, line = module_path(node), source_line(node)
+    return f"{op_name(node)} in {path or 'the model'}" + (f" ({line})" if line else "")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error that says something, without its class name's package."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

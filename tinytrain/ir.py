@@ -1,0 +1,347 @@
+"""The graph: typed values, nodes in the order they run, and the only maker of nodes.
+
+Node order is the schedule. A pass is ``Graph -> Graph``; ``verify`` runs after each. One IR holds
+the float graph that the frontend makes, the int8 graph, and the training step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ShapeError
+
+Array = npt.NDArray[Any]
+Attrs = Mapping[str, Any]
+
+DTYPES = {
+    "f32": np.float32, "i8": np.int8, "u8": np.uint8, "i16": np.int16, "u16": np.uint16,
+    "i32": np.int32, "u32": np.uint32,
+}  # fmt: skip
+NAMES = {np.dtype(kind): name for name, kind in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Type:
+    """Shape, element type and quantization of a value.
+
+    ``scale``: real value of one integer step (a tuple has one for each channel of the last axis of
+    an activation, of the first axis of a weight). None where the integers are the meaning. A
+    gradient's real value is ``integer * 2**exponent * scale``, its exponent being a value of its own.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | tuple[float, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        return self.size * np.dtype(DTYPES[self.dtype]).itemsize
+
+    @property
+    def tensor_scale(self) -> float:
+        """The scale of a per-tensor quantized value."""
+        if not isinstance(self.scale, float):
+            raise ShapeError(f"a per-tensor scale is needed here, got {self.scale!r}")
+        return self.scale
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.shape)) or "scalar"
+        scale = ""
+        if isinstance(self.scale, tuple):
+            scale = f" scale[{len(self.scale)}]"
+        elif self.scale is not None:
+            scale = f" scale {self.scale:.4g}"
+        return f"{self.dtype}[{shape}]{scale}"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A named tensor. Values are equal when their names are; names are unique in a graph."""
+
+    name: str
+    type: Type = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"%{self.name}: {self.type}"
+
+
+@dataclass(frozen=True)
+class Param:
+    """A value with content: ``const`` stays in flash, ``state`` lives in SRAM and persists."""
+
+    value: Value
+    data: Array = field(compare=False)
+    kind: str = "const"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a kernel may know of the running step; C has the same struct, ``tt_step``."""
+
+    seed: int = 1
+    step: int = 0
+    learning_rate: np.float32 = np.float32(0)
+    beta: np.float32 = np.float32(0.95)
+
+
+Types = tuple["Type | None", ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """An operator, defined once. Its C function is ``tt_<name>``.
+
+    ``infer(in_types, attrs)`` gives the output types (None for an absent optional output).
+    ``ref(in_arrays, attrs, step)`` is its bit-exact numpy meaning.
+    ``dims(in_types, out_types, attrs)`` are the ``int32_t`` arguments, in order.
+    ``floats`` names the attributes passed as ``float`` after them.
+    ``scratch(in_types, attrs)`` bytes of working memory (0: the argument is not passed).
+    ``uses_step``: the kernel takes ``const tt_step *``; ops that draw random numbers have the
+    attribute ``stream`` (no two nodes share one) and pass it among their dims.
+    ``inplace`` pairs (output, input) may share their bytes, ``updates`` pairs must: the input is a
+    state that the node overwrites, passed once, as output. ``alias``: no call at all, output 0 is
+    input 0 seen with another type.
+    ``grad(b, node, grads, wanted)`` builds the gradient of the inputs that are wanted.
+    ``real(in_arrays, attrs)`` is the float meaning on real values, for finite differences.
+    ``bound(in_types, attrs)``: largest absolute int32 accumulator; must stay below 2**31.
+    ``examples(rng)`` gives cases that every test of operators runs.
+
+    Argument order in C: outputs, inputs (absent ones NULL), scratch, step, dims, floats.
+    """
+
+    name: str
+    infer: Callable[[Types, Attrs], tuple[Type | None, ...]]
+    ref: Callable[[Sequence[Any], Attrs, Step], tuple[Any, ...]]
+    dims: Callable[[Types, Types, Attrs], dict[str, int]] | None = None
+    floats: tuple[str, ...] = ()
+    scratch: Callable[[Types, Attrs], int] | None = None
+    uses_step: bool = False
+    inplace: tuple[tuple[int, int], ...] = ()
+    updates: tuple[tuple[int, int], ...] = ()
+    alias: bool = False
+    grad: Callable[..., tuple[Any, ...]] | None = None
+    real: Callable[[Sequence[Any], Attrs], Any] | None = None
+    macs: Callable[[Types, Attrs], int] | None = None
+    bound: Callable[[Types, Attrs], int] | None = None
+    examples: Callable[[np.random.Generator], list[Case]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test case of an op: input arrays (None where absent) with their scales, attributes."""
+
+    inputs: tuple[Array | None, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    scales: tuple[float | tuple[float, ...] | None, ...] = ()
+    label: str = ""
+
+    def types(self) -> Types:
+        scales = self.scales or (None,) * len(self.inputs)
+        return tuple(
+            None if a is None else Type(a.shape, NAMES[a.dtype], s)
+            for a, s in zip(self.inputs, scales, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Node:
+    op: Op
+    inputs: tuple[Value | None, ...]
+    outputs: tuple[Value | None, ...]
+    attrs: Attrs = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return next(v.name for v in self.outputs if v is not None)
+
+    @property
+    def layer(self) -> str:
+        """The user's name of the place in the model that this node comes from."""
+        return str(self.attrs.get("layer", ""))
+
+    def in_types(self) -> Types:
+        return tuple(None if v is None else v.type for v in self.inputs)
+
+    def out_types(self) -> Types:
+        return tuple(None if v is None else v.type for v in self.outputs)
+
+    def scratch_bytes(self) -> int:
+        return self.op.scratch(self.in_types(), self.attrs) if self.op.scratch else 0
+
+    def macs(self) -> int:
+        return self.op.macs(self.in_types(), self.attrs) if self.op.macs else 0
+
+    def __str__(self) -> str:
+        outs = ", ".join("-" if v is None else str(v) for v in self.outputs)
+        ins = ", ".join("-" if v is None else f"%{v.name}" for v in self.inputs)
+        return f"{outs} = {self.op.name}({ins})"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Inputs, parameters by name, nodes in running order, outputs."""
+
+    inputs: tuple[Value, ...]
+    params: Mapping[str, Param]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Value, ...]
+
+    def with_nodes(self, nodes: Sequence[Node]) -> Graph:
+        """The same graph over other nodes, without the parameters that none of them reads."""
+        used = {v.name for n in nodes for v in n.inputs if v is not None}
+        used |= {v.name for v in self.outputs}
+        params = {k: p for k, p in self.params.items() if k in used}
+        return replace(self, nodes=tuple(nodes), params=params)
+
+    def producers(self) -> dict[str, int]:
+        return {v.name: i for i, n in enumerate(self.nodes) for v in n.outputs if v is not None}
+
+    def macs(self) -> int:
+        return sum(node.macs() for node in self.nodes)
+
+    def updated(self) -> dict[str, str]:
+        """New value -> the state that holds it: what nodes with ``updates`` overwrite."""
+        home: dict[str, str] = {}
+        for node in self.nodes:
+            for out, inp in node.op.updates:
+                if (new := _at(node.outputs, out)) is not None:
+                    old = node.inputs[inp]
+                    assert old is not None
+                    home[new.name] = home.get(old.name, old.name)
+        return home
+
+    def __str__(self) -> str:
+        lines = [f"input {v}" for v in self.inputs]
+        lines += [f"{p.kind} {p.value}" for p in self.params.values()]
+        lines += [str(n) for n in self.nodes]
+        return "\n".join([*lines, "return " + ", ".join(f"%{v.name}" for v in self.outputs)])
+
+
+def _at(values: tuple[Value | None, ...], index: int) -> Value | None:
+    return values[index] if index < len(values) else None
+
+
+class Build:
+    """The only maker of nodes: each is typed at birth."""
+
+    def __init__(self, graph: Graph | None = None) -> None:
+        self.inputs: list[Value] = list(graph.inputs) if graph else []
+        self.params: dict[str, Param] = dict(graph.params) if graph else {}
+        self.nodes: list[Node] = list(graph.nodes) if graph else []
+        self._names = {v.name for v in self.inputs} | set(self.params)
+        self._names |= {v.name for n in self.nodes for v in n.outputs if v is not None}
+
+    def fresh(self, wish: str) -> str:
+        name, count = wish, 1
+        while name in self._names:
+            count += 1
+            name = f"{wish}.{count}"
+        self._names.add(name)
+        return name
+
+    def input(self, name: str, kind: Type) -> Value:
+        value = Value(self.fresh(name), kind)
+        self.inputs.append(value)
+        return value
+
+    def param(
+        self, name: str, data: Array, kind: str = "const",
+        scale: float | tuple[float, ...] | None = None,
+    ) -> Value:  # fmt: skip
+        """A parameter with content; its dtype is the array's."""
+        value = Value(self.fresh(name), Type(tuple(data.shape), NAMES[data.dtype], scale))
+        self.params[value.name] = Param(value, data, kind)
+        return value
+
+    def node(
+        self, op: Op, inputs: Sequence[Value | None], name: str, **attrs: Any
+    ) -> tuple[Value, ...]:
+        """Append a node; its outputs are called ``name``, ``name.1`` ... (absent ones are None)."""
+        types = op.infer(tuple(None if v is None else v.type for v in inputs), attrs)
+        outs: list[Value | None] = []
+        for i, kind in enumerate(types):
+            wish = name if i == 0 else f"{name}:{i}"
+            outs.append(None if kind is None else Value(self.fresh(wish), kind))
+        self.append(Node(op, tuple(inputs), tuple(outs), attrs))
+        return tuple(outs)  # type: ignore[arg-type]
+
+    def append(self, node: Node) -> None:
+        self.nodes.append(node)
+
+    def graph(self, outputs: Sequence[Value]) -> Graph:
+        graph = Graph(tuple(self.inputs), self.params, tuple(self.nodes), tuple(outputs))
+        return verify(graph.with_nodes(graph.nodes))
+
+
+def verify(graph: Graph) -> Graph:
+    """Check order, names, types, state updates and accumulator bounds; give the graph back.
+
+    Raises ShapeError naming the node.
+    """
+    known = {v.name: v.type for v in graph.inputs}
+    known |= {name: p.value.type for name, p in graph.params.items()}
+    stale: set[str] = set()
+    for node in graph.nodes:
+        for value in node.inputs:
+            if value is None:
+                continue
+            if value.name not in known:
+                raise ShapeError(f"{node}: reads %{value.name} before it is made")
+            if value.name in stale:
+                raise ShapeError(f"{node}: reads %{value.name} after it was overwritten")
+            if known[value.name] != value.type:
+                raise ShapeError(f"{node}: %{value.name} is {known[value.name]}")
+        if node.op.infer(node.in_types(), node.attrs) != node.out_types():
+            raise ShapeError(f"{node}: its types are not those that {node.op.name} infers")
+        if node.op.bound and (worst := node.op.bound(node.in_types(), node.attrs)) >= 2**31:
+            raise ShapeError(
+                f"{node.layer or node.name}: {node.op.name} could reach {worst} in its int32 "
+                f"accumulator (limit {2**31 - 1}); use fewer input channels or tokens"
+            )
+        for out, inp in node.op.updates:
+            old = node.inputs[inp] if inp < len(node.inputs) else None
+            if old is not None and _at(node.outputs, out) is not None:
+                stale.add(old.name)
+        for value in node.outputs:
+            if value is None:
+                continue
+            if value.name in known:
+                raise ShapeError(f"{node}: %{value.name} is made twice")
+            known[value.name] = value.type
+    for value in graph.outputs:
+        if value.name not in known:
+            raise ShapeError(f"output %{value.name} is never made")
+    return graph
+
+
+def execute(
+    graph: Graph, inputs: Mapping[str, Any], state: dict[str, Any] | None = None,
+    step: Step | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Run a graph in numpy; all its values by name. ``state`` holds the parameters that are not
+    constant (the graph's own content where absent) and is updated."""
+    state = {} if state is None else state
+    values: dict[str, Any] = dict(inputs)
+    values |= {name: state.get(name, p.data) for name, p in graph.params.items()}
+    for node in graph.nodes:
+        arrays = [None if v is None else values[v.name] for v in node.inputs]
+        results = node.op.ref(arrays, node.attrs, step or Step())
+        for value, array in zip(node.outputs, results, strict=True):
+            if value is not None:
+                values[value.name] = array
+    for new, old in graph.updated().items():
+        state[old] = values[new]
+    return values

@@ -1,0 +1,186 @@
+"""Lifetimes and addresses: where each value lives in the one static arena.
+
+A value lives from the node that makes it to the last that reads it; scratch lives at one node.
+Values that may share bytes (in-place operators, views) form one buffer. Placement is first fit over
+several orders and a short seeded search; the lower bound is the largest sum of live bytes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .ir import Graph, Node, Value
+
+ALIGN = 8
+
+
+def aligned(size: int, to: int = ALIGN) -> int:
+    return -(-size // to) * to
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Arena bytes that one or more values share: alive at nodes ``born`` to ``dies``, inclusive."""
+
+    name: str
+    bytes: int
+    born: int
+    dies: int
+    values: tuple[str, ...]
+    layer: str = ""
+    scratch: bool = False
+
+    def overlaps(self, other: Buffer) -> bool:
+        return self.born <= other.dies and other.born <= self.dies
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Addresses of a graph. ``offset[name]``: arena offset of a value, or of ``scratch@node``."""
+
+    buffers: tuple[Buffer, ...]
+    offset: dict[str, int] = field(repr=False)
+    arena_bytes: int = 0
+    lower_bound_bytes: int = 0
+    peak_node: int = 0
+
+    def live_at(self, node: int) -> list[Buffer]:
+        """Buffers alive at a node, largest first."""
+        return sorted(
+            (b for b in self.buffers if b.born <= node <= b.dies), key=lambda b: -b.bytes
+        )
+
+
+def scratch_name(node: Node) -> str:
+    return f"scratch@{node.name}"
+
+
+def lifetimes(graph: Graph) -> list[Buffer]:
+    """Buffers of the arena: everything but inputs, parameters and updated states."""
+    home = graph.updated()
+    fixed = {v.name for v in graph.inputs} | set(graph.params) | set(home)
+    dies: dict[str, int] = {}
+    for i, node in enumerate(graph.nodes):
+        for value in (*node.outputs, *node.inputs):
+            if value is not None:
+                dies[value.name] = i
+    for value in graph.outputs:
+        dies[value.name] = len(graph.nodes)
+    groups: dict[str, list[str]] = {}
+    owner: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    born: dict[str, int] = {}
+    layer: dict[str, str] = {}
+    found: list[Buffer] = []
+    for i, node in enumerate(graph.nodes):
+        if size := node.scratch_bytes():
+            found.append(Buffer(scratch_name(node), aligned(size), i, i, (), node.layer, True))
+        taken: set[str] = set()
+        for index, value in enumerate(node.outputs):
+            if value is None or value.name in fixed:
+                continue
+            shared = _shared(node, index, i, fixed, owner, groups, dies, sizes, taken)
+            if shared is None and node.op.alias:
+                fixed.add(value.name)  # a view of an input or a parameter has no arena bytes
+                continue
+            name = shared or value.name
+            owner[value.name] = name
+            groups.setdefault(name, []).append(value.name)
+            if shared is None:
+                sizes[name], born[name] = aligned(value.type.bytes), i
+                layer[name] = node.layer
+    for name, members in groups.items():
+        last = max(dies[m] for m in members)
+        found.append(Buffer(name, sizes[name], born[name], last, tuple(members), layer[name]))
+    return found
+
+
+def _shared(
+    node: Node, index: int, now: int, fixed: set[str], owner: dict[str, str],
+    groups: dict[str, list[str]], dies: dict[str, int], sizes: dict[str, int], taken: set[str],
+) -> str | None:  # fmt: skip
+    """The buffer of an input that output ``index`` may overwrite, or must see (a view)."""
+    pairs = [(0, 0)] if node.op.alias else node.op.inplace
+    for out, inp in pairs:
+        source = node.inputs[inp] if out == index else None
+        if source is None or source.name in fixed:
+            continue
+        buffer = owner[source.name]
+        output = node.outputs[index]
+        assert output is not None
+        if node.op.alias:
+            return buffer
+        alive = any(dies[m] > now for m in groups[buffer])
+        read_twice = sum(v is not None and owner.get(v.name) == buffer for v in node.inputs) > 1
+        same = aligned(output.type.bytes) == sizes[buffer]
+        if same and not alive and not read_twice and buffer not in taken:
+            taken.add(buffer)
+            return buffer
+    return None
+
+
+def lower_bound(buffers: Sequence[Buffer], nodes: int) -> tuple[int, int]:
+    """(largest sum of live bytes, the node where)."""
+    change = [0] * (nodes + 2)
+    for b in buffers:
+        change[b.born] += b.bytes
+        change[b.dies + 1] -= b.bytes
+    best, where, live = 0, 0, 0
+    for i, delta in enumerate(change[: nodes + 1]):
+        live += delta
+        if live > best:
+            best, where = live, i
+    return best, where
+
+
+def first_fit(order: Sequence[Buffer]) -> tuple[dict[str, int], int]:
+    """Each buffer in turn at the lowest address that is free during its life."""
+    placed: list[tuple[int, Buffer]] = []
+    offset: dict[str, int] = {}
+    top = 0
+    for buffer in order:
+        at = 0
+        for start, other in placed:  # sorted by address
+            if buffer.overlaps(other):
+                if at + buffer.bytes <= start:
+                    break
+                at = max(at, start + other.bytes)
+        placed.append((at, buffer))
+        placed.sort(key=lambda pair: pair[0])
+        offset[buffer.name] = at
+        top = max(top, at + buffer.bytes)
+    return offset, top
+
+
+def plan(graph: Graph, tries: int = 300) -> Plan:
+    """Addresses for all arena values of a graph; deterministic."""
+    buffers = lifetimes(graph)
+    bound, where = lower_bound(buffers, len(graph.nodes))
+    orders = [
+        sorted(buffers, key=lambda b: (-b.bytes, b.born)),
+        sorted(buffers, key=lambda b: (-(b.dies - b.born), -b.bytes)),
+        sorted(buffers, key=lambda b: (-b.bytes * (b.dies - b.born + 1), b.born)),
+        sorted(buffers, key=lambda b: (b.born, -b.bytes)),
+    ]
+    best_order, (offset, top) = min(
+        ((order, first_fit(order)) for order in orders), key=lambda found: found[1][1]
+    )
+    rng = random.Random(0)
+    for _ in range(tries if len(buffers) > 1 else 0):
+        if top == bound:
+            break
+        order = list(best_order)
+        i, j = rng.randrange(len(order)), rng.randrange(len(order))
+        order.insert(j, order.pop(i))
+        trial, height = first_fit(order)
+        if height <= top:
+            best_order, offset, top = order, trial, height
+    address = {m: offset[b.name] for b in buffers for m in (b.values or (b.name,))}
+    return Plan(tuple(buffers), address, top, bound, where)
+
+
+def location(value: Value, graph: Graph, found: Plan) -> int | None:
+    """Arena offset of a value, None for one that lives elsewhere."""
+    return found.offset.get(value.name)

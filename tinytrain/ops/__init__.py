@@ -1,0 +1,9 @@
+"""Every integer operator, by name. A family is a module with a tuple ``OPS``."""
+
+from __future__ import annotations
+
+from ..ir import Op
+from . import attention, elementwise, gradient, linear, loss, norm, tokens
+
+FAMILIES = (linear, norm, elementwise, tokens, attention, loss, gradient)
+REGISTRY: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}

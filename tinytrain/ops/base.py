@@ -1,0 +1,85 @@
+"""What the op families share: type checks, exact integer products, what gradients are made with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..ir import Array, Node, Op, Type, Value
+
+
+class Grad(NamedTuple):
+    """A gradient: int8 ``value`` and int32 ``exponent`` (``[1]``, or ``[H]`` one a head).
+
+    Real gradient of the loss with respect to the real activation =
+    ``value * 2**exponent * value.type.scale``.
+    """
+
+    value: Value
+    exponent: Value
+
+
+class Backward(Protocol):
+    """What an op's ``grad`` may ask of the builder of the backward graph (``autodiff.py``)."""
+
+    def input_gradient(
+        self, op: Op, gy: Grad, more: Sequence[Value | None], factor: float, name: str, node: Node,
+        **attrs: Any,
+    ) -> Grad:  # fmt: skip
+        """A node ``(value, exponent) = op(gy.value, gy.exponent, *more)`` whose output, as integer
+        accumulators, is worth ``factor * 2**exponent`` (gy's scale included). Sets the attributes
+        ``stream``, ``scale`` (mantissa of factor), ``exp_add`` (exponent of factor), ``layer``."""
+        ...
+
+    def clip(self, gy: Grad, node: Node) -> Grad:
+        """Zero the gradient where ``node``'s output saturated (one saved bit an element)."""
+        ...
+
+    def fold_channel_scales(self, gy: Grad, scales: tuple[float, ...], node: Node) -> Grad:
+        """G'[t, o] = G[t, o] * scales[o] / max(scales), quantized again; its type's scale is per
+        channel so that the real gradient stays the same."""
+        ...
+
+    def update_weight(
+        self, op: Op, gy: Grad, x: Value, w: Value, rows: Value | None, node: Node
+    ) -> None:
+        """The node that steps a trained weight."""
+        ...
+
+    def update_bias(
+        self, op: Op, gy: Grad, x: Value, b: Value, rows: Value | None, node: Node
+    ) -> None:
+        """The node that steps a trained bias."""
+        ...
+
+    def node(self, op: Op, inputs: Sequence[Value | None], name: str, **attrs: Any) -> Any:
+        """A node of any other kind."""
+        ...
+
+    def param(self, name: str, data: Array) -> Value:
+        """A constant."""
+        ...
+
+    def stream(self) -> int:
+        """A random stream that no other node has."""
+        ...
+
+
+def need(kind: Type | None, dtype: str | None = None, rank: int | None = None) -> Type:
+    """The type, checked: present, of this dtype and rank."""
+    if kind is None:
+        raise ShapeError("an input that is not optional is absent")
+    if dtype is not None and kind.dtype != dtype:
+        raise ShapeError(f"expected {dtype}, got {kind}")
+    if rank is not None and len(kind.shape) != rank:
+        raise ShapeError(f"expected rank {rank}, got {kind}")
+    return kind
+
+
+def exact_matmul(a: Array, b: Array) -> Array:
+    """Integer product as int64, by float64 BLAS: exact while sums stay below 2**53."""
+    product = np.matmul(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    return np.asarray(np.rint(product), np.int64)

@@ -1,0 +1,216 @@
+"""The float operators: what a frontend makes, what calibration runs, what quantize.py turns to int8.
+
+No value has a batch dimension. Activations are float32 ``[T, C]``, after pooling ``[1, C]``; only the
+model's input may have another shape until ``reshape`` and ``permute`` have made it ``[T, C]``. These
+ops are never emitted as C, so they have no dims, scratch or gradient.
+
+Letters: T tokens, C channels in, O channels out, D model width, H heads, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..ir import DTYPES, Array, Attrs, Graph, Op, Step, Type, Types
+from .base import need
+
+Ref = Callable[[Sequence[Any], Attrs, Step], tuple[Array]]
+
+
+def erf(x: Array) -> Array:
+    """Abramowitz and Stegun 7.1.26 in float64; absolute error below 1.5e-7."""
+    t = 1.0 / (1.0 + 0.3275911 * np.abs(x))
+    poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027
+           + t * 1.061405429))))  # fmt: skip
+    return np.asarray(np.sign(x) * (1.0 - poly * np.exp(-x * x)))
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
+
+
+UNARY: dict[str, Callable[[Array], Array]] = {
+    "gelu": lambda x: 0.5 * x * (1.0 + erf(x / math.sqrt(2.0))),
+    "gelu_tanh": lambda x: (
+        0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+    ),
+    "relu": lambda x: np.maximum(x, 0.0),
+    "tanh": np.tanh,
+    "sigmoid": _sigmoid,
+    "silu": lambda x: x * _sigmoid(x),
+}
+
+
+def _float(*shape: int) -> tuple[Type]:
+    return (Type(shape, "f32"),)
+
+
+def _rows(kind: Type | None) -> Type:
+    """A float activation ``[T, C]``."""
+    return need(kind, "f32", 2)
+
+
+def _linear_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    x, w, b = _rows(types[0]), _rows(types[1]), need(types[2], "f32", 1)
+    if w.shape[1] != x.shape[1] or b.shape[0] != w.shape[0]:
+        raise ShapeError(f"linear: input {x}, weight {w} and bias {b} do not fit")
+    return _float(x.shape[0], w.shape[0])
+
+
+def _norm_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    x, gamma, beta = _rows(types[0]), need(types[1], "f32", 1), need(types[2], "f32", 1)
+    if gamma.shape != (x.shape[1],) or beta.shape != gamma.shape:
+        raise ShapeError(f"layer_norm: input {x}, gamma {gamma} and beta {beta} do not fit")
+    return _float(*x.shape)
+
+
+def _norm_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array]:
+    """(x - mean) / sqrt(var + eps) * gamma + beta, over the channels; var divides by C."""
+    x, gamma, beta = ins
+    middle = x - x.mean(axis=1, keepdims=True)
+    var = (middle * middle).mean(axis=1, keepdims=True)
+    return (np.float32(middle / np.sqrt(var + np.float32(attrs["eps"])) * gamma + beta),)
+
+
+def _attention_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    q, k, v = (_rows(kind) for kind in types)
+    if not q.shape == k.shape == v.shape:
+        raise ShapeError(f"attention: queries {q}, keys {k} and values {v} differ in shape")
+    if attrs["heads"] < 1 or q.shape[1] % attrs["heads"]:
+        raise ShapeError(f"attention: {attrs['heads']} heads do not divide {q.shape[1]} channels")
+    return _float(*q.shape)
+
+
+def _attention_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array]:
+    """softmax(scale * q k^T) v in each head; a causal token sees itself and those before it."""
+    tokens, width = ins[0].shape
+    heads = attrs["heads"]
+    q, k, v = (a.reshape(tokens, heads, width // heads).transpose(1, 0, 2) for a in ins)
+    scores = np.float32(attrs["scale"]) * (q @ k.transpose(0, 2, 1))  # [H, T, T]
+    if attrs["causal"]:
+        scores = np.where(np.tri(tokens, dtype=bool), scores, np.float32(-np.inf))
+    weights = np.exp(scores - scores.max(axis=2, keepdims=True))
+    weights /= weights.sum(axis=2, keepdims=True)
+    return (np.float32((weights @ v).transpose(1, 0, 2).reshape(tokens, width)),)
+
+
+def _unary_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    if attrs["fn"] not in UNARY:
+        raise ShapeError(f"unary: no function {attrs['fn']!r}; there are {', '.join(UNARY)}")
+    return _float(*_rows(types[0]).shape)
+
+
+def _add_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    a, b = _rows(types[0]), _rows(types[1])
+    if a.shape != b.shape:
+        raise ShapeError(f"add: {a} and {b} differ in shape")
+    return _float(*a.shape)
+
+
+def _embedding_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    ids, table = need(types[0], rank=1), _rows(types[1])
+    dtype = "u8" if table.shape[0] <= 256 else "u16"
+    if ids.dtype != dtype or table.shape[0] > 65536:
+        raise ShapeError(f"embedding: ids {ids} for a table {table}; ids must be {dtype}")
+    return _float(ids.shape[0], table.shape[1])
+
+
+def _select_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    x = _rows(types[0])
+    if not 0 <= attrs["index"] < x.shape[0]:
+        raise ShapeError(f"select_token: no token {attrs['index']} in {x}")
+    return _float(1, x.shape[1])
+
+
+def _concat_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    a, b = _rows(types[0]), _rows(types[1])
+    if a.shape[1] != b.shape[1]:
+        raise ShapeError(f"concat_tokens: {a} and {b} differ in channels")
+    return _float(a.shape[0] + b.shape[0], a.shape[1])
+
+
+def _reshape_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    x, shape = need(types[0], "f32"), tuple(attrs["shape"])
+    if math.prod(shape) != x.size:
+        raise ShapeError(f"reshape: {x} has {x.size} elements, {shape} has {math.prod(shape)}")
+    return _float(*shape)
+
+
+def _permute_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    x, axes = need(types[0], "f32"), tuple(attrs["axes"])
+    if sorted(axes) != list(range(len(x.shape))):
+        raise ShapeError(f"permute: axes {axes} are no order of the axes of {x}")
+    return _float(*(x.shape[axis] for axis in axes))
+
+
+def _ref(compute: Callable[[Sequence[Any], Attrs], Any]) -> Ref:
+    """A meaning that needs no step, rounded to float32 and laid out in memory in order."""
+
+    def ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array]:
+        return (np.ascontiguousarray(compute(ins, attrs), np.float32),)
+
+    return ref
+
+
+linear = Op(
+    "linear", _linear_infer, _ref(lambda i, a: i[0] @ i[1].T + i[2]),
+    macs=lambda types, attrs: need(types[0]).shape[0] * need(types[1]).size,
+)  # fmt: skip
+layer_norm = Op("layer_norm", _norm_infer, _norm_ref)
+attention = Op(
+    "attention", _attention_infer, _attention_ref,
+    macs=lambda types, attrs: 2 * need(types[0]).shape[0] * need(types[0]).size,
+)  # fmt: skip
+unary = Op(
+    "unary", _unary_infer, _ref(lambda i, a: UNARY[a["fn"]](np.asarray(i[0], np.float64)))
+)
+add = Op("add", _add_infer, _ref(lambda i, a: i[0] + i[1]))
+scale = Op(
+    "scale", lambda types, attrs: _float(*_rows(types[0]).shape),
+    _ref(lambda i, a: i[0] * np.float32(a["factor"])),
+)  # fmt: skip
+embedding = Op("embedding", _embedding_infer, _ref(lambda i, a: i[1][i[0]]))
+mean_tokens = Op(
+    "mean_tokens", lambda types, attrs: _float(1, _rows(types[0]).shape[1]),
+    _ref(lambda i, a: i[0].mean(axis=0, keepdims=True)),
+)  # fmt: skip
+select_token = Op("select_token", _select_infer, _ref(lambda i, a: i[0][[a["index"]]]))
+concat_tokens = Op("concat_tokens", _concat_infer, _ref(lambda i, a: np.concatenate(i)))
+reshape = Op("reshape", _reshape_infer, _ref(lambda i, a: i[0].reshape(a["shape"])))
+permute = Op("permute", _permute_infer, _ref(lambda i, a: i[0].transpose(a["axes"])))
+
+FLOAT_OPS: dict[str, Op] = {
+    op.name: op
+    for op in (
+        linear, layer_norm, attention, unary, add, scale, embedding, mean_tokens, select_token,
+        concat_tokens, reshape, permute,
+    )
+}  # fmt: skip
+
+
+def float_values(graph: Graph, x: Any) -> dict[str, Array]:
+    """Every value of the float graph by name, for one sample ``x`` of the input's shape.
+
+    Raises ShapeError when ``x`` has another shape than the graph's input.
+    """
+    wanted = graph.inputs[0].type
+    if np.shape(x) != wanted.shape:
+        raise ShapeError(f"a sample has shape {np.shape(x)}; the model takes {wanted.shape}")
+    values: dict[str, Array] = {name: param.data for name, param in graph.params.items()}
+    values[graph.inputs[0].name] = np.asarray(x, DTYPES[wanted.dtype])
+    for node in graph.nodes:
+        ins = [None if v is None else values[v.name] for v in node.inputs]
+        for value, array in zip(node.outputs, node.op.ref(ins, node.attrs, Step()), strict=True):
+            if value is not None:
+                values[value.name] = array
+    return values
+
+
+def run_float(graph: Graph, x: Any) -> Array:
+    """The float graph's first output ``[T, C]`` for one sample ``x`` (no batch dimension)."""
+    return float_values(graph, x)[graph.outputs[0].name]

@@ -1,0 +1,43 @@
+"""Post-training quantization: float graph and calibration samples -> int8 graph and a noise report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..codec import Codec
+from ..ir import Array, Graph
+from .calibrate import Noise, noise, ranges
+from .fold import fold_norms
+from .lower import Lowering, finite
+
+__all__ = ["Noise", "Quantized", "quantize"]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """``graph``: int8 forward graph, its output int16 logits. ``report``: SQNR of each layer."""
+
+    graph: Graph
+    report: tuple[Noise, ...]
+
+
+def quantize(
+    graph: Graph, samples: Sequence[Array], *, weight_scales: str = "tensor",
+    calibrator: str = "minmax", report_samples: int = 8,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> Quantized:  # fmt: skip
+    """Calibrate on ``samples`` (each without batch dimension) and lower to int8.
+
+    ``weight_scales``: ``tensor`` or ``channel``; ``calibrator``: ``minmax`` or ``percentile:P``.
+    Raises CalibrationError for NaN in weights or samples, UnsupportedOp for what has no int8 form.
+    """
+    for name, param in graph.params.items():
+        finite(param.data, name)
+    folded = fold_norms(graph)
+    found = ranges(folded, samples, calibrator, progress)
+    lowered = Lowering(folded, found, weight_scales == "channel").run()
+    codec = Codec(lowered.inputs[0].type, 1, lowered.outputs[0].type.shape, True, ())
+    rows = noise(folded, lowered, samples[:report_samples], codec.quantize_input)
+    return Quantized(lowered, tuple(rows))

@@ -1,0 +1,105 @@
+"""Ranges of activations from calibration samples, and how much noise quantization adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import CalibrationError
+from ..ir import Array, Graph, execute
+
+SAMPLED = 4096  # values a sample keeps of each activation for a percentile
+
+
+def observer(method: str) -> Callable[[list[Array]], float]:
+    """How the range comes from the samples: ``minmax`` or ``percentile:P`` (of absolute values).
+
+    Raises CalibrationError for another method.
+    """
+    if method == "minmax":
+        return lambda parts: float(max(np.abs(p).max() for p in parts))
+    name, _, value = method.partition(":")
+    try:
+        percent = float(value)
+    except ValueError:
+        percent = 0.0
+    if name != "percentile" or not 50 < percent <= 100:
+        raise CalibrationError(
+            f"unknown calibrator {method!r}; use minmax or percentile:P with P in (50, 100]"
+        )
+    return lambda parts: float(np.percentile(np.abs(np.concatenate(parts)), percent))
+
+
+def ranges(
+    graph: Graph, samples: Sequence[Array], method: str,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> dict[str, float]:  # fmt: skip
+    """Largest absolute value of every float activation, by name; zero ranges become 1.
+
+    Raises CalibrationError when there are no samples, or for NaN or infinity, naming the sample or
+    the layer.
+    """
+    reduce_parts = observer(method)
+    if len(samples) == 0:
+        raise CalibrationError("no calibration samples; give at least one (32 or more are better)")
+    seen: dict[str, list[Array]] = {}
+    whole = method == "minmax"
+    layer = {v.name: n.layer for n in graph.nodes for v in n.outputs if v is not None}
+    for index, sample in enumerate(progress(samples)):
+        if not np.isfinite(sample).all():
+            raise CalibrationError(f"calibration sample {index} holds NaN or infinity")
+        values = execute(graph, {graph.inputs[0].name: sample})
+        for name in {graph.inputs[0].name, *layer}:
+            array = np.asarray(values[name], np.float32).reshape(-1)
+            if not np.isfinite(array).all():
+                raise CalibrationError(
+                    f"{layer.get(name) or name} gives NaN or infinity for calibration sample {index}"
+                )
+            kept = np.abs(array).max(keepdims=True) if whole else array[:: 1 + len(array) // SAMPLED]
+            seen.setdefault(name, []).append(kept)
+    found = {name: reduce_parts(parts) for name, parts in seen.items()}
+    return {name: value if value > 0 else 1.0 for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Signal-to-quantization-noise ratio of one layer's output, dB over all calibration samples."""
+
+    layer: str
+    op: str
+    sqnr_db: float
+    saturated: float
+
+
+def noise(
+    float_graph: Graph, graph: Graph, samples: Sequence[Array], encode: Callable[[Array], Array]
+) -> list[Noise]:
+    """Both graphs over the samples, compared value by value (same names): 10 log10(S / N)."""
+    power: dict[str, list[float]] = {}
+    for sample in samples:
+        real = execute(float_graph, {float_graph.inputs[0].name: sample})
+        exact = execute(graph, {graph.inputs[0].name: encode(sample)})
+        for node in graph.nodes:
+            value = node.outputs[0]
+            if value is None or value.name not in real or not isinstance(value.type.scale, float):
+                continue
+            codes = exact[value.name]
+            got = codes.astype(np.float64) * value.type.scale
+            want = np.asarray(real[value.name], np.float64).reshape(got.shape)
+            sums = power.setdefault(value.name, [0.0, 0.0, 0.0, 0.0])
+            sums[0] += float((want**2).sum())
+            sums[1] += float(((want - got) ** 2).sum())
+            sums[2] += float((np.abs(codes.astype(np.int32)) == 127).sum())
+            sums[3] += codes.size
+    rows = []
+    for node in graph.nodes:
+        value = node.outputs[0]
+        if value is not None and value.name in power:
+            signal, error, clipped, count = power[value.name]
+            ratio = 10 * np.log10(signal / error) if error > 0 and signal > 0 else np.inf
+            rows.append(Noise(node.layer, node.op.name, float(ratio), clipped / count))
+    return rows
+

@@ -1,0 +1,217 @@
+"""Float graph -> int8 graph: scales, integer weights, requantize constants.
+
+Symmetric int8 everywhere (zero point 0): activations and weights in [-127, 127], biases int32 at
+scale s_x * s_W, logits int16 in 1/256 nat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..codec import LOGIT_SCALE
+from ..errors import CalibrationError, UnsupportedOp
+from ..ir import Array, Build, Graph, Node, Op, Type, Value
+from ..numerics import multiplier
+from ..ops.attention import attention_mix_s8, attention_probs_u8
+from ..ops.elementwise import UNARY, add_attrs, add_s8, affine_attrs, affine_s8, lut_node, view
+from ..ops.floating import FLOAT_OPS
+from ..ops.linear import BIAS_LIMIT, linear_s8, linear_s16
+from ..ops.norm import layernorm_attrs, layernorm_s8
+from ..ops.tokens import concat_tokens_s8, embedding_s8, mean_tokens_s8, permute_s8, select_token_s8
+from .fold import affine
+
+F = FLOAT_OPS
+
+
+class Lowering:
+    """One run over a folded float graph. ``ranges``: largest absolute value by value name."""
+
+    def __init__(self, graph: Graph, ranges: dict[str, float], per_channel: bool) -> None:
+        self.graph, self.ranges, self.per_channel = graph, ranges, per_channel
+        self.build = Build()
+        self.value: dict[str, Value] = {}
+        self.weights: dict[str, Value] = {}
+
+    def run(self) -> Graph:
+        (source,) = self.graph.inputs
+        kind = source.type
+        if kind.dtype == "f32":
+            kind = Type(kind.shape, "i8", self.scale(source))
+        self.value[source.name] = self.build.input(source.name, kind)
+        for node in self.graph.nodes:
+            rule = RULES.get(node.op)
+            if rule is None:
+                raise UnsupportedOp(f"{node.layer or node.name}: {node.op.name} has no int8 form")
+            out = node.outputs[0]
+            assert out is not None
+            self.value[out.name] = rule(self, node, out)
+        (logits,) = self.graph.outputs
+        result = self.value[logits.name]
+        if result.type.dtype != "i16":
+            raise UnsupportedOp(
+                "the model's output must come straight from a linear layer (the head); "
+                f"it comes from {self.graph.nodes[-1].op.name}"
+            )
+        return self.build.graph([result])
+
+    def scale(self, value: Value) -> float:
+        return self.ranges[value.name] / 127
+
+    def data(self, value: Value | None) -> Array:
+        assert value is not None
+        return self.graph.params[value.name].data
+
+    def activation(self, value: Value | None) -> Value:
+        """The int8 value of a float one; a parameter becomes an int8 constant."""
+        assert value is not None
+        if value.name in self.graph.params:
+            return self.tensor(value, per_channel=False)
+        return self.value[value.name]
+
+    def tensor(self, value: Value, per_channel: bool) -> Value:
+        """A float parameter as int8, one scale a tensor or a first-axis channel; made once."""
+        key = f"{value.name}:{per_channel}"
+        if key not in self.weights:
+            real = self.data(value).astype(np.float64)
+            finite(real, value.name)
+            axes = tuple(range(1, real.ndim)) if per_channel else None
+            peak = np.abs(real).max(axis=axes)
+            scale = np.where(peak > 0, peak, 1.0) / 127
+            shaped = scale.reshape(-1, *[1] * (real.ndim - 1)) if per_channel else scale
+            codes = np.clip(np.rint(real / shaped), -127, 127).astype(np.int8)
+            kept = tuple(float(s) for s in scale) if per_channel else float(scale)
+            self.weights[key] = self.build.param(value.name, codes, "const", kept)
+        return self.weights[key]
+
+    def node(self, op: Op, inputs: Any, name: str, node: Node, **attrs: Any) -> Value:
+        outs = self.build.node(op, inputs, name, layer=node.layer, **attrs)
+        return outs[0]
+
+
+def finite(array: Array, name: str) -> None:
+    """Raises CalibrationError naming the parameter when it holds NaN or infinity."""
+    if not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        raise CalibrationError(f"{name} holds {count} values that are NaN or infinity")
+
+
+def _linear(low: Lowering, node: Node, out: Value) -> Value:
+    x, w, b = low.activation(node.inputs[0]), node.inputs[1], node.inputs[2]
+    assert w is not None
+    head = out in low.graph.outputs
+    weight = low.tensor(w, low.per_channel)
+    s_w, s_x = np.atleast_1d(np.array(weight.type.scale)), x.type.tensor_scale
+    s_y = LOGIT_SCALE if head else low.scale(out)
+    real = low.data(b).astype(np.float64)
+    finite(real, b.name if b else out.name)
+    steps = np.rint(real / (s_x * s_w))
+    bias = low.build.param(
+        f"{node.layer}.bias", np.clip(steps, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
+    )
+    pairs = [multiplier(float(s_x * s / s_y)) for s in s_w]
+    mult, shift = (np.array(part, np.int32) for part in zip(*pairs, strict=True))
+    constants = [
+        low.build.param(f"{node.layer}.mult", mult), low.build.param(f"{node.layer}.shift", shift)
+    ]  # fmt: skip
+    ins = [x, weight, None, None, bias, None, *constants]
+    return low.node(linear_s16 if head else linear_s8, ins, out.name, node, scale=s_y)
+
+
+def _norm(low: Lowering, node: Node, out: Value) -> Value:
+    x = low.activation(node.inputs[0])
+    attrs = layernorm_attrs(x.type.tensor_scale, low.scale(out), x.type.shape[1], node.attrs["eps"])
+    return low.node(layernorm_s8, [x], out.name, node, **attrs)
+
+
+def _affine(low: Lowering, node: Node, out: Value) -> Value:
+    x = low.activation(node.inputs[0])
+    m, c, attrs = affine_attrs(
+        low.data(node.inputs[1]), low.data(node.inputs[2]), x.type.tensor_scale, low.scale(out)
+    )
+    constants = [low.build.param(f"{out.name}.m", m), low.build.param(f"{out.name}.c", c)]
+    return low.node(affine_s8, [x, *constants], out.name, node, **attrs)
+
+
+def _attention(low: Lowering, node: Node, out: Value) -> Value:
+    q, k, v = (low.activation(i) for i in node.inputs)
+    heads, causal, factor = (node.attrs[key] for key in ("heads", "causal", "scale"))
+    m, shift = multiplier(16 * q.type.tensor_scale * k.type.tensor_scale * factor)
+    probs = low.node(
+        attention_probs_u8, [q, k], f"{out.name}.probs", node, heads=heads, causal=causal, mult=m,
+        shift=shift, softmax_scale=factor,
+    )  # fmt: skip
+    s_y = low.scale(out)
+    m, shift = multiplier(v.type.tensor_scale / (255 * s_y))
+    return low.node(
+        attention_mix_s8, [probs, v], out.name, node, heads=heads, causal=causal, mult=m,
+        shift=shift, scale=s_y,
+    )  # fmt: skip
+
+
+def _unary(low: Lowering, node: Node, out: Value) -> Value:
+    function, slope = UNARY[node.attrs["fn"]]
+    x = low.activation(node.inputs[0])
+    return lut_node(low.build, x, function, slope, low.scale(out), out.name, node.layer)
+
+
+def _add(low: Lowering, node: Node, out: Value) -> Value:
+    a, b = (low.activation(v) for v in node.inputs)
+    attrs = add_attrs(a.type.tensor_scale, b.type.tensor_scale, low.scale(out))
+    return low.node(add_s8, [a, b], out.name, node, **attrs)
+
+
+def _scale(low: Lowering, node: Node, out: Value) -> Value:
+    x, factor = low.activation(node.inputs[0]), float(node.attrs["factor"])
+    if factor > 0:
+        return low.node(
+            view, [x], out.name, node, shape=x.type.shape, scale=x.type.tensor_scale * factor
+        )
+    return lut_node(
+        low.build, x, lambda r: r * factor, lambda r: np.full_like(r, factor), low.scale(out),
+        out.name, node.layer,
+    )  # fmt: skip
+
+
+def _embedding(low: Lowering, node: Node, out: Value) -> Value:
+    table = node.inputs[1]
+    assert table is not None
+    ins = [low.activation(node.inputs[0]), low.tensor(table, per_channel=False)]
+    return low.node(embedding_s8, ins, out.name, node)
+
+
+def _mean(low: Lowering, node: Node, out: Value) -> Value:
+    x, s_y = low.activation(node.inputs[0]), low.scale(out)
+    m, shift = multiplier(x.type.tensor_scale / (x.type.shape[0] * s_y))
+    return low.node(mean_tokens_s8, [x], out.name, node, mult=m, shift=shift, scale=s_y)
+
+
+def _select(low: Lowering, node: Node, out: Value) -> Value:
+    x = low.activation(node.inputs[0])
+    return low.node(select_token_s8, [x], out.name, node, index=node.attrs["index"])
+
+
+def _concat(low: Lowering, node: Node, out: Value) -> Value:
+    a, b = (low.activation(v) for v in node.inputs)
+    attrs = add_attrs(a.type.tensor_scale, b.type.tensor_scale, low.scale(out))
+    return low.node(concat_tokens_s8, [a, b], out.name, node, **attrs)
+
+
+def _reshape(low: Lowering, node: Node, out: Value) -> Value:
+    x = low.activation(node.inputs[0])
+    return low.node(view, [x], out.name, node, shape=node.attrs["shape"], scale=x.type.scale)
+
+
+def _permute(low: Lowering, node: Node, out: Value) -> Value:
+    x = low.activation(node.inputs[0])
+    return low.node(permute_s8, [x], out.name, node, axes=node.attrs["axes"])
+
+
+RULES: dict[Op, Callable[[Lowering, Node, Value], Value]] = {
+    F["linear"]: _linear, F["layer_norm"]: _norm, affine: _affine, F["attention"]: _attention,
+    F["unary"]: _unary, F["add"]: _add, F["scale"]: _scale, F["embedding"]: _embedding,
+    F["mean_tokens"]: _mean, F["select_token"]: _select, F["concat_tokens"]: _concat,
+    F["reshape"]: _reshape, F["permute"]: _permute,
+}  # fmt: skip

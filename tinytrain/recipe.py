@@ -1,0 +1,126 @@
+"""What a user hands over: a model, its data, what trains and how (``recipe()`` in a Python file)."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples and their labels.
+
+    ``x``: float32 ``[N, ...]`` sensor windows or images, or integer tokens ``[N, T]``.
+    ``y``: integer class ``[N]``, or integer token ``[N, T]``; -1 is not counted.
+    """
+
+    x: Array
+    y: Array
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise RecipeError(f"dataset has {len(self.x)} samples but {len(self.y)} labels")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class UpdateScheme:
+    """Which layers train, and which of their output channels.
+
+    ``weights`` maps a layer name or a glob pattern (``"blocks.*.o"``) to what trains of its weight:
+    a ratio in (0, 1] of the output channels (the first ones), or the chosen channels as a tuple of
+    indices. ``biases`` lists the layers (or patterns) whose bias trains, in the channels that
+    ``weights`` names for that layer, or in all of them. Later patterns win over earlier ones.
+    """
+
+    weights: dict[str, float | tuple[int, ...]] = field(default_factory=dict)
+    biases: tuple[str, ...] = ()
+    name: str = "custom"
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How a step is made of a gradient.
+
+    ``rule``: ``"lsb"``, the LSB-normalised step (``learning_rate`` in weight LSBs), or ``"sgd"``
+    (``learning_rate`` in real units). ``qas``: quantization-aware scaling of ``sgd`` (Lin et al.
+    2022, eq. 4). ``weights``: ``"int8"`` with stochastic rounding, or ``"int16"`` (8 fraction bits).
+    ``schedule``: ``"constant"``, ``"linear"`` (to 0 at ``steps``) or ``"cosine"``.
+    """
+
+    rule: Literal["lsb", "sgd"] = "lsb"
+    learning_rate: float = 2.0
+    qas: bool = True
+    weights: Literal["int8", "int16"] = "int8"
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    steps: int = 300
+    warmup: int = 0
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model, its calibration samples, the task and what trains.
+
+    ``model`` maps a batch ``[1, ...]`` of one sample to logits ``[1, K]`` (``loss="classes"``) or
+    ``[1, T, V]`` (``loss="tokens"``). ``train`` is the stream that the device sees, in this order,
+    repeated; ``tests`` are named data sets measured before and after, the first is the target.
+    """
+
+    name: str
+    model: nn.Module
+    calibration: Array
+    train: Dataset
+    tests: dict[str, Dataset]
+    loss: Literal["classes", "tokens"]
+    scheme: UpdateScheme
+    optimizer: Optimizer = Optimizer()
+    metric: Literal["accuracy", "bits_per_token"] = "accuracy"
+    weight_scales: Literal["tensor", "channel"] = "tensor"
+    calibrator: str = "minmax"  # or "percentile:99.9"
+    note: str = ""
+
+    def replace(self, **changes: object) -> Recipe:
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+def load_recipe(source: str | Path, **arguments: object) -> Recipe:
+    """Import a Python file and call its ``recipe(**arguments)``.
+
+    Raises RecipeError when the file is absent, does not import, or has no ``recipe``.
+    """
+    path = Path(source)
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such file; give a Python file that defines recipe()")
+    spec = importlib.util.spec_from_file_location(f"tinytrain_recipe_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"{path}: not a Python file; give one that defines recipe()")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        raise RecipeError(f"{path}: cannot be imported: {error}") from error
+    maker = getattr(module, "recipe", None)
+    if not callable(maker):
+        raise RecipeError(f"{path}: defines no recipe(); see examples/har.py for one")
+    made = maker(**arguments)
+    if not isinstance(made, Recipe):
+        raise RecipeError(f"{path}: recipe() returned {type(made).__name__}, not a tinytrain Recipe")
+    return made

@@ -1,0 +1,173 @@
+"""Tables and pictures: plans, runs, memory maps, learning curves."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .boards import Board
+from .build import Artifact, build
+from .compiler import Compiled
+from .doctor import Check
+from .errors import ToolchainError
+
+SRAM_PARTS = (
+    ("arena", "arena_bytes"), ("trained weights", "trained_weight_bytes"),
+    ("optimizer", "optimizer_bytes"), ("input and labels", "io_bytes"),
+    ("runtime", "runtime_bytes"), ("stack (reserved)", "stack_bytes"),
+)  # fmt: skip
+
+
+def flash_facts(compiled: Compiled, artifact: Artifact | None = None) -> dict[str, Any]:
+    """Flash of the linked firmware; None with a reason where there is no compiler for it.
+
+    Linking is the only way to know the code's size; the model's part of it is planned."""
+    try:
+        if artifact is None:
+            with tempfile.TemporaryDirectory() as folder:
+                artifact = build(compiled.files, compiled.board, Path(folder) / "link")
+    except ToolchainError as error:
+        return {"flash_bytes": None, "flash_note": str(error).splitlines()[0]}
+    return {
+        "flash_bytes": artifact.flash_bytes,
+        "flash_code_bytes": artifact.flash_bytes
+        - compiled.const_bytes - artifact.sections.get(".data", 0),
+        "sections": dict(artifact.sections),
+    }  # fmt: skip
+
+
+def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -> None:
+    table = Table(title=f"{facts['model']} on {facts['board']}, scheme {facts['scheme']}, "
+                        f"{facts['optimizer']}, {facts['weights']} weights")  # fmt: skip
+    table.add_column("SRAM")
+    table.add_column("bytes", justify="right")
+    for title, key in SRAM_PARTS:
+        table.add_row(title, f"{facts[key]:,}")
+    table.add_section()
+    fits = "fits" if facts["sram_bytes"] <= facts["sram_budget_bytes"] else "DOES NOT FIT"
+    table.add_row("total", f"{facts['sram_bytes']:,}")
+    table.add_row(f"budget ({fits})", f"{facts['sram_budget_bytes']:,}")
+    console.print(table)
+    gap = facts["arena_bytes"] / max(1, facts["arena_lower_bound_bytes"])
+    flash = facts.get("flash_bytes")
+    console.print(
+        f"arena / lower bound {gap:.3f} ({facts['arena_lower_bound_bytes']:,} bytes); "
+        f"flash {f'{flash:,} bytes' if flash else facts.get('flash_note', 'unknown')} "
+        f"(of it model constants {facts['model_const_bytes']:,})"
+    )
+    console.print(
+        f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained; MACs a step: "
+        f"forward {facts['macs_forward']:,}, backward {facts['macs_backward']:,}"
+    )
+    report = sorted(compiled.quantized.report, key=lambda row: row.sqnr_db)[:3]
+    worst = ", ".join(f"{row.layer or row.op} {row.sqnr_db:.1f} dB" for row in report)
+    console.print(f"lowest signal-to-quantization-noise ratios: {worst}")
+
+
+def print_noise(console: Console, compiled: Compiled) -> None:
+    """The quantization report, one line a layer."""
+    table = Table(title="signal-to-quantization-noise ratio, calibration samples")
+    for title in ("layer", "operator", "SQNR dB", "saturated"):
+        table.add_column(title, justify="left" if title in ("layer", "operator") else "right")
+    for row in compiled.quantized.report:
+        table.add_row(row.layer, row.op, f"{row.sqnr_db:.1f}", f"{row.saturated:.2%}")
+    console.print(table)
+
+
+def print_run(console: Console, facts: Mapping[str, Any]) -> None:
+    table = Table(title=f"{facts['model']} on {facts['target']}: {facts['steps']} steps, "
+                        f"scheme {facts['scheme']}")  # fmt: skip
+    for title in (facts["metric"], "before", "after"):
+        table.add_column(title, justify="left" if title == facts["metric"] else "right")
+    for name, before in facts["before"].items():
+        table.add_row(name, f"{before:.3f}", f"{facts['after'][name]:.3f}")
+    console.print(table)
+    console.print(f"loss {facts['loss_first']:.3f} -> {facts['loss_last']:.3f}")
+    for key in ("instructions_per_step", "sram_measured_bytes", "stack_used_bytes"):
+        if facts.get(key) is not None:
+            console.print(f"{key}: {facts[key]:,}")
+    console.print(f"weights_sha256 {facts['weights_sha256']}")
+
+
+def print_boards(console: Console, boards: Sequence[Board]) -> None:
+    table = Table(title="boards")
+    for title in ("board", "what", "cpu", "SRAM budget", "support"):
+        table.add_column(title)
+    for b in boards:
+        table.add_row(b.name, b.title, b.cpu, f"{b.sram_budget_bytes:,}", b.support)
+    console.print(table)
+
+
+def print_checks(console: Console, checks: Sequence[Check]) -> None:
+    table = Table(title="tinytrain doctor")
+    for title in ("", "what", "version", "enables", "install"):
+        table.add_column(title)
+    for c in checks:
+        mark = "[green]ok[/]" if c.ok else "[yellow]--[/]"
+        table.add_row(mark, c.name, c.version, c.enables, "" if c.ok else c.install)
+    console.print(table)
+
+
+def memory_map(compiled: Compiled, path: Path) -> None:
+    """The arena over the schedule of a training step: a rectangle a buffer, its name inside."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
+
+    plan, graph = compiled.train_plan, compiled.train
+    figure, axes = plt.subplots(figsize=(14, 7))
+    colors = plt.get_cmap("tab20")
+    for i, b in enumerate(plan.buffers):
+        at = plan.offset[b.values[0] if b.values else b.name]
+        color = "0.75" if b.scratch else colors(i % 20)
+        corner, width = (b.born - 0.5, at), b.dies - b.born + 1
+        axes.add_patch(Rectangle(corner, width, b.bytes, facecolor=color, edgecolor="0.3", lw=0.4))
+        if b.bytes > plan.arena_bytes / 40 and width > len(graph.nodes) / 40:
+            label = f"{b.name} {b.bytes / 1024:.1f}K"
+            axes.text(b.born, at + b.bytes / 2, label, fontsize=5, va="center", clip_on=True)
+    forward = len(compiled.evaluate.nodes)
+    axes.axvline(forward - 0.5, color="k", ls=":", lw=1)
+    axes.axvline(plan.peak_node, color="r", ls="--", lw=1)
+    axes.set(
+        xlim=(-0.5, len(graph.nodes)), ylim=(0, plan.arena_bytes * 1.02),
+        xlabel="node of the training step (dotted: about where forward ends; red: the peak)",
+        ylabel="arena address, bytes (grey: scratch)",
+        title=f"{compiled.name}, scheme {compiled.scheme}: arena {plan.arena_bytes:,} bytes, "
+              f"lower bound {plan.lower_bound_bytes:,}",
+    )  # fmt: skip
+    _save(figure, path)
+
+
+def learning_curve(curves: Mapping[str, Sequence[float]], path: Path, title: str) -> None:
+    """Training loss by step, each curve a running mean of 20 steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    figure, axes = plt.subplots(figsize=(9, 5))
+    for name, losses in curves.items():
+        window = min(20, len(losses))
+        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+        axes.plot(np.arange(len(smooth)) + window, smooth, label=name)
+    axes.set(xlabel="step (batch 1)", ylabel="loss, nats (mean of 20 steps)", title=title)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

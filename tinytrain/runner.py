@@ -1,0 +1,109 @@
+"""Train a compiled recipe on a target and measure it: what the command line, demo and tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .boards import load_board
+from .build import Artifact, build
+from .compiler import Compiled
+from .recipe import Dataset, Recipe
+from .session import Evaluation, Session, StepResult
+
+WINDOW = 20  # steps that loss_first and loss_last average
+
+
+@dataclass
+class Run:
+    """A finished run. ``before`` and ``after``: one evaluation a test set."""
+
+    target: str
+    losses: list[float]
+    before: dict[str, Evaluation]
+    after: dict[str, Evaluation]
+    weights_sha256: str
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def loss_first(self) -> float:
+        head = self.losses[:WINDOW]
+        return sum(head) / max(1, len(head))
+
+    @property
+    def loss_last(self) -> float:
+        tail = self.losses[-WINDOW:]
+        return sum(tail) / max(1, len(tail))
+
+    def facts(self, metric: str) -> dict[str, Any]:
+        """What ``run --json`` prints."""
+        return {
+            "target": self.target, "steps": len(self.losses), "metric": metric,
+            "loss_first": self.loss_first, "loss_last": self.loss_last,
+            "before": {k: metric_of(v, metric) for k, v in self.before.items()},
+            "after": {k: metric_of(v, metric) for k, v in self.after.items()},
+            "weights_sha256": self.weights_sha256, **self.measured,
+        }  # fmt: skip
+
+
+def metric_of(found: Evaluation, metric: str) -> float:
+    """The recipe's metric of an evaluation: accuracy in [0, 1], or bits a token."""
+    return found.accuracy if metric == "accuracy" else found.bits
+
+
+def open_session(compiled: Compiled, target: str, out: Path) -> tuple[Session, Artifact | None]:
+    """A session on ``numpy``, ``host`` or an emulated board; builds what it needs in ``out``.
+
+    Raises ToolchainError without a compiler or emulator, BoardError for an unknown target.
+    """
+    if target == "numpy":
+        return compiled.session(), None
+    board = load_board(target)
+    artifact = build(compiled.files, board, out)
+    if target == "host":
+        from .emulator import HostSession
+
+        return HostSession(artifact.path, compiled.codec), artifact
+    from .qemu import QemuSession
+
+    return QemuSession(board, artifact, compiled.codec), artifact
+
+
+def evaluate(session: Session, tests: dict[str, Dataset], limit: int | None) -> dict[str, Any]:
+    return {
+        name: session.evaluate(list(data.x[:limit]), list(data.y[:limit]))
+        for name, data in tests.items()
+    }
+
+
+def train(
+    session: Session, recipe: Recipe, steps: int, target: str, *, limit: int | None = None,
+    on_step: Callable[[StepResult], None] | None = None,
+) -> Run:  # fmt: skip
+    """Measure, train ``steps`` steps over the recipe's stream, measure again. ``limit``: samples
+    of each test set that count (None: all)."""
+    before = evaluate(session, recipe.tests, limit)
+    losses: list[float] = []
+    for i in range(steps):
+        at = i % len(recipe.train)
+        result = session.step(recipe.train.x[at], recipe.train.y[at])
+        losses.append(result.loss)
+        if on_step:
+            on_step(result)
+    after = evaluate(session, recipe.tests, limit)
+    return Run(target, losses, before, after, session.weights_sha256())
+
+
+def measurements(session: Session, artifact: Artifact | None) -> dict[str, Any]:
+    """After ``close``: what an emulated board measured, and the SRAM that was really used."""
+    used = getattr(session, "stack_used_bytes", None)
+    if artifact is None or used is None:
+        return {}
+    static = artifact.sections.get(".data", 0) + artifact.sections.get(".bss", 0)
+    return {
+        "instructions_per_step": getattr(session, "instructions_per_step", None),
+        "stack_used_bytes": used,
+        "sram_measured_bytes": static + used,
+    }

@@ -1,0 +1,187 @@
+"""Which layers and channels train: an update scheme, resolved against a graph and applied to it.
+
+Trained rows of a weight move to SRAM (params of kind ``trained``), frozen rows stay in flash.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .errors import SchemeError
+from .ir import Build, Graph, Node, Param, Value, verify
+from .ops.linear import linear_s8, linear_s16
+from .recipe import UpdateScheme
+
+LINEAR = (linear_s8, linear_s16)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer: its name in the user's model, output and input channels."""
+
+    name: str
+    outputs: int
+    inputs: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What trains of one layer: output channels, in rising order, and of them weight and/or bias."""
+
+    layer: str
+    channels: tuple[int, ...]
+    weight: bool
+    bias: bool
+
+
+def layers_of(graph: Graph) -> list[Layer]:
+    """The linear layers in forward order; the last one is the head."""
+    found: list[Layer] = []
+    for node in graph.nodes:
+        if node.op in LINEAR and node.inputs[1] is not None:
+            rows, columns = node.inputs[1].type.shape
+            found.append(Layer(node.layer, rows, columns))
+    return found
+
+
+def block_of(layer: str) -> str | None:
+    """``blocks.3`` of ``blocks.3.attn.q``: the path up to its first number."""
+    match = re.match(r"(.*?\d+)(\.|$)", layer)
+    return match.group(1) if match else None
+
+
+def full(layers: Sequence[Layer]) -> UpdateScheme:
+    """Every weight and bias of every linear layer."""
+    names = tuple(layer.name for layer in layers)
+    return UpdateScheme(dict.fromkeys(names, 1.0), names, "full")
+
+
+def head_only(layers: Sequence[Layer]) -> UpdateScheme:
+    """Weight and bias of the last linear layer."""
+    head = layers[-1].name
+    return UpdateScheme({head: 1.0}, (head,), "head_only")
+
+
+def bias_only(layers: Sequence[Layer]) -> UpdateScheme:
+    """The bias of every linear layer."""
+    return UpdateScheme({}, tuple(layer.name for layer in layers), "bias_only")
+
+
+def last_k(layers: Sequence[Layer], k: int) -> UpdateScheme:
+    """All linear layers of the last ``k`` blocks, and the head.
+
+    Raises SchemeError when the model has fewer than ``k`` numbered blocks.
+    """
+    blocks = list(dict.fromkeys(b for layer in layers if (b := block_of(layer.name))))
+    if not 0 <= k <= len(blocks):
+        raise SchemeError(f"last_k:{k}: the model has {len(blocks)} blocks: {', '.join(blocks)}")
+    chosen = set(blocks[len(blocks) - k :])
+    names = tuple(
+        layer.name for layer in layers if block_of(layer.name) in chosen or layer is layers[-1]
+    )
+    return UpdateScheme(dict.fromkeys(names, 1.0), names, f"last_k:{k}")
+
+
+def resolve(scheme: UpdateScheme | str, layers: Sequence[Layer]) -> UpdateScheme:
+    """A scheme, or one by its name: full, head_only, bias_only, last_k:N."""
+    if isinstance(scheme, UpdateScheme):
+        return scheme
+    simple = {"full": full, "head_only": head_only, "bias_only": bias_only}
+    if scheme in simple:
+        return simple[scheme](layers)
+    if match := re.fullmatch(r"last_k:(\d+)", scheme):
+        return last_k(layers, int(match.group(1)))
+    raise SchemeError(f"unknown scheme {scheme!r}; known: {', '.join(simple)}, last_k:N")
+
+
+def selections(scheme: UpdateScheme, layers: Sequence[Layer]) -> list[Selection]:
+    """Per layer what trains. Raises SchemeError for a pattern that matches nothing, a ratio
+    outside (0, 1], a channel out of range or an empty scheme."""
+    names = [layer.name for layer in layers]
+    for pattern in (*scheme.weights, *scheme.biases):
+        if not fnmatch.filter(names, pattern):
+            raise SchemeError(
+                f"update scheme {scheme.name}: {pattern!r} matches no linear layer; "
+                f"layers are: {', '.join(names)}"
+            )
+    chosen: list[Selection] = []
+    for layer in layers:
+        channels: tuple[int, ...] = ()
+        for pattern, share in scheme.weights.items():
+            if fnmatch.fnmatch(layer.name, pattern):
+                channels = _channels(layer, share)
+        bias = any(fnmatch.fnmatch(layer.name, pattern) for pattern in scheme.biases)
+        if channels or bias:
+            every = tuple(range(layer.outputs))
+            chosen.append(Selection(layer.name, channels or every, bool(channels), bias))
+    if not chosen:
+        raise SchemeError(f"update scheme {scheme.name} trains nothing; name at least one layer")
+    return chosen
+
+
+def _channels(layer: Layer, share: float | tuple[int, ...]) -> tuple[int, ...]:
+    if isinstance(share, (int, float)):
+        if not 0 < share <= 1:
+            raise SchemeError(f"{layer.name}: channel ratio {share} is not in (0, 1]")
+        return tuple(range(max(1, round(layer.outputs * share))))
+    channels = tuple(sorted(set(share)))
+    if not channels or channels[0] < 0 or channels[-1] >= layer.outputs:
+        raise SchemeError(
+            f"{layer.name}: channels {channels[:8]} are not within 0..{layer.outputs - 1}"
+        )
+    return channels
+
+
+def apply_scheme(graph: Graph, scheme: UpdateScheme | str) -> Graph:
+    """Move what trains into SRAM. int8 graph in, the same meaning out.
+
+    Raises SchemeError as ``resolve`` and ``selections`` do.
+    """
+    layers = layers_of(graph)
+    chosen = {s.layer: s for s in selections(resolve(scheme, layers), layers)}
+    build = Build(graph)
+    build.nodes = [
+        _split(build, graph, node, chosen[node.layer])
+        if node.op in LINEAR and node.layer in chosen
+        else node
+        for node in graph.nodes
+    ]
+    return verify(build.graph(graph.outputs))
+
+
+def _split(build: Build, graph: Graph, node: Node, what: Selection) -> Node:
+    x, w, _, _, b, _, mult, shift = node.inputs
+    assert w is not None and b is not None
+    weight, bias = graph.params[w.name], graph.params[b.name]
+    outputs = w.type.shape[0]
+    index = np.array(what.channels)
+    wt = bt = rows = None
+    if len(index) == outputs:
+        w = _train(build, weight, f"{what.layer}.weight") if what.weight else w
+        b = _train(build, bias, f"{what.layer}.bias") if what.bias else b
+    else:
+        picked = np.zeros(outputs, bool)
+        picked[index] = True
+        place = np.where(picked, np.cumsum(picked) - 1, ~(np.cumsum(~picked) - 1))
+        rows = build.param(f"{what.layer}.rows", place.astype(np.int16))
+        if what.weight:
+            w, wt = _halves(build, weight, f"{what.layer}.weight", picked)
+        if what.bias:
+            b, bt = _halves(build, bias, f"{what.layer}.bias", picked)
+    return replace(node, inputs=(x, w, wt, rows, b, bt, mult, shift))
+
+
+def _train(build: Build, param: Param, name: str) -> Value:
+    return build.param(f"{name}.trained", param.data, "trained", param.value.type.scale)
+
+
+def _halves(build: Build, param: Param, name: str, picked: np.ndarray) -> tuple[Value, Value]:
+    """(frozen, trained) rows. Per-channel scales stay those of all rows, in the user's order."""
+    scale = param.value.type.scale
+    frozen = build.param(f"{name}.frozen", param.data[~picked], "const", scale)
+    return frozen, build.param(f"{name}.trained", param.data[picked], "trained", scale)

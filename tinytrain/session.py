@@ -1,0 +1,106 @@
+"""The one interface of everything that trains: numpy interpreter, host emulator, device."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One training step: ``step`` counts from 1, ``loss`` in nats (mean over the labels)."""
+
+    step: int
+    loss: float
+    correct: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A whole data set: mean loss in nats a label, and how many labels were the arg max."""
+
+    loss: float
+    correct: int
+    count: int
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / max(1, self.count)
+
+    @property
+    def bits(self) -> float:
+        """Cross-entropy in bits a label."""
+        return self.loss / float(np.log(2.0))
+
+
+class Session(ABC):
+    """A compiled model that can be trained, asked and read, wherever it runs.
+
+    ``x`` is one sample in real units (float32, quantized here) or integer tokens; ``y`` an integer
+    class or ``[T]`` tokens, -1 for a label that does not count.
+    """
+
+    @abstractmethod
+    def step(self, x: Array, y: Array | int) -> StepResult:
+        """Train on one sample."""
+
+    @abstractmethod
+    def predict(self, x: Array) -> npt.NDArray[np.float32]:
+        """Logits of one sample, real units, ``[K]`` or ``[T, V]``."""
+
+    @abstractmethod
+    def score(self, x: Array, y: Array | int) -> StepResult:
+        """Loss and correct labels of one sample, without training."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The trained tensors as stored: int8 ``[K, C]`` (and its fraction), int32 biases ``[K]``."""
+
+    @abstractmethod
+    def snapshot(self) -> bytes:
+        """Everything that persists between steps, as bytes for ``restore``."""
+
+    @abstractmethod
+    def restore(self, blob: bytes) -> None:
+        """Put back what ``snapshot`` gave."""
+
+    def close(self) -> None:  # noqa: B027 - sessions without resources need none
+        """Free what the session holds."""
+
+    def evaluate(self, xs: Iterable[Array], ys: Iterable[Array | int]) -> Evaluation:
+        """Score a data set."""
+        loss, correct, count = 0.0, 0, 0
+        for x, y in zip(xs, ys, strict=True):
+            result = self.score(x, y)
+            loss += result.loss * result.count
+            correct += result.correct
+            count += result.count
+        return Evaluation(loss / max(1, count), correct, count)
+
+    def weights_sha256(self) -> str:
+        """One hash of all trained tensors, by name."""
+        return hash_weights(self.weights())
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def hash_weights(weights: dict[str, npt.NDArray[np.generic]]) -> str:
+    """SHA-256 over names, dtypes, shapes and little-endian bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        array = np.ascontiguousarray(weights[name])
+        digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,119 @@
+"""Two small pre-LN transformers, written out: what the examples pre-train and the device adapts.
+
+Layers are plain ``nn.Linear``, ``nn.LayerNorm`` and ``nn.Embedding`` with the names that update
+schemes use: ``embed``, ``blocks.{i}.ln1 q k v o ln2 f1 f2``, ``norm``, ``head``. No dropout, no
+data-dependent code, so ``torch.export`` takes them with a batch of one.
+
+Letters: B batch, T tokens, C channels, H heads, W window (samples), K classes, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Block(nn.Module):
+    """Pre-LN transformer block, ``[B, T, C] -> [B, T, C]``; feed-forward width 4 C."""
+
+    def __init__(self, d: int, heads: int, mask: Tensor | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.ln1 = nn.LayerNorm(d)
+        self.q = nn.Linear(d, d)
+        self.k = nn.Linear(d, d)
+        self.v = nn.Linear(d, d)
+        self.o = nn.Linear(d, d)
+        self.ln2 = nn.LayerNorm(d)
+        self.f1 = nn.Linear(d, 4 * d)
+        self.f2 = nn.Linear(4 * d, d)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.ln1(x))
+        feed: Tensor = self.f2(functional.gelu(self.f1(self.ln2(x))))
+        return x + feed
+
+    def attention(self, x: Tensor) -> Tensor:
+        """Multi-head attention of normalised tokens ``[B, T, C]``; a True in ``mask`` hides."""
+        batch, tokens, d = x.shape
+
+        def split(y: Tensor) -> Tensor:  # [B, T, C] -> [B, H, T, C/H]
+            return y.reshape(batch, tokens, self.heads, d // self.heads).transpose(1, 2)
+
+        q, k, v = split(self.q(x)), split(self.k(x)), split(self.v(x))
+        scores = q @ k.transpose(2, 3) * (1.0 / math.sqrt(d // self.heads))  # [B, H, T, T]
+        if isinstance(self.mask, Tensor):
+            scores = scores.masked_fill(self.mask, -math.inf)
+        mixed = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(batch, tokens, d)
+        out: Tensor = self.o(mixed)
+        return out
+
+
+class SensorTransformer(nn.Module):
+    """Classify a window of sensor samples, ``[B, W, C] -> [B, K]`` logits.
+
+    ``patch`` consecutive samples of all channels make one token; the tokens' mean is classified.
+    """
+
+    def __init__(
+        self,
+        window: int = 128,
+        channels: int = 6,
+        patch: int = 4,
+        d: int = 64,
+        blocks: int = 4,
+        heads: int = 4,
+        classes: int = 7,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.tokens, self.width = window // patch, patch * channels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.embed = nn.Linear(self.width, d)
+            self.pos = nn.Parameter(0.02 * torch.randn(self.tokens, d))
+            self.blocks = nn.ModuleList(Block(d, heads) for _ in range(blocks))
+            self.norm = nn.LayerNorm(d)
+            self.head = nn.Linear(d, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x.reshape(x.shape[0], self.tokens, self.width)) + self.pos
+        for block in self.blocks:
+            x = block(x)
+        logits: Tensor = self.head(self.norm(x).mean(dim=1))
+        return logits
+
+
+class CharLM(nn.Module):
+    """Causal language model, tokens ``[B, T] -> [B, T, V]`` logits of the token that follows."""
+
+    def __init__(
+        self,
+        vocab: int,
+        d: int = 96,
+        blocks: int = 4,
+        heads: int = 4,
+        context: int = 64,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        hidden = torch.ones(context, context, dtype=torch.bool).triu(diagonal=1)  # the future
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.embed = nn.Embedding(vocab, d)
+            self.pos = nn.Parameter(0.02 * torch.randn(context, d))
+            self.blocks = nn.ModuleList(Block(d, heads, hidden) for _ in range(blocks))
+            self.norm = nn.LayerNorm(d)
+            self.head = nn.Linear(d, vocab)
+            nn.init.normal_(self.embed.weight, std=0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embed(tokens) + self.pos
+        for block in self.blocks:
+            x = block(x)
+        logits: Tensor = self.head(self.norm(x))
+        return logits
