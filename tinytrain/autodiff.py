@@ -15,9 +15,9 @@ from .errors import SchemeError
 from .ir import Build, Graph, Node, Op, Type, Value
 from .numerics import split_scale
 from .ops.base import Grad
-from .ops.elementwise import rescale_grad_s8
+from .ops.elementwise import channel_factors, rescale_grad_s8
 from .ops.gradient import clip_grad_s8, clip_mask_u8, grad_add_attrs, grad_add_s8
-from .ops.loss import cross_entropy_grad_s16, cross_entropy_s16
+from .ops.loss import cross_entropy_s16, loss_gradient
 from .recipe import Optimizer
 
 
@@ -66,17 +66,17 @@ class BackwardBuild(Build):
         return Grad(value, gy.exponent)
 
     def fold_channel_scales(self, gy: Grad, scales: tuple[float, ...], node: Node) -> Grad:
-        peak = max(scales)
-        steps = np.round(np.array(scales) / peak * 32767).astype(np.int16)
+        steps, unit = channel_factors(scales)
         steps = np.maximum(steps, 1)
         factors = self.param(f"{node.layer}.grad_factors", steps)
-        unit = gy.value.type.tensor_scale / 32767
+        peak = unit * 32767
         folded = self.input_gradient(
-            rescale_grad_s8, gy, [factors], unit, f"{gy.value.name}.folded", node
-        )
-        # G' = G * scales[o] / peak, so a real gradient is G' * unit' * peak / scales[o].
-        mantissa = folded.value.type.tensor_scale
-        real = tuple(mantissa * 32767 / float(step) for step in steps)
+            rescale_grad_s8, gy, [factors], gy.value.type.tensor_scale * unit / peak,
+            f"{gy.value.name}.folded", node,
+        )  # fmt: skip
+        # G' = G * steps[o] / 32767 in size, so a real gradient is G' * scale * 32767 / steps[o].
+        scale = folded.value.type.tensor_scale
+        real = tuple(scale * 32767 / float(step) for step in steps)
         kind = Type(folded.value.type.shape, "i8", real)
         return Grad(self._retype(folded.value, kind), folded.exponent)
 
@@ -180,12 +180,8 @@ def differentiate(forward: Graph, optimizer: Optimizer) -> Graph:
     (metrics,) = build.node(cross_entropy_s16, [logits, labels], "metrics")
     if logits.name not in live:
         raise SchemeError("no trained parameter leads to the loss; choose other layers")
-    scale, exponent = split_scale(2.0**-15 / tokens)
-    gradient, exp = build.node(
-        cross_entropy_grad_s16, [logits, labels], "logits.grad", stream=build.stream(),
-        scale=scale, exp_add=exponent,
-    )  # fmt: skip
-    pending: dict[str, list[Grad]] = {logits.name: [Grad(gradient, exp)]}
+    start = loss_gradient(build, logits, labels, "logits.grad")
+    pending: dict[str, list[Grad]] = {logits.name: [start]}
     for node in reversed(forward.nodes):
         outs = [v for v in node.outputs if v is not None]
         if not any(v.name in pending for v in outs):

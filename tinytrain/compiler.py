@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 
 from .autodiff import differentiate, with_loss
-from .boards import Board
+from .boards import Board, runtime_bytes
 from .codec import Codec, Tensor
 from .emit import CONST_ALIGN, emit, padded_bytes, parameters
 from .errors import BudgetError, RecipeError
-from .frontend import from_torch
+from .frontend.torch_export import from_torch
 from .ir import Graph
 from .memory import Plan, aligned, plan
 from .quantize import Quantized, quantize
 from .recipe import Optimizer, Recipe
-from .runtime_facts import RUNTIME_BYTES
 from .schedule import prune
 from .schedule_rate import knots
 from .select import apply_scheme, layers_of, resolve
@@ -157,7 +156,7 @@ def compile_recipe(
         trained_weight_bytes=sum(t.bytes for t in tensors if t.kind == "trained"),
         optimizer_bytes=sum(t.bytes for t in tensors if t.kind == "optimizer"),
         io_bytes=aligned(source.bytes) + aligned(2 * logits[0]),
-        runtime_bytes=RUNTIME_BYTES,
+        runtime_bytes=runtime_bytes(),
         stack_bytes=board.stack_bytes,
     )
     compiled = Compiled(

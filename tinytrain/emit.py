@@ -15,6 +15,7 @@ from . import __version__
 from .assets import codegen_dir
 from .ir import Graph, Node, Param, Value
 from .memory import Plan, aligned, scratch_name
+from .ops.tokens import embedding_s8
 from .recipe import Optimizer
 
 CTYPES = {"f32": "float", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "u16": "uint16_t",
@@ -115,18 +116,14 @@ class Emitter:
 
     def call(self, index: int, node: Node) -> Call:
         op = node.op
+        if op.alias:
+            self._see_through(node)
         ins = [f"<- {self._describe(v)}" for v in node.inputs if v is not None]
         outs = ", ".join(self._describe(v) for v in node.outputs if v is not None)
         title = f"{index}: {op.name}" + (f" of {node.layer}" if node.layer else "")
-        comment = (title, f"{outs}", *ins)
+        comment: tuple[str, ...] = (title, outs, *ins)
         if op.alias:
-            for value in node.outputs:
-                source = node.inputs[0]
-                assert value is not None and source is not None
-                if value.name not in self.plan.offset:
-                    self.pointer[value.name] = self.where(source)
-                    self.place[value.name] = self.place[source.name]
-            return Call((title + " (the same bytes)", self._describe_outputs(node)), "", ())
+            return Call((*comment, "the same bytes"), "", ())
         updated = {inp for _, inp in op.updates}
         arguments = ["NULL" if v is None else self.where(v) for v in node.outputs]
         arguments += ["NULL" if v is None else self.where(v)
@@ -144,8 +141,13 @@ class Emitter:
         arguments += [float_literal(node.attrs[name]) for name in op.floats]
         return Call(comment, f"tt_{op.name}", tuple(arguments))
 
-    def _describe_outputs(self, node: Node) -> str:
-        return ", ".join(self._describe(v) for v in node.outputs if v is not None)
+    def _see_through(self, node: Node) -> None:
+        """The output of a view of something outside of the arena is where its input is."""
+        source, value = node.inputs[0], node.outputs[0]
+        assert source is not None and value is not None
+        if value.name not in self.plan.offset:
+            self.pointer[value.name] = self.where(source)
+            self.place[value.name] = self.place[source.name]
 
     def function(self) -> dict[str, Any]:
         calls = [self.call(i, node) for i, node in enumerate(self.graph.nodes)]
@@ -163,6 +165,12 @@ def parameters(train: Graph, evaluate: Graph) -> tuple[list[Param], list[Param]]
     merged = {**train.params, **evaluate.params}
     const = [p for p in merged.values() if p.kind == "const"]
     return const, [p for p in merged.values() if p.kind != "const"]
+
+
+def vocabulary(graph: Graph) -> int | None:
+    """How many token ids the model knows; None when its input is not tokens."""
+    tables = [n.inputs[1] for n in graph.nodes if n.op is embedding_s8]
+    return None if not tables or tables[0] is None else tables[0].type.shape[0]
 
 
 def emit(
@@ -189,10 +197,11 @@ def emit(
         "optimizer_bytes": sum(a.bytes for a, p in zip(states, state, strict=True)
                                if p.kind == "optimizer"),
         "const_bytes": sum(a.bytes for a in constants), "state_bytes": sum(a.bytes for a in states),
-        "input_bytes": x.bytes, "input_padded": aligned(x.bytes),
+        "input_bytes": x.bytes, "token_bytes": x.bytes // x.size, "input_padded": aligned(x.bytes),
         "labels": labels, "labels_padded": aligned(2 * labels) // 2, "logits": logits.size,
         "constants": constants, "states": states,
         "knots": [(step, float_literal(rate)) for step, rate in knots],
+        "tokens": vocabulary(train),
         "train": Emitter(train, train_plan, symbols).function(),
         "evaluate": Emitter(evaluate, evaluate_plan, symbols).function(),
     }  # fmt: skip

@@ -50,9 +50,7 @@ class HostSession(Session):
         shutil.copy(library, own)
         self._lib = ctypes.CDLL(str(own))
         self._lib.tt_model_evaluate.restype = ctypes.POINTER(ctypes.c_int16)
-        self._clock = ctypes.cast(
-            self._lib.tt_clock, ctypes.CFUNCTYPE(ctypes.POINTER(_Clock))
-        )().contents
+        self._clock = _Clock.in_dll(self._lib, "tt_run")  # tt_runtime begins with its tt_step
         count = ctypes.c_uint32.in_dll(self._lib, "tt_model_region_count").value
         self._regions = (_Region * count).in_dll(self._lib, "tt_model_regions")
         size = codec.input.bytes
@@ -116,17 +114,17 @@ class HostSession(Session):
 
     def snapshot(self) -> bytes:
         clock = self._clock
-        return self._state() + struct.pack("<IIff", clock.seed, clock.step, 0.0, 0.0)
+        return self._state() + struct.pack("<II", clock.seed, clock.step)
 
     def restore(self, blob: bytes) -> None:
-        expected = self.codec.state_bytes + 16
+        expected = self.codec.state_bytes + 8
         if len(blob) != expected:
             raise LinkError(f"snapshot has {len(blob)} bytes, this model's has {expected}")
         at = 0
         for region in self._regions:
             ctypes.memmove(region.data, blob[at : at + region.bytes], region.bytes)
             at += region.bytes
-        self._clock.seed, self._clock.step, _, _ = struct.unpack("<IIff", blob[at:])
+        self._clock.seed, self._clock.step = struct.unpack("<II", blob[at:])
 
     def close(self) -> None:
         self._folder.cleanup()

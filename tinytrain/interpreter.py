@@ -56,12 +56,12 @@ class NumpySession(Session):
         return {t.name: self.state[t.name].copy() for t in self.codec.state if t.kind == "trained"}
 
     def snapshot(self) -> bytes:
-        clock = struct.pack("<IIff", self.clock.seed, self.clock.step, 0.0, 0.0)
+        clock = struct.pack("<II", self.clock.seed, self.clock.step)
         return self.codec.join_state(self.state) + clock
 
     def restore(self, blob: bytes) -> None:
         self.state = self.codec.split_state(blob, ("trained", "optimizer"))
-        seed, step, _, _ = struct.unpack("<IIff", blob[-16:])
+        seed, step = struct.unpack("<II", blob[-8:])
         self.clock = Step(seed=seed, step=step)
 
 

@@ -1,7 +1,7 @@
 """Constant tables of the kernels; ``firmware/kernels/tables.c`` holds the same numbers.
 
-Computed in decimal arithmetic, whose ``exp`` and ``ln`` are correctly rounded, so that no math
-library of a platform decides an entry. ``c_source`` is the text of the C file; a test holds both equal.
+Computed in decimal arithmetic, whose ``exp`` and ``ln`` are correctly rounded: no entry depends on
+the math library of a platform. ``c_source`` is the text of the C file; a test holds both equal.
 """
 
 from __future__ import annotations

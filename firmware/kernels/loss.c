@@ -19,10 +19,16 @@ static int32_t first_largest(const int16_t *a, int32_t n) {
     return best;
 }
 
-static uint32_t sum_of_exp(const int16_t *a, int32_t top, int32_t n) {
+/* Sum of e over a row; *wrong: the largest e that is not the label's. The rounding of the tables may
+ * make e rise by one where the logit falls, so the largest logit does not tell. */
+static uint32_t sum_of_exp(const int16_t *a, int32_t top, int32_t label, int32_t n,
+                           uint32_t *wrong) {
     uint32_t sum = 0;
+    *wrong = 0;
     for (int32_t j = 0; j < n; j++) {
-        sum += exp_of(top - a[j]);
+        const uint32_t e = exp_of(top - a[j]);
+        sum += e;
+        *wrong = e > *wrong && j != label ? e : *wrong;
     }
     return sum;
 }
@@ -47,7 +53,8 @@ void tt_cross_entropy_s16(int32_t *metrics, const int16_t *logits, const int16_t
             continue;
         }
         const int32_t best = first_largest(a, V);
-        const uint32_t sum = sum_of_exp(a, a[best], V);
+        uint32_t wrong;
+        const uint32_t sum = sum_of_exp(a, a[best], label, V, &wrong);
         const int32_t row = log_q16(sum) - log_q16(65535) + (a[best] - a[label]) * 256;
         loss = loss > INT32_MAX - row ? INT32_MAX : loss + row;
         correct += best == label;
@@ -58,19 +65,8 @@ void tt_cross_entropy_s16(int32_t *metrics, const int16_t *logits, const int16_t
     metrics[2] = counted;
 }
 
-static inline int32_t probability(int32_t d, uint32_t sum) {
-    return (int32_t)((exp_of(d) * ONE + sum / 2) / sum);
-}
-
-/* Largest |acc| of a row. It grows with e, so only the label's and the largest other one matter. */
-static int32_t row_peak(const int16_t *a, int32_t label, int32_t top, uint32_t sum, int32_t n) {
-    int32_t other = top - 4095;
-    for (int32_t j = 0; j < n; j++) {
-        other = j != label && a[j] > other ? a[j] : other;
-    }
-    const int32_t missing = ONE - probability(top - a[label], sum);
-    const int32_t wrong = probability(top - other, sum);
-    return missing > wrong ? missing : wrong;
+static inline int32_t probability(uint32_t e, uint32_t sum) {
+    return (int32_t)((e * ONE + sum / 2) / sum);
 }
 
 void tt_cross_entropy_grad_s16(int8_t *g, int32_t *g_exp, const int16_t *logits,
@@ -85,10 +81,14 @@ void tt_cross_entropy_grad_s16(int8_t *g, int32_t *g_exp, const int16_t *logits,
         if (labels[t] < 0 || labels[t] >= V) {
             continue;
         }
+        uint32_t wrong;
         tops[t] = a[first_largest(a, V)];
-        sums[t] = (int32_t)sum_of_exp(a, tops[t], V);
-        const int32_t most = row_peak(a, labels[t], tops[t], (uint32_t)sums[t], V);
+        const uint32_t sum = sum_of_exp(a, tops[t], labels[t], V, &wrong);
+        const int32_t missing = ONE - probability(exp_of(tops[t] - a[labels[t]]), sum);
+        const int32_t most = probability(wrong, sum);
+        peak = missing > peak ? missing : peak;
         peak = most > peak ? most : peak;
+        sums[t] = (int32_t)sum;
     }
     const int32_t shift = tt_gradient_shift(peak);
     for (int32_t t = 0; t < T; t++) {
@@ -96,7 +96,7 @@ void tt_cross_entropy_grad_s16(int8_t *g, int32_t *g_exp, const int16_t *logits,
             const int32_t at = t * V + j;
             int32_t acc = 0;
             if (sums[t] != 0) {
-                acc = probability(tops[t] - logits[at], (uint32_t)sums[t]);
+                acc = probability(exp_of(tops[t] - logits[at]), (uint32_t)sums[t]);
                 acc -= j == labels[t] ? ONE : 0;
             }
             g[at] = tt_stochastic_shift(acc, shift, key, (uint32_t)at);

@@ -48,8 +48,8 @@ static inline int32_t row_value(row_sums s, int32_t g, int32_t y) {
 }
 
 void tt_layernorm_dx_s8(int8_t *gx, int32_t *gx_exp, const int8_t *g, const int32_t *g_exp,
-                        const int8_t *y, const uint32_t *r, const tt_step *st, int32_t T,
-                        int32_t C, int32_t mult, int32_t shift, int32_t fraction, int32_t exp_add,
+                        const int8_t *y, const uint32_t *r, const tt_step *st, int32_t T, int32_t C,
+                        int32_t mult, int32_t shift, int32_t fraction, int32_t exp_add,
                         int32_t stream) {
     uint64_t peak = 0;
     for (int32_t t = 0; t < T; t++) {

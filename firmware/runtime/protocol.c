@@ -1,5 +1,6 @@
 #include "tinytrain/tt_protocol.h"
 
+#include "answer.h"
 #include "model.h"
 #include "tinytrain/tt_port.h"
 #include "tinytrain/tt_runtime.h"
@@ -9,75 +10,6 @@
 #define CRC_RESIDUE 0x2144DF1Cu /* CRC-32 of anything followed by its own CRC-32 */
 #define LABEL_BYTES (2u * TT_LABELS)
 
-uint32_t tt_crc32(uint32_t crc, const uint8_t *bytes, uint32_t count) {
-    static const uint32_t table[16] = {
-        0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4,
-        0x4DB26158, 0x5005713C, 0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C,
-        0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C,
-    };
-    crc = ~crc;
-    for (uint32_t i = 0; i < count; i++) {
-        crc = table[(crc ^ bytes[i]) & 15u] ^ (crc >> 4);
-        crc = table[(crc ^ (uint32_t)(bytes[i] >> 4)) & 15u] ^ (crc >> 4);
-    }
-    return ~crc;
-}
-
-/* ---- lines ---- */
-
-static void put(const char *text) {
-    uint32_t count = 0;
-    while (text[count] != 0) {
-        count++;
-    }
-    tt_port_write((const uint8_t *)text, count);
-}
-
-static void put_number(uint32_t value, uint32_t digits) {
-    uint8_t text[10];
-    uint32_t at = sizeof text;
-    do {
-        text[--at] = (uint8_t)('0' + value % 10u);
-        value /= 10u;
-    } while (value != 0 || sizeof text - at < digits);
-    tt_port_write(text + at, sizeof text - at);
-}
-
-static void number(const char *name, uint32_t value) {
-    put(",\"");
-    put(name);
-    put("\":");
-    put_number(value, 1);
-}
-
-static void begin(const char *event, int32_t sequence) {
-    put("{\"event\":\"");
-    put(event);
-    put(sequence < 0 ? "\",\"seq\":-1" : "\",\"seq\":");
-    if (sequence >= 0) {
-        put_number((uint32_t)sequence, 1);
-    }
-}
-
-static void end(void) {
-    put("}\n");
-}
-
-static void begin_error(int32_t sequence, const char *code, const char *message) {
-    tt_run.refused++;
-    begin("error", sequence);
-    put(",\"code\":\"");
-    put(code);
-    put("\",\"message\":\"");
-    put(message);
-    put("\"");
-}
-
-static void error(int32_t sequence, const char *code, const char *message) {
-    begin_error(sequence, code, message);
-    end();
-}
-
 static void status_error(tt_status status) {
     static const char *const codes[] = {"ok", "label", "token", "range"};
     static const char *const messages[] = {
@@ -86,75 +18,40 @@ static void status_error(tt_status status) {
         "a token of the input is not in the vocabulary",
         "these bytes are not inside the state",
     };
-    error(tt_run.sequence, codes[status], messages[status]);
+    tt_error(tt_run.sequence, codes[status], messages[status]);
 }
 
 static void info(const char *event, int32_t sequence) {
-    begin(event, sequence);
-    number("protocol", TT_PROTOCOL_VERSION);
-    put(",\"model\":\"" TT_MODEL_NAME "\"");
-    number("hash", TT_MODEL_HASH);
-    number("input_bytes", TT_INPUT_BYTES);
-    number("labels", TT_LABELS);
-    number("logits", TT_LOGITS);
-    number("arena_bytes", TT_ARENA_BYTES);
-    number("state_bytes", tt_state_bytes());
-    number("step", tt_run.step.step);
-    number("seed", tt_run.step.seed);
-    number("stack_bytes", tt_port_stack_bytes());
-    number("stack_used", tt_port_stack_used());
-    number("refused", tt_run.refused);
-    end();
+    tt_begin(event, sequence);
+    tt_number("protocol", TT_PROTOCOL_VERSION);
+    tt_put(",\"model\":\"" TT_MODEL_NAME "\"");
+    tt_number("hash", TT_MODEL_HASH);
+    tt_number("input_bytes", TT_INPUT_BYTES);
+    tt_number("labels", TT_LABELS);
+    tt_number("logits", TT_LOGITS);
+    tt_number("arena_bytes", TT_ARENA_BYTES);
+    tt_number("state_bytes", tt_state_bytes());
+    tt_number("step", tt_run.step.step);
+    tt_number("seed", tt_run.step.seed);
+    tt_number("stack_bytes", tt_port_stack_bytes());
+    tt_number("stack_used", tt_port_stack_used());
+    tt_number("refused", tt_run.refused);
+    tt_end();
 }
 
 static void metrics_line(const char *event, const tt_metrics *m, uint32_t time_us) {
-    begin(event, tt_run.sequence);
-    number("step", tt_run.step.step);
+    tt_begin(event, tt_run.sequence);
+    tt_number("step", tt_run.step.step);
     const uint32_t loss = m->loss_q16 > 0 ? (uint32_t)m->loss_q16 : 0u;
     const uint32_t mean = m->count > 0 ? loss / (uint32_t)m->count : 0u;
-    number("loss", mean >> 16);
-    put(".");
-    put_number((mean & 0xFFFFu) * 10000u >> 16, 4);
-    number("loss_q16", loss);
-    number("correct", (uint32_t)m->correct);
-    number("count", (uint32_t)m->count);
-    number("time_us", time_us);
-    end();
-}
-
-/* ---- frames out ---- */
-
-static void put_delimiter(void) {
-    const uint8_t byte = TT_END;
-    tt_port_write(&byte, 1);
-}
-
-static uint32_t put_escaped(uint32_t crc, const uint8_t *bytes, uint32_t count) {
-    uint32_t from = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (bytes[i] == TT_END || bytes[i] == TT_ESCAPE) {
-            const uint8_t pair[2] = {TT_ESCAPE, bytes[i] == TT_END ? (uint8_t)TT_ESCAPED_END
-                                                                   : (uint8_t)TT_ESCAPED_ESCAPE};
-            tt_port_write(bytes + from, i - from);
-            tt_port_write(pair, sizeof pair);
-            from = i + 1;
-        }
-    }
-    tt_port_write(bytes + from, count - from);
-    return tt_crc32(crc, bytes, count);
-}
-
-static uint32_t begin_frame(void) {
-    const uint8_t header[HEADER_BYTES] = {tt_run.type, tt_run.sequence};
-    put_delimiter();
-    return put_escaped(0, header, sizeof header);
-}
-
-static void end_frame(uint32_t crc) {
-    const uint8_t bytes[CRC_BYTES] = {(uint8_t)crc, (uint8_t)(crc >> 8), (uint8_t)(crc >> 16),
-                                      (uint8_t)(crc >> 24)};
-    put_escaped(0, bytes, sizeof bytes);
-    put_delimiter();
+    tt_number("loss", mean >> 16);
+    tt_put(".");
+    tt_put_number((mean & 0xFFFFu) * 10000u >> 16, 4);
+    tt_number("loss_q16", loss);
+    tt_number("correct", (uint32_t)m->correct);
+    tt_number("count", (uint32_t)m->count);
+    tt_number("time_us", time_us);
+    tt_end();
 }
 
 /* ---- commands ---- */
@@ -186,28 +83,29 @@ static void predict(void) {
     }
     const tt_status status = tt_evaluate(&m, &logits);
     if (status == TT_OK) {
-        end_frame(put_escaped(begin_frame(), (const uint8_t *)logits, 2u * TT_LOGITS));
+        tt_end_frame(tt_put_frame(tt_begin_frame(tt_run.type, tt_run.sequence),
+                                  (const uint8_t *)logits, 2u * TT_LOGITS));
     } else {
         status_error(status);
     }
 }
 
 static void read_state(uint32_t offset, uint32_t count) {
-    const uint32_t bytes = tt_state_bytes();
-    if (offset > bytes || count > bytes - offset) {
-        status_error(TT_BAD_RANGE);
+    const tt_status status = tt_state_check(offset, count);
+    if (status != TT_OK) {
+        status_error(status);
         return;
     }
-    uint32_t crc = begin_frame();
+    uint32_t crc = tt_begin_frame(tt_run.type, tt_run.sequence);
     while (count > 0) {
         uint32_t run;
         const uint8_t *place = tt_state_at(offset, &run);
         run = run < count ? run : count;
-        crc = put_escaped(crc, place, run);
+        crc = tt_put_frame(crc, place, run);
         offset += run;
         count -= run;
     }
-    end_frame(crc);
+    tt_end_frame(crc);
 }
 
 static void write_state(uint32_t offset, uint32_t count) {
@@ -216,19 +114,19 @@ static void write_state(uint32_t offset, uint32_t count) {
         status_error(status);
         return;
     }
-    begin("write", tt_run.sequence);
-    number("offset", offset);
-    number("bytes", count);
-    end();
+    tt_begin("write", tt_run.sequence);
+    tt_number("offset", offset);
+    tt_number("bytes", count);
+    tt_end();
 }
 
 static void reset(uint32_t seed, uint32_t step) {
     tt_run.step.seed = seed;
     tt_run.step.step = step;
-    begin("reset", tt_run.sequence);
-    number("seed", seed);
-    number("step", step);
-    end();
+    tt_begin("reset", tt_run.sequence);
+    tt_number("seed", seed);
+    tt_number("step", step);
+    tt_end();
 }
 
 /* The payload of each type: numbers, then input, then labels. The last ones may be left out where
@@ -255,10 +153,10 @@ static uint32_t layout_of(uint8_t type, layout *l) {
 }
 
 static void length_error(const layout *l, uint32_t received) {
-    begin_error(tt_run.sequence, "length", "the payload of this type has another length");
-    number("expected", most_bytes(l));
-    number("received", received);
-    end();
+    tt_begin_error(tt_run.sequence, "length", "the payload of this type has another length");
+    tt_number("expected", most_bytes(l));
+    tt_number("received", received);
+    tt_end();
 }
 
 static void run_command(uint32_t payload_bytes) {
@@ -283,8 +181,8 @@ static void run_command(uint32_t payload_bytes) {
         reset(argument(0), argument(4));
         break;
     default:
-        begin("quit", tt_run.sequence);
-        end();
+        tt_begin("quit", tt_run.sequence);
+        tt_end();
         tt_port_exit(0);
     }
 }
@@ -293,17 +191,17 @@ static void run_command(uint32_t payload_bytes) {
 
 static void finish(void) {
     if (tt_run.damaged || tt_run.escaped || tt_run.received < HEADER_BYTES + CRC_BYTES) {
-        error(-1, "frame", "not a frame: too short, or a wrong escape");
+        tt_error(-1, "frame", "not a frame: too short, or a wrong escape");
         return;
     }
     if (tt_run.crc != CRC_RESIDUE) {
-        error(-1, "crc", "the checksum is wrong");
+        tt_error(-1, "crc", "the checksum is wrong");
         return;
     }
     const uint32_t payload_bytes = tt_run.received - HEADER_BYTES - CRC_BYTES;
     layout l;
     if (!layout_of(tt_run.type, &l)) {
-        error(tt_run.sequence, "type", "no such command");
+        tt_error(tt_run.sequence, "type", "no such command");
     } else if (payload_bytes < l.least_bytes || payload_bytes > most_bytes(&l)) {
         length_error(&l, payload_bytes);
     } else {
@@ -368,8 +266,8 @@ void tt_protocol_start(void) {
 }
 
 void tt_protocol_fault(uint32_t pc, uint32_t status) {
-    begin_error(-1, "fault", "the program crashed");
-    number("pc", pc);
-    number("status", status);
-    end();
+    tt_begin_error(-1, "fault", "the program crashed");
+    tt_number("pc", pc);
+    tt_number("status", status);
+    tt_end();
 }

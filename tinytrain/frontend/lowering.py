@@ -15,6 +15,8 @@ from ..ops import floating
 from .explain import module_path, place
 from .records import Act, Const, Projection, Scores, columns, counted, in_order, movement
 
+ATTENTION = "softmax(q @ k.T * scale + causal mask) @ v"
+
 
 class Lowering:
     """Nodes made so far, and where in the torch graph the lowering stands (``current``)."""
@@ -39,7 +41,7 @@ class Lowering:
         """The record, which must be an activation."""
         if isinstance(record, Scores):
             self.refuse("attention scores may only be scaled, masked, softmaxed and multiplied "
-                        "with the values", "softmax(q @ k.T * scale + causal mask) @ v")  # fmt: skip
+                        "with the values", ATTENTION)  # fmt: skip
         if not isinstance(record, Act):
             self.refuse("needs an activation here, got what does not depend on the input")
         return record
@@ -162,8 +164,8 @@ class Lowering:
             return self._reshape(self.input(value), tuple(index.shape))
         self.refuse(
             f"moves, repeats or leaves out elements of an activation {shape} as no node can",
-            "activations as [1, T, C], x[:, i] or x.mean(dim=1) for tokens, torch.cat along tokens; "
-            "crop and slice the input before the model",
+            "activations as [1, T, C]; x[:, i], x.mean(dim=1) and torch.cat along tokens; an input "
+            "that is cropped and sliced before the model",
         )
 
     def _reshape(self, value: Value, shape: tuple[int, ...]) -> Value:

@@ -1,11 +1,12 @@
 """What a value of the exported torch graph stands for while it is lowered.
 
-The lowering evaluates the torch graph with these records in place of tensors. What does not depend
-on the model's input stays a tensor (``Const``) and torch computes it. An activation is a *source*, a
-2-D value ``[T, C]``, and an **index**: an integer tensor of the shape that torch sees, whose entries
-say which element of the source (counted flat) stands there. View, permute, split, select and all
-other ops that only move elements are run by torch itself on the index, so no rule has to reason
-about axes: how heads are split off or tokens selected is read from the index where it matters.
+The lowering evaluates the torch graph with these records in place of tensors. What does not
+depend on the model's input stays a tensor (``Const``) and torch computes it. An activation is a
+*source*, a 2-D value ``[T, C]``, and an **index**: an integer tensor of the shape that torch sees,
+whose entries say which element of the source (counted flat) stands there. View, permute, split,
+select and all other ops that only move elements are run by torch itself on the index, so no rule
+has to reason about axes: how heads are split off or tokens selected is read from the index where it
+matters.
 
 Letters: T tokens, C channels in, O channels out, H heads, d channels of a head.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -79,15 +80,15 @@ class Scores:
     done: bool = False
 
 
-Moved = TypeVar("Moved", Const, Act, Scores)
 Record = Const | Act | Scores
+Moved = TypeVar("Moved", bound=Record)
 
 
 def move(record: Moved, change: Callable[[Tensor], Tensor]) -> Moved:
     """The record with its elements moved: ``change`` is run on its tensor or its index."""
-    if isinstance(record, Const):
-        return replace(record, tensor=change(record.tensor))
-    return replace(record, index=change(record.index))
+    slot = "tensor" if isinstance(record, Const) else "index"
+    changes: dict[str, Any] = {slot: change(getattr(record, slot))}
+    return replace(record, **changes)
 
 
 def counted(*shape: int) -> Tensor:
@@ -100,7 +101,7 @@ def in_order(index: Tensor) -> bool:
 
 
 def columns(index: Tensor, channels: int) -> tuple[int, ...] | None:
-    """The channels ``c`` with ``index[t, i] = t * channels + c[i]`` for all rows t; None if none."""
+    """The channels ``c`` with ``index[t, i] = t * channels + c[i]`` for all t; None if none."""
     first = index[0]
     if bool((first < 0).any()) or bool((first >= channels).any()):
         return None

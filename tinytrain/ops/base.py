@@ -16,6 +16,7 @@ class Grad(NamedTuple):
 
     Real gradient of the loss with respect to the real activation =
     ``value * 2**exponent * value.type.scale``.
+    The Grad of a probability is the gradient of its scores (``attention.py``).
     """
 
     value: Value

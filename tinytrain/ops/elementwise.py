@@ -1,4 +1,4 @@
-"""Elementwise operators: functions by table, addition, gain and bias a channel, views; gradients."""
+"""Elementwise operators: functions by table, addition, gain and bias a channel, views."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..ir import Array, Attrs, Build, Case, Node, Op, Step, Type, Types, Value
 from ..numerics import clamp, quantize_gradient, stream_key
 from .base import Backward, Grad, need
 from .functions import UNARY, Function, lut_table, slope_table
+
 
 def lut_node(
     b: Build, x: Value, fn: Function, derivative: Function, s_y: float, name: str, layer: str = ""
@@ -50,7 +51,7 @@ def add_attrs(s_a: float, s_b: float, s_y: float) -> dict[str, Any]:
 
 
 def affine_attrs(
-    gamma: Sequence[float], beta: Sequence[float], s_x: float, s_y: float
+    gamma: Array, beta: Array, s_x: float, s_y: float
 ) -> tuple[Array, Array, dict[str, Any]]:
     """(m, c, attributes) of ``affine_s8``: the most bits with |m| <= 2**22 and |c| <= 2**29."""
     m_real = np.asarray(gamma, np.float64) * (s_x / s_y)
@@ -235,17 +236,19 @@ def _lut_dx_examples(rng: np.random.Generator) -> list[Case]:
     for label, g in extremes(rng):
         for slope in (codes(rng, 256), rng.integers(0, 2, 256).astype(np.int8)):
             e = rng.integers(-40, 4, 1).astype(np.int32)
-            cases.append(Case((g, e, codes(rng, *g.shape), slope), gradient_attrs(rng), label=label))
+            ins = (g, e, codes(rng, *g.shape), slope)
+            cases.append(Case(ins, gradient_attrs(rng), label=label))
     return cases
 
 
 def _add_examples(rng: np.random.Generator) -> list[Case]:
     cases = []
+    scales = ((0.02, 0.03, 0.05), (1e-6, 0.05, 0.06), (0.3, 0.3, 1e-4), (1.0, 1.0, 1e6))
     for label, a in extremes(rng):
-        for s_a, s_b, s_y in ((0.02, 0.03, 0.05), (1e-6, 0.05, 0.06), (0.3, 0.3, 1e-4), (1, 1, 1e6)):
+        for s_a, s_b, s_y in scales:
             b = codes(rng, *a.shape) if "all" not in label else a
             attrs = add_attrs(s_a, s_b, s_y)
-            cases.append(Case((a, b), attrs, (float(s_a), float(s_b)), label=f"{label} {s_y}"))
+            cases.append(Case((a, b), attrs, (s_a, s_b), label=f"{label} {s_y}"))
     return cases
 
 
@@ -253,13 +256,16 @@ def _affine_examples(rng: np.random.Generator) -> list[Case]:
     cases = []
     for label, x in extremes(rng):
         for s_y, offset in ((0.06, 0.3), (1e-3, 0.0), (10.0, 4000.0)):
-            gamma, beta = rng.normal(1, 0.5, x.shape[1]), rng.normal(offset, 0.2, x.shape[1])
-            m, c, attrs = affine_attrs(gamma.tolist(), beta.tolist(), 0.03, s_y)
+            gain = np.asarray(rng.normal(1, 0.5, x.shape[1]))
+            bias = np.asarray(rng.normal(offset, 0.2, x.shape[1]))
+            m, c, attrs = affine_attrs(gain, bias, 0.03, s_y)
             cases.append(Case((x, m, c), attrs, (0.03, None, None), label=f"{label} {s_y}"))
-    limits = np.array([2**22, -(2**22), 0], np.int32), np.array([2**29, -(2**29), 0], np.int32)
+    m, c = np.array([2**22, -(2**22), 0], np.int32), np.array([2**29, -(2**29), 0], np.int32)
     for shift in (1, 29):
-        attrs = {"scale": 0.1, "shift": shift}
-        cases.append(Case((np.full((2, 3), 127, np.int8), *limits), attrs, label="limits"))
+        gamma, beta = (tuple((v * (0.1 / 2**shift)).tolist()) for v in (m, c))
+        attrs = {"scale": 0.1, "shift": shift, "gamma": gamma, "beta": beta}
+        ins = (np.full((2, 3), 127, np.int8), m, c)
+        cases.append(Case(ins, attrs, (1.0, None, None), label=f"limits {shift}"))
     return cases
 
 
@@ -267,7 +273,7 @@ def _rescale_examples(rng: np.random.Generator) -> list[Case]:
     cases = []
     for label, g in extremes(rng):
         e = rng.integers(-40, 4, 1).astype(np.int32)
-        m = rng.integers(-32767, 32768, g.shape[1]).astype(np.int16)
+        m = np.asarray(rng.integers(-32767, 32768, g.shape[1]), np.int16)
         cases.append(Case((g, e, m), gradient_attrs(rng), label=label))
     return cases
 

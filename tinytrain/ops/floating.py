@@ -1,8 +1,8 @@
-"""The float operators: what a frontend makes, what calibration runs, what quantize.py turns to int8.
+"""The float operators: what a frontend makes, calibration runs and quantize.py turns to int8.
 
-No value has a batch dimension. Activations are float32 ``[T, C]``, after pooling ``[1, C]``; only the
-model's input may have another shape until ``reshape`` and ``permute`` have made it ``[T, C]``. These
-ops are never emitted as C, so they have no dims, scratch or gradient.
+No value has a batch dimension. Activations are float32 ``[T, C]``, after pooling ``[1, C]``; only
+the model's input may have another shape until ``reshape`` and ``permute`` have made it ``[T, C]``.
+These ops are never emitted as C, so they have no dims, scratch or gradient.
 
 Letters: T tokens, C channels in, O channels out, D model width, H heads, V vocabulary.
 """
@@ -74,7 +74,8 @@ def _norm_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array]:
     x, gamma, beta = ins
     middle = x - x.mean(axis=1, keepdims=True)
     var = (middle * middle).mean(axis=1, keepdims=True)
-    return (np.float32(middle / np.sqrt(var + np.float32(attrs["eps"])) * gamma + beta),)
+    y = middle / np.sqrt(var + np.float32(attrs["eps"])) * gamma + beta
+    return (np.asarray(y, np.float32),)
 
 
 def _attention_infer(types: Types, attrs: Attrs) -> tuple[Type]:
@@ -96,7 +97,7 @@ def _attention_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array]
         scores = np.where(np.tri(tokens, dtype=bool), scores, np.float32(-np.inf))
     weights = np.exp(scores - scores.max(axis=2, keepdims=True))
     weights /= weights.sum(axis=2, keepdims=True)
-    return (np.float32((weights @ v).transpose(1, 0, 2).reshape(tokens, width)),)
+    return (np.asarray((weights @ v).transpose(1, 0, 2).reshape(tokens, width), np.float32),)
 
 
 def _unary_infer(types: Types, attrs: Attrs) -> tuple[Type]:

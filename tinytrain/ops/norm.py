@@ -32,23 +32,24 @@ MAX_FRACTION = 16
 
 
 def layernorm_attrs(s_x: float, s_y: float, channels: int, eps: float = 1e-5) -> dict[str, Any]:
-    """All attributes of ``layernorm_s8``. ``shift`` is the largest that keeps R below 2**31 for a
-    constant row, so no row saturates R; the flattest rows (V = 2**34) keep 14 bits of it."""
+    """All attributes of ``layernorm_s8``; ``eps`` there is what the rounded integer is worth, which
+    differs for flat rows only. ``shift`` is the largest that keeps R below 2**31 for a
+    constant row, so no row saturates R; the widest rows (V = 2**34) keep 14 bits of it."""
     eps_int = max(1, round(eps * channels**2 / s_x**2))
     if eps_int >= 2**31:
-        raise ValueError(f"layernorm: input scale {s_x} is too small for eps {eps}; use a larger one")
+        raise ValueError(f"layernorm: input scale {s_x} is too small for eps {eps}")
     shift = math.floor(31 + math.log2(s_y) + 0.5 * math.log2(eps_int))
     if not 1 <= shift <= 62:
         raise ValueError(f"layernorm: output scale {s_y} is out of range")
     k, k_shift = multiplier(1.0 / s_y)
-    return {"scale": s_y, "eps": eps, "eps_int": eps_int, "shift": shift,
+    return {"scale": s_y, "eps": eps_int * s_x**2 / channels**2, "eps_int": eps_int, "shift": shift,
             "k": k, "k_shift": shift + ROOT_BITS - k_shift}  # fmt: skip
 
 
 def gradient_fraction(channels: int, s_y: float) -> int:
-    """Most fraction bits F of ``val`` in ``layernorm_dx_s8`` that keep it below 2**30 for any input.
+    """Most fraction bits F that keep ``val`` of ``layernorm_dx_s8`` below 2**30 for any input.
 
-    |C*G - Sg| <= 254*C; |Sgx| <= 127**2 * C, so |Y * u| <= 127 * (127**2 * C * s_y**2 * 2**F + 0.5);
+    |C*G - Sg| <= 254*C; |Sgx| <= 127**2 * C, so |Y*u| <= 127 * (127**2 * C * s_y**2 * 2**F + 1/2);
     together |val| <= 2**F * C * (254 + 127**3 * s_y**2) + 64.
     """
     worst = channels * (254 + 127**3 * s_y**2)

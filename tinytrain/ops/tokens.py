@@ -154,7 +154,7 @@ def _concat_grad(b: Backward, node: Node, grads: Grads, wanted: tuple[bool, ...]
 
 def _slice_infer(types: Types, attrs: Attrs) -> tuple[Type]:
     g, first, count = need(types[0], "i8", 2), attrs["first"], attrs["count"]
-    if not (0 <= first and 1 <= count and first + count <= g.shape[0]):
+    if not (first >= 0 and count >= 1 and first + count <= g.shape[0]):
         raise ShapeError(f"slice_tokens: {g} has no tokens {first} to {first + count - 1}")
     return (replace(g, shape=(count, g.shape[1])),)
 

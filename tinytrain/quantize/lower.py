@@ -15,12 +15,20 @@ from ..codec import LOGIT_SCALE
 from ..errors import CalibrationError, UnsupportedOp
 from ..ir import Array, Build, Graph, Node, Op, Type, Value
 from ..numerics import multiplier
-from ..ops.attention import attention_mix_s8, attention_probs_u8
-from ..ops.elementwise import UNARY, add_attrs, add_s8, affine_attrs, affine_s8, lut_node, view
+from ..ops.attention import attention_mix_s8, attention_probs_u8, mix_attrs, probs_attrs
+from ..ops.elementwise import add_attrs, add_s8, affine_attrs, affine_s8, lut_node, view
 from ..ops.floating import FLOAT_OPS
+from ..ops.functions import UNARY
 from ..ops.linear import BIAS_LIMIT, linear_s8, linear_s16
 from ..ops.norm import layernorm_attrs, layernorm_s8
-from ..ops.tokens import concat_tokens_s8, embedding_s8, mean_tokens_s8, permute_s8, select_token_s8
+from ..ops.tokens import (
+    concat_tokens_s8,
+    embedding_s8,
+    mean_attrs,
+    mean_tokens_s8,
+    permute_s8,
+    select_token_s8,
+)
 from .fold import affine
 
 F = FLOAT_OPS
@@ -138,17 +146,11 @@ def _affine(low: Lowering, node: Node, out: Value) -> Value:
 def _attention(low: Lowering, node: Node, out: Value) -> Value:
     q, k, v = (low.activation(i) for i in node.inputs)
     heads, causal, factor = (node.attrs[key] for key in ("heads", "causal", "scale"))
-    m, shift = multiplier(16 * q.type.tensor_scale * k.type.tensor_scale * factor)
-    probs = low.node(
-        attention_probs_u8, [q, k], f"{out.name}.probs", node, heads=heads, causal=causal, mult=m,
-        shift=shift, softmax_scale=factor,
-    )  # fmt: skip
-    s_y = low.scale(out)
-    m, shift = multiplier(v.type.tensor_scale / (255 * s_y))
-    return low.node(
-        attention_mix_s8, [probs, v], out.name, node, heads=heads, causal=causal, mult=m,
-        shift=shift, scale=s_y,
-    )  # fmt: skip
+    shape = {"heads": heads, "causal": causal}
+    attrs = probs_attrs(q.type.tensor_scale, k.type.tensor_scale, factor)
+    probs = low.node(attention_probs_u8, [q, k], f"{out.name}.probs", node, **shape, **attrs)
+    attrs = mix_attrs(v.type.tensor_scale, low.scale(out))
+    return low.node(attention_mix_s8, [probs, v], out.name, node, **shape, **attrs)
 
 
 def _unary(low: Lowering, node: Node, out: Value) -> Value:
@@ -184,8 +186,8 @@ def _embedding(low: Lowering, node: Node, out: Value) -> Value:
 
 def _mean(low: Lowering, node: Node, out: Value) -> Value:
     x, s_y = low.activation(node.inputs[0]), low.scale(out)
-    m, shift = multiplier(x.type.tensor_scale / (x.type.shape[0] * s_y))
-    return low.node(mean_tokens_s8, [x], out.name, node, mult=m, shift=shift, scale=s_y)
+    attrs = mean_attrs(x.type.shape[0], x.type.tensor_scale, s_y)
+    return low.node(mean_tokens_s8, [x], out.name, node, **attrs)
 
 
 def _select(low: Lowering, node: Node, out: Value) -> Value:

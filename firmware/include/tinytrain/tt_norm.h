@@ -25,8 +25,8 @@ void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t
  * |val| < 2^30 for any g and y by the compiler's choice of fraction: 2^fraction * C *
  * (254 + 127^3 * s_y^2) + 64 < 2^30. Two passes, no scratch. gx may be g or y. */
 void tt_layernorm_dx_s8(int8_t *gx, int32_t *gx_exp, const int8_t *g, const int32_t *g_exp,
-                        const int8_t *y, const uint32_t *r, const tt_step *st, int32_t T,
-                        int32_t C, int32_t mult, int32_t shift, int32_t fraction, int32_t exp_add,
+                        const int8_t *y, const uint32_t *r, const tt_step *st, int32_t T, int32_t C,
+                        int32_t mult, int32_t shift, int32_t fraction, int32_t exp_add,
                         int32_t stream);
 
 #endif

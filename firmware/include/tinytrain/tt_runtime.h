@@ -6,7 +6,7 @@
 #include "tinytrain/tt_model.h"
 
 /* Bytes of tt_runtime in .bss, the only static of the runtime; the memory plan reads this line. */
-#define TT_RUNTIME_BYTES 48
+#define TT_RUNTIME_BYTES 40
 
 /* Bytes behind the regions in the state: seed and step, uint32 each. */
 #define TT_STATE_TAIL_BYTES 8
@@ -28,7 +28,6 @@ typedef struct {
     uint8_t escaped;  /* whether the last byte was an escape, */
     uint8_t damaged;  /* whether it cannot be a frame any more */
     uint32_t refused; /* frames refused since reset */
-    uint32_t reserved;
 } tt_runtime;
 
 _Static_assert(sizeof(tt_runtime) == TT_RUNTIME_BYTES, "the memory plan counts on this size");
@@ -53,6 +52,7 @@ float tt_beta(uint32_t step);
 
 /* The state: all regions in order, then seed and step. */
 uint32_t tt_state_bytes(void);
+tt_status tt_state_check(uint32_t offset, uint32_t count);
 tt_status tt_state_read(uint8_t *out, uint32_t offset, uint32_t count);
 tt_status tt_state_write(uint32_t offset, const uint8_t *bytes, uint32_t count);
 

@@ -1,0 +1,199 @@
+"""The shared arithmetic of the kernels in C against numpy, over random and extreme inputs."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tinytrain import numerics as num
+from tinytrain.assets import firmware_dir
+
+# What tt_math.h has inline, with plain arguments and an exported name.
+SHIM = """
+#include "tinytrain/tt_math.h"
+uint32_t shim_key(uint32_t seed, uint32_t step, int32_t stream);
+uint32_t shim_key(uint32_t seed, uint32_t step, int32_t stream) {
+    const tt_step st = {seed, step, 0.0f, 0.0f};
+    return tt_key(&st, stream);
+}
+int32_t shim_random16(uint32_t key, uint32_t i);
+int32_t shim_random16(uint32_t key, uint32_t i) { return tt_random16(key, i); }
+int32_t shim_requantize(int32_t acc, int32_t m, int32_t shift, int32_t limit);
+int32_t shim_requantize(int32_t acc, int32_t m, int32_t shift, int32_t limit) {
+    return tt_requantize(acc, m, shift, limit);
+}
+int32_t shim_apply(int32_t acc, int32_t m, int32_t shift, int32_t limit);
+int32_t shim_apply(int32_t acc, int32_t m, int32_t shift, int32_t limit) {
+    const tt_multiplier f = {m, shift};
+    return tt_apply_multiplier(acc, f, limit);
+}
+int32_t shim_gradient_shift(int32_t peak);
+int32_t shim_gradient_shift(int32_t peak) { return tt_gradient_shift(peak); }
+int32_t shim_stochastic_shift(int32_t acc, int32_t shift, uint32_t key, uint32_t i);
+int32_t shim_stochastic_shift(int32_t acc, int32_t shift, uint32_t key, uint32_t i) {
+    return tt_stochastic_shift(acc, shift, key, i);
+}
+"""
+STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wmissing-prototypes",
+          "-Wdouble-promotion", "-ffp-contract=off", "-fsanitize=undefined",
+          "-fsanitize-undefined-trap-on-error"]  # fmt: skip
+
+i32, u32, u64, f32 = ctypes.c_int32, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_float
+int32s = st.integers(-(2**31) + 1, 2**31 - 1)
+uint32s = st.integers(0, 2**32 - 1)
+# Every float32 from 0 to the largest, by its bits, subnormals included.
+bits = st.integers(0, 0x7F7FFFFF)
+normal_bits = st.integers(0x00800000, 0x7F7FFFFF) | st.just(0)
+
+
+class Multiplier(ctypes.Structure):
+    _fields_ = [("m", i32), ("shift", i32)]
+
+
+@pytest.fixture(scope="module")
+def c(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = Path(tmp_path_factory.mktemp("math"))
+    (folder / "shim.c").write_text(SHIM)
+    firmware = firmware_dir()
+    sources = [str(folder / "shim.c"), str(firmware / "kernels" / "math.c")]
+    command = ["gcc", *STRICT, "-shared", "-fPIC", f"-I{firmware / 'include'}"]
+    subprocess.run([*command, "-o", str(folder / "math.so"), *sources], check=True)
+    library = ctypes.CDLL(str(folder / "math.so"))
+    signatures: dict[str, tuple[Any, list[Any]]] = {
+        "tt_sqrtf": (f32, [f32]), "tt_pow2f": (f32, [i32]), "tt_scaled_float": (f32, [u64, i32]),
+        "tt_isqrt64": (u32, [u64]), "tt_float_multiplier": (Multiplier, [f32]),
+        "tt_quantize_gradient": (i32, [ctypes.c_void_p, ctypes.c_void_p, i32, u32]),
+        "shim_key": (u32, [u32, u32, i32]), "shim_random16": (i32, [u32, u32]),
+        "shim_requantize": (i32, [i32] * 4), "shim_apply": (i32, [i32] * 4),
+        "shim_gradient_shift": (i32, [i32]), "shim_stochastic_shift": (i32, [i32, i32, u32, u32]),
+    }  # fmt: skip
+    for name, (result, arguments) in signatures.items():
+        getattr(library, name).restype = result
+        getattr(library, name).argtypes = arguments
+    return library
+
+
+def float_of(pattern: int) -> np.float32:
+    return np.array(pattern, np.uint32).view(np.float32)[()]
+
+
+def same_float(have: float, want: np.float32) -> bool:
+    return np.float32(have).tobytes() == np.float32(want).tobytes()
+
+
+quick = settings(max_examples=1000, deadline=None)
+
+
+@quick
+@given(normal_bits)
+@example(0x00800000)
+@example(0x7F7FFFFF)
+@example(0x3F7FFFFF)
+@example(0x3F800001)
+def test_sqrtf(c: Any, pattern: int) -> None:
+    x = float_of(pattern)
+    assert same_float(c.tt_sqrtf(x), num.sqrtf(x)) and same_float(c.tt_sqrtf(x), np.sqrt(x))
+
+
+@quick
+@given(st.integers(0, 2**64 - 1) | st.integers(0, 2**32 - 1).map(lambda r: max(0, r * r - 1)))
+@example(2**64 - 1)
+@example((2**32 - 1) ** 2)
+@example(0)
+def test_isqrt64(c: Any, x: int) -> None:
+    assert c.tt_isqrt64(x) == num.isqrt(x) == math.isqrt(x)
+
+
+@quick
+@given(bits)
+@example(1)
+@example(0x007FFFFF)
+@example(0x00800000)
+def test_float_multiplier(c: Any, pattern: int) -> None:
+    x = float_of(pattern)
+    have = c.tt_float_multiplier(x)
+    assert (have.m, have.shift) == num.float_multiplier(x)
+    assert have.m < 2**24 and math.ldexp(have.m, -have.shift) == float(x)
+
+
+@quick
+@given(st.integers(-(2**30) + 1, 2**30 - 1), st.integers(0, 40), uint32s, st.integers(0, 500))
+def test_stochastic_shift(c: Any, acc: int, shift: int, key: int, first: int) -> None:
+    want = num.stochastic_shift(np.array([acc]), shift, key, first)
+    assert c.shim_stochastic_shift(acc, shift, key, first) == want[0]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 30), st.integers(0, 40), uint32s)
+def test_quantize_gradient(c: Any, width: int, count: int, key: int) -> None:
+    rng = np.random.default_rng(width * 100 + count)
+    limit = 2**width - 1
+    acc = rng.integers(-limit, limit + 1, count).astype(np.int32)
+    want, shift = num.quantize_gradient(acc, key)
+    out = np.zeros(count, np.int8)
+    assert c.tt_quantize_gradient(out.ctypes.data, acc.ctypes.data, count, key) == shift
+    np.testing.assert_array_equal(out, want)
+    assert np.abs(out.astype(int) - acc / 2.0**shift).max(initial=0) <= 1
+    # In place: the result may take the first bytes of the accumulators.
+    c.tt_quantize_gradient(acc.ctypes.data, acc.ctypes.data, count, key)
+    np.testing.assert_array_equal(acc.view(np.int8)[:count], want)
+
+
+@quick
+@given(st.integers(0, 2**64 - 1) | st.integers(0, 2**25), st.integers(-200, 100))
+def test_scaled_float(c: Any, value: int, exponent: int) -> None:
+    with np.errstate(over="ignore"):
+        want = num.scaled_float(value, exponent)
+    assert same_float(c.tt_scaled_float(value, exponent), want)
+
+
+@quick
+@given(st.integers(-(2**31), 2**31 - 1))
+def test_pow2f(c: Any, exponent: int) -> None:
+    assert same_float(c.tt_pow2f(exponent), num.pow2f(exponent))
+
+
+@quick
+@given(uint32s, uint32s, st.integers(0, 2**31 - 1), st.integers(0, 2000))
+def test_random16(c: Any, seed: int, step: int, stream: int, index: int) -> None:
+    key = c.shim_key(seed, step, stream)
+    assert key == num.stream_key(seed, step, stream)
+    assert c.shim_random16(key, index) == num.random16(key, index + 1)[index]
+
+
+@quick
+@given(int32s, st.integers(0, 2**31 - 1), st.integers(1, 62), st.integers(0, 2**31 - 1))
+def test_requantize(c: Any, acc: int, mult: int, shift: int, limit: int) -> None:
+    want = np.clip(num.requantize(np.array(acc), mult, shift), -limit, limit)
+    assert c.shim_requantize(acc, mult, shift, limit) == want
+
+
+@quick
+@given(int32s, bits, st.integers(0, 2**31 - 1))
+def test_apply_multiplier(c: Any, acc: int, pattern: int, limit: int) -> None:
+    m, shift = num.float_multiplier(float_of(pattern))
+    want = num.apply_multiplier(np.array(acc), m, shift, limit)
+    assert c.shim_apply(acc, m, shift, limit) == want
+
+
+@quick
+@given(st.integers(0, 2**31 - 1))
+def test_gradient_shift(c: Any, peak: int) -> None:
+    shift = num.gradient_shift(peak)
+    assert c.shim_gradient_shift(peak) == shift
+    assert peak >> shift <= 127 and (shift == 0 or peak >> (shift - 1) > 127)
+
+
+@quick
+@given(st.floats(2**-40, 2**20))
+def test_multiplier(ratio: float) -> None:
+    m, shift = num.multiplier(ratio)
+    assert m == 0 or (2**30 <= m < 2**31 and abs(m * 2.0**-shift / ratio - 1) < 2**-30)

@@ -1,0 +1,271 @@
+"""Write the generated files, compile, link, measure.
+
+Objects are kept by the hash of everything that goes into them in ``$TINYTRAIN_CACHE`` (otherwise
+``build/cache`` below the current folder), so that a second build compiles what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import jinja2
+from elftools.elf.elffile import ELFFile
+
+from .assets import codegen_dir, firmware_dir
+from .boards import Board
+from .errors import BudgetError, ToolchainError
+
+COMMON = (
+    "-std=c11", "-Wall", "-Wextra", "-Wmissing-prototypes", "-Wdouble-promotion",
+    "-ffp-contract=off", "-ffunction-sections", "-fdata-sections", "-fstack-usage",
+)  # fmt: skip
+CROSS = ("-ffreestanding", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
+HOST = ("-O3", "-fPIC", "-fno-semantic-interposition")
+APT = {
+    "arm-none-eabi-": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "riscv64-unknown-elf-": "gcc-riscv64-unknown-elf",
+    "": "gcc libc6-dev",
+}
+SECTIONS = (".text", ".rodata", ".stack", ".data", ".bss")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What was built, measured in the file itself.
+
+    ``sections``: bytes of .text, .rodata, .stack, .data, .bss (0 where absent). ``symbols``: bytes of
+    each object and function; ``addresses``: where they are. ``model_const_bytes``: constants of
+    model.c. ``frames``: stack bytes of each function, without those that it calls.
+    """
+
+    board: Board
+    path: Path
+    sections: Mapping[str, int]
+    symbols: Mapping[str, int]
+    addresses: Mapping[str, int]
+    model_const_bytes: int
+    frames: Mapping[str, int]
+
+    @property
+    def flash_bytes(self) -> int:
+        """Code, constants and the image of .data."""
+        return self.sections[".text"] + self.sections[".rodata"] + self.sections[".data"]
+
+    @property
+    def sram_bytes(self) -> int:
+        """Everything in SRAM: .data, .bss and the reserved stack."""
+        return self.sections[".data"] + self.sections[".bss"] + self.sections[".stack"]
+
+
+def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = False) -> Artifact:
+    """Compile the generated ``files`` (name -> text) for ``board``; everything made lies in ``out``.
+
+    The host gets ``libmodel.so``, a board ``firmware.elf`` and its linker script. ``guard`` defines
+    TT_GUARD for the generated files. ``out`` is not touched unless all went well; other files in it
+    stay. Raises ToolchainError, and BudgetError when flash or SRAM is too small.
+    """
+    compiler = find_compiler(board)
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
+        work = Path(name)
+        for file, text in files.items():
+            (work / file).write_text(text, encoding="utf-8")
+        if not board.is_host:
+            (work / "link.ld").write_text(_linker_script(board), encoding="utf-8")
+        objects = _compile_all(compiler, board, work, sorted(files), guard)
+        made = _link(compiler, board, work, [obj for _, obj in objects])
+        frames: dict[str, int] = {}
+        for _, obj in objects:
+            frames |= _frames(obj.with_suffix(".su"))
+        artifact = measure(made, board, dict(objects)["model.c"], frames)
+        out.mkdir(exist_ok=True)
+        for path in sorted(work.iterdir()):
+            os.replace(path, out / path.name)
+    return Artifact(**{**vars(artifact), "path": out / made.name})
+
+
+def measure(path: Path, board: Board, model: Path, frames: Mapping[str, int]) -> Artifact:
+    """Sizes from the section and symbol tables."""
+    with path.open("rb") as stream:
+        elf = ELFFile(stream)
+        sizes = {section.name: int(section["sh_size"]) for section in elf.iter_sections()}
+        symbols: dict[str, int] = {}
+        addresses: dict[str, int] = {}
+        table = elf.get_section_by_name(".symtab")
+        for symbol in table.iter_symbols() if table else ():
+            if symbol["st_info"]["type"] in ("STT_OBJECT", "STT_FUNC"):
+                symbols[symbol.name] = int(symbol["st_size"])
+                addresses[symbol.name] = int(symbol["st_value"])
+    with model.open("rb") as stream:
+        const = sum(
+            int(section["sh_size"])
+            for section in ELFFile(stream).iter_sections()
+            if section.name.startswith(".rodata")
+        )
+    sections = {name: sizes.get(name, 0) for name in SECTIONS}
+    return Artifact(board, path, sections, symbols, addresses, const, dict(frames))
+
+
+def find_compiler(board: Board) -> str:
+    """The path of the C compiler of a board. Raises ToolchainError with the line that installs it."""
+    wanted = [board.prefix + "gcc"]
+    if board.is_host:
+        wanted = [name for name in (os.environ.get("CC"), "gcc", "cc", "clang") if name]
+    found = next((path for name in wanted if (path := shutil.which(name))), None)
+    if found is None:
+        packages = APT.get(board.prefix, f"gcc for {board.prefix}")
+        raise ToolchainError(
+            f"no {wanted[0]} on the PATH, which {board.name} is built with; install it: "
+            f"apt-get install -y --no-install-recommends {packages}"
+        )
+    return found
+
+
+def cache_dir() -> Path:
+    """Where compiled objects are kept."""
+    return Path(os.environ.get("TINYTRAIN_CACHE") or Path("build") / "cache")
+
+
+@lru_cache
+def _version(compiler: str) -> str:
+    done = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    return f"{compiler}\n{done.stdout}"
+
+
+def _sources(board: Board) -> list[Path]:
+    """The hand-written C of a board. The host has no protocol and no port."""
+    firmware = firmware_dir()
+    kernels = sorted((firmware / "kernels").glob("*.c"))
+    if board.is_host:
+        return [*kernels, firmware / "runtime" / "runtime.c"]
+    port = sorted((firmware / "port" / board.port).glob("*.c"))
+    return [*kernels, *sorted((firmware / "runtime").glob("*.c")), *port]
+
+
+def _flags(board: Board, kind: str, guard: bool) -> list[str]:
+    """Kernels are compiled for speed, what surrounds them for size."""
+    flags = [*COMMON, *board.flags]
+    if board.is_host:
+        flags += HOST
+    else:
+        flags += [*CROSS, "-O2" if kind == "kernels" else "-Os"]
+        if board.uart and kind == board.port:
+            flags += [f"-DTT_UART_BASE={board.uart.base:#x}", f"-DTT_UART_BAUD={board.uart.baud}"]
+    if guard and kind == "generated":
+        flags.append("-DTT_GUARD")
+    return [*flags, *os.environ.get("TINYTRAIN_CFLAGS", "").split()]
+
+
+def _compile_all(
+    compiler: str, board: Board, work: Path, files: Sequence[str], guard: bool
+) -> list[tuple[str, Path]]:
+    """Objects by source name: generated ones first."""
+    include = firmware_dir() / "include"
+    headers = _digest(sorted(include.rglob("*.h")))
+    generated = _digest([work / name for name in files if name.endswith(".h")])
+    jobs: list[tuple[Path, list[str], str]] = []
+    for name in files:
+        if name.endswith(".c"):
+            flags = _flags(board, "generated", guard)
+            jobs.append((work / name, flags, headers + generated))
+    for source in _sources(board):
+        kind = source.parent.name
+        known = headers + _digest(sorted(source.parent.glob("*.h")))
+        if kind == "runtime":
+            known += generated  # it includes model.h
+        jobs.append((source, _flags(board, kind, guard), known))
+
+    def run(job: tuple[Path, list[str], str]) -> tuple[str, Path]:
+        source, flags, known = job
+        paths = [f"-I{include}", f"-I{work}"]
+        key = [_version(compiler), *flags, known, source.name, _digest([source])]
+        return source.name, _compile(compiler, source, [*flags, *paths], "\n".join(key))
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(run, jobs))
+
+
+def _digest(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        data = file.read_bytes()
+        digest.update(f"{file.name}:{len(data)};".encode() + data)
+    return digest.hexdigest()
+
+
+def _compile(compiler: str, source: Path, flags: Sequence[str], key: str) -> Path:
+    """The object of a source, from the cache where it is there."""
+    folder = cache_dir().absolute()
+    made = folder / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.o"
+    if made.exists():
+        return made
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as name:
+        obj = Path(name) / made.name
+        _run([compiler, *flags, "-c", str(source), "-o", str(obj)], source.name)
+        usage = obj.with_suffix(".su")
+        os.replace(usage, made.with_suffix(".su")) if usage.exists() else None
+        os.replace(obj, made)
+    return made
+
+
+def _link(compiler: str, board: Board, work: Path, objects: Sequence[Path]) -> Path:
+    made = work / ("libmodel.so" if board.is_host else "firmware.elf")
+    if board.is_host:
+        flags = ["-shared", "-Wl,-Bsymbolic", *board.flags]
+    else:
+        flags = [*board.flags, "-nostdlib", "-nostartfiles", "-Wl,--gc-sections",
+                 "-Wl,--fatal-warnings", "-T", str(work / "link.ld")]  # fmt: skip
+    libraries = [] if board.is_host else ["-lgcc"]
+    command = [compiler, *flags, "-o", str(made), *map(str, objects), *libraries]
+    try:
+        _run(command, made.name)
+    except ToolchainError as error:
+        over = re.findall(r"region `(\w+)' overflowed by (\d+) bytes", str(error))
+        if not over:
+            raise
+        sizes = {"RAM": board.sram_budget_bytes, "FLASH": board.flash.length_bytes}  # type: ignore[union-attr]
+        names = {"RAM": "SRAM budget", "FLASH": "flash"}
+        parts = [f"{by} bytes over the {names[r]} of {sizes[r]} bytes" for r, by in over]
+        raise BudgetError(
+            f"{board.name}: the firmware is {' and '.join(parts)}; "
+            "train fewer layers or channels, or choose a larger board"
+        ) from error
+    return made
+
+
+def _run(command: Sequence[str], what: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    telling = [s for s in lines if re.search(r"error|overflowed|undefined|warning", s)] or lines
+    shown = "\n  ".join(telling[:5])
+    raise ToolchainError(f"{Path(command[0]).name} could not make {what}:\n  {shown}")
+
+
+def _frames(usage: Path) -> dict[str, int]:
+    """Stack bytes by function, of a file that ``-fstack-usage`` wrote."""
+    if not usage.exists():
+        return {}
+    rows = (line.split("\t") for line in usage.read_text().splitlines())
+    return {row[0].rsplit(":", 1)[1]: int(row[1]) for row in rows if len(row) >= 2}
+
+
+def _linker_script(board: Board) -> str:
+    loader = jinja2.FileSystemLoader(codegen_dir())
+    environment = jinja2.Environment(
+        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.get_template("link.ld.j2").render(board=board)

@@ -1,0 +1,172 @@
+"""Emulated boards: QEMU runs the same firmware as a real one, and counts its instructions."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import weakref
+from pathlib import Path
+
+from .assets import firmware_dir
+from .boards import Board, load_board
+from .build import Artifact, cache_dir, find_compiler
+from .device import Codec, SerialSession
+from .errors import BoardError, LinkError, ToolchainError
+
+
+class Machine:
+    """A running emulator. ``instructions`` grows by one number for each training step."""
+
+    def __init__(self, artifact: Artifact, *, count: bool = True) -> None:
+        board = artifact.board
+        if board.qemu_machine is None:
+            raise BoardError(f"{board.name} has no emulator; choose a board with a [qemu] table")
+        self.board = board
+        self.program = find_qemu(board)
+        self._folder = tempfile.TemporaryDirectory(prefix="tinytrain-qemu-")
+        folder = Path(self._folder.name)
+        self._counts, self._log = folder / "instructions", folder / "log"
+        self._elf = folder / "firmware.elf"  # a copy: a path with a comma means more to QEMU
+        shutil.copyfile(artifact.path, self._elf)
+        self._plugin: list[str] = []
+        if count:
+            shutil.copyfile(count_plugin(), folder / "count.so")
+            begin, end = (artifact.addresses[f"tt_mark_{name}"] & ~1 for name in ("begin", "end"))
+            self._plugin = [
+                "-plugin", f"{folder / 'count.so'},begin={begin:x},end={end:x},out={self._counts}",
+            ]  # fmt: skip
+        self._last: list[int] = []
+        self.port = 0
+        self.process = self._start()
+        self._stop = weakref.finalize(self, _end, self.process)
+
+    @property
+    def url(self) -> str:
+        return f"socket://127.0.0.1:{self.port}"
+
+    @property
+    def instructions(self) -> list[int]:
+        """Instructions of each training step so far; instructions, not cycles."""
+        if self._counts.exists():
+            self._last = [int(line) for line in self._counts.read_text().split()]
+        return list(self._last)
+
+    def wait(self, timeout_s: float = 5.0) -> int | None:
+        """The exit code, or None when it still runs."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def close(self) -> None:
+        """Stop it if it runs, keep the counts, free the rest."""
+        self._stop()
+        _ = self.instructions  # read them while the file is there
+        self._folder.cleanup()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        """The emulator inherits a socket that already listens: no port can be lost to another
+        program, and the first byte waits for whoever connects."""
+        with socket.create_server(("127.0.0.1", 0)) as server, self._log.open("wb") as log:
+            self.port = int(server.getsockname()[1])
+            command = self._command(server.fileno())
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                    pass_fds=[server.fileno()])  # fmt: skip
+
+    def complaint(self) -> str:
+        """What the emulator printed when it ended by itself; empty while it runs or ended well."""
+        if not self.process.poll():
+            return ""
+        said = self._log.read_text(errors="replace").strip() if self._log.exists() else ""
+        return f"{Path(self.program).name} ended with code {self.process.returncode}: {said}"
+
+    def _command(self, listener: int) -> list[str]:
+        return [
+            self.program, "-M", str(self.board.qemu_machine), "-display", "none",
+            "-monitor", "none",
+            "-chardev", f"socket,id=uart,fd={listener},server=on,wait=on,nodelay=on",
+            "-serial", "chardev:uart",
+            "-semihosting-config", "enable=on,target=native", *self._plugin,
+            "-kernel", str(self._elf),
+        ]  # fmt: skip
+
+
+class QemuSession(SerialSession):
+    """A session with a firmware on an emulated board, started and ended with the session."""
+
+    def __init__(
+        self, artifact: Artifact, codec: Codec, *, count: bool = True, timeout_s: float = 60.0,
+        model_hash: int | None = None,
+    ) -> None:  # fmt: skip
+        self.machine = Machine(artifact, count=count)
+        self.stack_used_bytes = 0
+        try:
+            super().__init__(
+                self.machine.url, codec, timeout_s=timeout_s, model_hash=model_hash
+            )
+        except LinkError as error:
+            self.machine.wait(0.5)
+            said = self.machine.complaint()
+            self.machine.close()
+            if said:
+                raise ToolchainError(said) from error
+            raise
+
+    @property
+    def instructions_per_step(self) -> list[int]:
+        """One number for each training step, also after ``close``; instructions, not cycles."""
+        return self.machine.instructions
+
+    def close(self) -> None:
+        """Ask for the stack's low-water mark, end the program and the emulator."""
+        with contextlib.suppress(LinkError):
+            if self._wire is not None:
+                self.stack_used_bytes = self.info()["stack_used"]
+                self.quit()
+                self.machine.wait()
+        super().close()
+        self.machine.close()
+
+
+def find_qemu(board: Board) -> str:
+    """The emulator's path. Raises ToolchainError with the line that installs it."""
+    found = shutil.which("qemu-system-arm")
+    if found is None:
+        raise ToolchainError(
+            f"no qemu-system-arm on the PATH, which {board.name} runs in; install it: "
+            "apt-get install -y --no-install-recommends qemu-system-arm"
+        )
+    return found
+
+
+def count_plugin() -> Path:
+    """The instruction counter, compiled once for this machine."""
+    source = firmware_dir() / "emulator" / "count_plugin.c"
+    key = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    made = cache_dir().absolute() / f"count_plugin-{key}.so"
+    if not made.exists():
+        compiler = find_compiler(load_board("host"))
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=made.parent) as folder:
+            new = Path(folder) / made.name
+            command = [compiler, "-O2", "-fPIC", "-shared", "-o", str(new), str(source)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise ToolchainError(f"the QEMU plugin does not compile:\n{done.stderr[:2000]}")
+            os.replace(new, made)
+    return made
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
