@@ -20,6 +20,7 @@ from pathlib import Path
 
 import jinja2
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from .assets import codegen_dir, firmware_dir
 from .boards import Board
@@ -43,9 +44,9 @@ SECTIONS = (".text", ".rodata", ".stack", ".data", ".bss")
 class Artifact:
     """What was built, measured in the file itself.
 
-    ``sections``: bytes of .text, .rodata, .stack, .data, .bss (0 where absent). ``symbols``: bytes of
-    each object and function; ``addresses``: where they are. ``model_const_bytes``: constants of
-    model.c. ``frames``: stack bytes of each function, without those that it calls.
+    ``sections``: bytes of .text, .rodata, .stack, .data, .bss (0 where absent). ``symbols``: bytes
+    of each object and function; ``addresses``: where they are. ``model_const_bytes``: constants
+    of model.c. ``frames``: stack bytes of each function, without those that it calls.
     """
 
     board: Board
@@ -68,7 +69,7 @@ class Artifact:
 
 
 def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = False) -> Artifact:
-    """Compile the generated ``files`` (name -> text) for ``board``; everything made lies in ``out``.
+    """Compile the generated ``files`` (name -> text) for ``board``; what is made lies in ``out``.
 
     The host gets ``libmodel.so``, a board ``firmware.elf`` and its linker script. ``guard`` defines
     TT_GUARD for the generated files. ``out`` is not touched unless all went well; other files in it
@@ -103,7 +104,7 @@ def measure(path: Path, board: Board, model: Path, frames: Mapping[str, int]) ->
         symbols: dict[str, int] = {}
         addresses: dict[str, int] = {}
         table = elf.get_section_by_name(".symtab")
-        for symbol in table.iter_symbols() if table else ():
+        for symbol in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
             if symbol["st_info"]["type"] in ("STT_OBJECT", "STT_FUNC"):
                 symbols[symbol.name] = int(symbol["st_size"])
                 addresses[symbol.name] = int(symbol["st_value"])
@@ -118,7 +119,7 @@ def measure(path: Path, board: Board, model: Path, frames: Mapping[str, int]) ->
 
 
 def find_compiler(board: Board) -> str:
-    """The path of the C compiler of a board. Raises ToolchainError with the line that installs it."""
+    """The C compiler of a board. Raises ToolchainError with the line that installs it."""
     wanted = [board.prefix + "gcc"]
     if board.is_host:
         wanted = [name for name in (os.environ.get("CC"), "gcc", "cc", "clang") if name]

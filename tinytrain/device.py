@@ -102,8 +102,8 @@ class SerialSession(Session):
             self.facts = self.link.find()
             if model_hash is not None and self.facts["hash"] != model_hash:
                 raise LinkError(
-                    f"the firmware on {url} is model {self.facts['model']!r} {self.facts['hash']:08x}"
-                    f", not {model_hash:08x}; build and flash it again"
+                    f"the firmware on {url} is model {self.facts['model']!r} "
+                    f"{self.facts['hash']:08x}, not {model_hash:08x}; build and flash it again"
                 )
         except BaseException:
             self._wire.close()
@@ -140,7 +140,9 @@ class SerialSession(Session):
     def restore(self, blob: bytes) -> None:
         total, chunk = self.facts["state_bytes"], self.facts["input_bytes"]
         if len(blob) != total:
-            raise LinkError(f"a state of {self.facts['model']!r} has {total} bytes, not {len(blob)}")
+            raise LinkError(
+                f"a state of {self.facts['model']!r} has {total} bytes, not {len(blob)}"
+            )
         for offset in range(0, total, chunk):
             self._line(WRITE, struct.pack("<I", offset) + blob[offset : offset + chunk])
 

@@ -22,8 +22,7 @@ from .errors import BoardError, LinkError, ToolchainError
 class Machine:
     """A running emulator. ``instructions`` grows by one number for each training step."""
 
-    def __init__(self, artifact: Artifact, *, count: bool = True) -> None:
-        board = artifact.board
+    def __init__(self, board: Board, artifact: Artifact, *, count: bool = True) -> None:
         if board.qemu_machine is None:
             raise BoardError(f"{board.name} has no emulator; choose a board with a [qemu] table")
         self.board = board
@@ -100,15 +99,13 @@ class QemuSession(SerialSession):
     """A session with a firmware on an emulated board, started and ended with the session."""
 
     def __init__(
-        self, artifact: Artifact, codec: Codec, *, count: bool = True, timeout_s: float = 60.0,
-        model_hash: int | None = None,
+        self, board: Board, artifact: Artifact, codec: Codec, *, count: bool = True,
+        timeout_s: float = 60.0, model_hash: int | None = None,
     ) -> None:  # fmt: skip
-        self.machine = Machine(artifact, count=count)
+        self.machine = Machine(board, artifact, count=count)
         self.stack_used_bytes = 0
         try:
-            super().__init__(
-                self.machine.url, codec, timeout_s=timeout_s, model_hash=model_hash
-            )
+            super().__init__(self.machine.url, codec, timeout_s=timeout_s, model_hash=model_hash)
         except LinkError as error:
             self.machine.wait(0.5)
             said = self.machine.complaint()

@@ -101,9 +101,10 @@ def measurements(session: Session, artifact: Artifact | None) -> dict[str, Any]:
     used = getattr(session, "stack_used_bytes", None)
     if artifact is None or used is None:
         return {}
+    counts = getattr(session, "instructions_per_step", [])
     static = artifact.sections.get(".data", 0) + artifact.sections.get(".bss", 0)
     return {
-        "instructions_per_step": getattr(session, "instructions_per_step", None),
+        "instructions_per_step": round(sum(counts) / len(counts)) if counts else None,
         "stack_used_bytes": used,
         "sram_measured_bytes": static + used,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,10 +15,10 @@ COSINE_PARTS = 16
 
 
 def knots(optimizer: Optimizer) -> list[tuple[int, np.float32]]:
-    """Corners (step, rate) of the piecewise linear schedule, steps strictly rising, the first is 0.
+    """Corners (step, rate) of the piecewise linear schedule; steps rise strictly.
 
-    ``warmup`` steps rise to the full rate, which step number ``warmup`` (from 0) has; ``linear`` and
-    ``cosine`` then fall to 0 at ``steps``. Raises RecipeError when there is no such schedule.
+    ``warmup`` steps rise to the full rate, which step number ``warmup`` (from 0) has; ``linear``
+    and ``cosine`` then fall to 0 at ``steps``. Raises RecipeError when there is no such schedule.
     """
     rate, steps, warmup = optimizer.learning_rate, optimizer.steps, optimizer.warmup
     if not 0 <= rate < math.inf:
@@ -45,7 +46,7 @@ def rate_at(corners: Sequence[tuple[int, np.float32]], step: int) -> np.float32:
     """What ``tt_learning_rate`` gives, bit for bit."""
     if step <= corners[0][0]:
         return corners[0][1]
-    for (s0, r0), (s1, r1) in zip(corners, corners[1:], strict=False):
+    for (s0, r0), (s1, r1) in pairwise(corners):
         if step < s1:
             return np.float32(r0 + (r1 - r0) * (np.float32(step - s0) / np.float32(s1 - s0)))
     return corners[-1][1]

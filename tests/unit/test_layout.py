@@ -15,7 +15,7 @@ PACKAGE = ROOT / "tinytrain"
 ORDER = """
 errors recipe session assets numerics tables ir ops boards metrics codec schedule_rate runtime_facts
 frontend quantize select autodiff schedule memory emit build interpreter compiler
-emulator device qemu runner report
+emulator link device qemu runner report
 datasets zoo pretrain baseline doctor demo cli __main__ __init__
 """.split()  # noqa: SIM905 - one line a stage reads better
 MAX_LINES = 400

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from ..ops import floating
+from .explain import short_name
 from .lowering import ATTENTION, Lowering
 from .records import Act, Const, Projection, Record, Scores, counted, in_order, move
 
+SHAPES = ("view", "permute", "squeeze", "unsqueeze", "clone", "select", "alias")
 HIDES = -1e4  # a mask that adds this or less hides, as -inf does
 MASKS = "is_causal=True, a causal mask (True or -inf above the diagonal), or no mask"
 
@@ -47,7 +49,8 @@ def project(lo: Lowering, x: Act, weight: Const, bias: Const | None) -> Act:
     value = lo.rows(x)
     layer = lo.layer_of(weight)
     part = bool(weight.name) and _whole(lo, weight.name) != weight.tensor.numel()
-    source = Projection(value, weight.tensor, bias.tensor if bias else None, layer, part)
+    offsets = bias.tensor if bias else None
+    source = Projection(value, weight.tensor, offsets, layer, part, lo.current)
     return Act(source, counted(*x.index.shape[:-1], outs))
 
 
@@ -80,6 +83,8 @@ def softmax(lo: Lowering, x: Record, dim: int, half_to_float: bool = False) -> S
         node = lo.current
         while node is not None and len(node.users) == 1 and node.op != "output":
             node = next(iter(node.users))
+            if node.op != "output" and short_name(node) not in SHAPES:
+                break
         if node is not None and node.op == "output":
             lo.refuse("a softmax over the logits at the end is part of the loss and is not lowered",
                       "the model without it: return the logits")  # fmt: skip

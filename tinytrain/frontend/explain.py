@@ -67,11 +67,22 @@ def short_name(node: Node) -> str:
     return op_name(node).rsplit(".", 1)[-1]
 
 
+def original_name(node: Node) -> str:
+    """``aten.hardswish`` for a node that it was decomposed to; otherwise the node's own name."""
+    packet = getattr(node.meta.get("original_aten"), "overloadpacket", None)
+    return str(packet) if packet is not None else op_name(node)
+
+
+def hint(name: str) -> str:
+    """What to use in place of an operator that a hint is written for; empty when there is none."""
+    fits = (use for part, use in HINTS.items() if re.search(rf"(?:^|_){part}", name))
+    return next(fits, "")
+
+
 def nearest(name: str, supported: Iterable[str]) -> str:
     """The supported operator that is meant most likely; empty when nothing is near."""
-    for part, instead in HINTS.items():
-        if re.search(rf"(?:^|_){part}", name):
-            return instead
+    if use := hint(name):
+        return use
     close = difflib.get_close_matches(name, sorted({*supported, *SPOKEN}), 1, 0.5)
     return SPOKEN.get(close[0], f"aten.{close[0]}") if close else ""
 
@@ -97,8 +108,9 @@ def source_line(node: Node) -> str:
 
 def place(node: Node) -> str:
     """``aten.max_pool2d in features.2 (model.py:12 "x = self.pool(x)")``."""
-    path, line = module_path(node), source_line(node)
-    return f"{op_name(node)} in {path or 'the model'}" + (f" ({line})" if line else "")
+    path, line, name = module_path(node), source_line(node), original_name(node)
+    step = "" if name == op_name(node) else f" (its {short_name(node)})"
+    return f"{name}{step} in {path or 'the model'}" + (f" ({line})" if line else "")
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from ..errors import CalibrationError, UnsupportedOp
 from ..ir import Build, Op, Value
 from ..ops import floating
-from .explain import module_path, place
+from .explain import hint, module_path, op_name, original_name, place
 from .records import Act, Const, Projection, Scores, columns, counted, in_order, movement
 
 ATTENTION = "softmax(q @ k.T * scale + causal mask) @ v"
@@ -32,10 +32,18 @@ class Lowering:
 
     # -- messages -----------------------------------------------------------------------------
 
-    def refuse(self, why: str, instead: str = "") -> NoReturn:
-        """Raise UnsupportedOp: the operator, its place, the reason and what to do."""
-        where = place(self.current) if self.current is not None else "the model"
-        raise UnsupportedOp(f"{where}: {why}" + (f"; use {instead}" if instead else ""))
+    def refuse(self, why: str, instead: str = "", node: fx.Node | None = None) -> NoReturn:
+        """Raise UnsupportedOp: the operator, its place, the reason and what to do.
+
+        A part of a larger operator that a hint is written for is blamed on that operator.
+        """
+        node = node or self.current
+        if node is None:
+            raise UnsupportedOp(f"the model: {why}; use {instead}")
+        whole = original_name(node)
+        if whole != op_name(node) and (use := hint(whole.rsplit(".", 1)[-1])):
+            raise UnsupportedOp(f"{place(node)} is not supported; use {use}")
+        raise UnsupportedOp(f"{place(node)}: {why}" + (f"; use {instead}" if instead else ""))
 
     def act(self, record: object) -> Act:
         """The record, which must be an activation."""
@@ -56,6 +64,10 @@ class Lowering:
     def path(self) -> str:
         return module_path(self.current) if self.current is not None else ""
 
+    def named(self, name: str) -> str:
+        """``name`` in the module where the lowering stands."""
+        return f"{self.path}.{name}" if self.path else name
+
     def layer_of(self, weight: Const) -> str:
         """The user's name of a layer: the module, or the parameter where a module has several."""
         owner: Any = self.model
@@ -71,13 +83,14 @@ class Lowering:
                 return weight.name.removesuffix(ending)
         return "" if weight.name in ("weight", "in_proj_weight") else weight.name
 
-    def claim(self, layer: str) -> str:
+    def claim(self, layer: str, node: fx.Node | None = None) -> str:
         """The name of a layer with parameters; each stands for one place in the graph."""
         if layer in self._layers:
             self.refuse(
                 f"layer {layer or 'weight'!r} is applied a second time, or its output is read both "
                 "whole and in parts; each place trains weights of its own",
                 "a module for each place",
+                node,
             )
         self._layers.add(layer)
         return layer
@@ -121,7 +134,7 @@ class Lowering:
         key = (known, tuple(index.shape), index.numpy().tobytes(), factor)
         if key not in self._seen:
             if factor == 1.0:
-                self._seen[key] = self._moved(source, index, role)
+                self._seen[key] = self._moved(act, index, role)
             else:
                 plain = self.gather(act, index, role, scaled=False)
                 self._seen[key] = self.emit(floating.scale, [plain], act.place, factor=factor)
@@ -144,7 +157,8 @@ class Lowering:
         """The activation as ``[T, C]``: C is the last axis that torch sees."""
         return self.gather(act, act.index.reshape(-1, act.index.shape[-1]), role)
 
-    def _moved(self, source: Value | Projection, index: Tensor, role: str) -> Value:
+    def _moved(self, act: Act, index: Tensor, role: str) -> Value:
+        source = act.source
         if isinstance(source, Projection):
             chosen = columns(index, source.shape[1]) if len(index) == source.shape[0] else None
             if chosen is not None:
@@ -166,6 +180,7 @@ class Lowering:
             f"moves, repeats or leaves out elements of an activation {shape} as no node can",
             "activations as [1, T, C]; x[:, i], x.mean(dim=1) and torch.cat along tokens; an input "
             "that is cropped and sliced before the model",
+            act.node,
         )
 
     def _reshape(self, value: Value, shape: tuple[int, ...]) -> Value:
@@ -182,7 +197,7 @@ class Lowering:
         if len(set(chosen)) < len(chosen) or taken & set(chosen):
             self.refuse(f"reads output channels of {source.layer!r} more than once (grouped-query "
                         "attention, or the output is used both whole and in parts)",
-                        "a linear layer for each use")  # fmt: skip
+                        "a linear layer for each use", source.node)  # fmt: skip
         layer = source.layer
         if source.part or len(chosen) < source.shape[1]:
             parts = sum(name.startswith(f"{layer}.") for name in self._layers)
@@ -190,6 +205,6 @@ class Lowering:
         pick = torch.tensor(chosen)
         bias = source.bias if source.bias is not None else torch.zeros(source.shape[1])
         tensors = {"weight": source.weight[pick], "bias": bias[pick]}
-        value = self.layer(floating.linear, [source.x], self.claim(layer), **tensors)
+        value = self.layer(floating.linear, [source.x], self.claim(layer, source.node), **tensors)
         source.made[chosen] = value
         return value

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from ..ir import Value
 
@@ -36,7 +36,8 @@ class Projection:
     """A linear layer ``[T, C] -> [T, O]`` whose nodes are made when it is known what reads it.
 
     A fused qkv projection is read in three parts, each of which becomes a node. ``part``: the
-    weight is itself a part of a larger parameter. ``made``: output channels -> value.
+    weight is itself a part of a larger parameter. ``made``: output channels -> value. ``node``:
+    where messages point.
     """
 
     x: Value
@@ -44,6 +45,7 @@ class Projection:
     bias: Tensor | None  # [O]
     layer: str
     part: bool = False
+    node: fx.Node | None = None
     made: dict[tuple[int, ...], Value] = field(default_factory=dict)
 
     @property
@@ -53,12 +55,16 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class Act:
-    """``factor * source.flatten()[index]``; ``place`` is the module that the factor comes from."""
+    """``factor * source.flatten()[index]``; ``place`` is the module that the factor comes from.
+
+    ``node``: the operator that moved the elements last, where messages point.
+    """
 
     source: Value | Projection
     index: Tensor
     factor: float = 1.0
     place: str = ""
+    node: fx.Node | None = None
 
     @property
     def source_shape(self) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """How each aten operator is lowered: one function an operator, the table at the end.
 
 A rule takes the lowering and the operator's arguments, with records in place of tensors, and gives
-the records of its results. Operators whose arguments are all constants never come here.
+the records of its results; more of them are in arithmetic.py and attention.py. Operators whose
+arguments are all constants never come here.
 """
 
 from __future__ import annotations
@@ -16,148 +17,17 @@ from torch import Tensor
 from ..ir import Value
 from ..ops import floating
 from . import attention
+from .arithmetic import add, div, eq, full_like, masked_fill, mul, neg, rsub, sub, where
+from .explain import short_name
 from .lowering import Lowering
-from .records import Act, Const, Projection, Record, Scores, counted, in_order, move
-
-Operand = Record | int | float
-
-
-def const(x: object) -> Const | None:
-    """Numbers and constants as Const, None for what depends on the input."""
-    if isinstance(x, (int, float)):
-        return Const(torch.tensor(float(x)))
-    return x if isinstance(x, Const) else None
-
-
-def uniform(x: Const | None) -> float | None:
-    """The number that all elements are; None when they differ."""
-    if x is None or x.tensor.numel() == 0:
-        return None
-    first = x.tensor.reshape(-1)[0]
-    return float(first) if bool((x.tensor == first).all()) else None
-
-
-def same_shape(lo: Lowering, x: Act, other: Tensor) -> Tensor:
-    """The index of ``x`` in the shape that the operator gives; no activation is broadcast."""
-    shape = (x.index + torch.empty(other.shape)).shape
-    if shape.numel() != x.index.numel():
-        lo.refuse(f"repeats an activation {list(x.index.shape)} to {list(shape)}",
-                  "activations of equal shapes; parameters may be broadcast")  # fmt: skip
-    return x.index.reshape(shape)
-
-
-def add(lo: Lowering, a: Operand, b: Operand, alpha: float = 1) -> Record:
-    """``a + alpha * b``; a constant is written out in the full shape of the activation."""
-    if alpha != 1:
-        b = mul(lo, b, float(alpha))
-    fixed = const(b)
-    if fixed is None and const(a) is not None:
-        return add(lo, b, a)
-    if isinstance(a, Scores) and fixed is not None:
-        return attention.masked(lo, a, fixed.tensor)
-    a = lo.act(a)
-    if fixed is None:
-        return _add_activations(lo, a, lo.act(b))
-    a = replace(a, index=same_shape(lo, a, fixed.tensor))
-    if uniform(fixed) == 0.0:
-        return a
-    if (biased := _with_bias(lo, a, fixed.tensor)) is not None:
-        return biased
-    value, index = lo.flat(a)
-    spread = fixed.tensor.to(torch.float32).expand(index.shape).reshape(-1)
-    data = spread[index.reshape(-1).argsort()].reshape(value.type.shape)
-    dot = f"{lo.path}." if lo.path else ""
-    param = lo.param(fixed.name or f"{dot}constant", data)
-    return Act(lo.emit(floating.add, [value, param], lo.path), index)
-
-
-def _add_activations(lo: Lowering, a: Act, b: Act) -> Act:
-    """Both in the order of ``a``'s source, so that what moves, if anything, is ``b``."""
-    index_a, index_b = same_shape(lo, a, b.index), same_shape(lo, b, a.index)
-    left, index = lo.flat(replace(a, index=index_a))
-    order = index_b.reshape(-1)[index.reshape(-1).argsort()]
-    right = lo.gather(b, order.reshape(left.type.shape))
-    return Act(lo.emit(floating.add, [left, right], lo.path), index)
-
-
-def _with_bias(lo: Lowering, a: Act, bias: Tensor) -> Act | None:
-    """``x @ w + b`` written out: the bias goes into a linear layer that nothing else has read."""
-    source = a.source
-    if not isinstance(source, Projection) or source.bias is not None or source.made:
-        return None
-    outs, spread = source.shape[1], bias.expand(a.index.shape)
-    readers = [x for x in lo.current.all_input_nodes if len(x.users) > 1] if lo.current else []
-    if a.factor != 1.0 or not in_order(a.index) or a.index.shape[-1] != outs or readers:
-        return None
-    if bias.numel() != outs or bias.shape[-1] != outs:
-        return None
-    return Act(replace(source, bias=spread.reshape(-1, outs)[0], made={}), a.index)
-
-
-def sub(lo: Lowering, a: Operand, b: Operand, alpha: float = 1) -> Record:
-    return add(lo, a, b, -alpha)
-
-
-def rsub(lo: Lowering, a: Operand, b: Operand, alpha: float = 1) -> Record:
-    return add(lo, b, a, -alpha)
-
-
-def mul(lo: Lowering, a: Operand, b: Operand) -> Record:
-    """Scaling by a number; ``x * sigmoid(x)`` is SiLU."""
-    fixed_a, fixed = const(a), const(b)
-    if fixed_a is not None and fixed is not None:
-        return Const(fixed_a.tensor * fixed.tensor, fixed_a.name or fixed.name)
-    if fixed_a is not None:
-        return mul(lo, b, a)
-    factor = uniform(fixed)
-    if factor == 1.0:
-        assert isinstance(a, Act | Scores)
-        return a
-    if isinstance(a, Scores) and factor is not None:
-        return attention.scaled(lo, a, factor)
-    a = lo.act(a)
-    if fixed is None:
-        return _silu(lo, a, lo.act(b))
-    if factor is None:
-        lo.refuse("scales channels or tokens by different numbers",
-                  "one number for all, or factors folded into a linear layer")  # fmt: skip
-    index = same_shape(lo, a, fixed.tensor)
-    return replace(a, index=index, factor=a.factor * factor, place=lo.path)
-
-
-def _silu(lo: Lowering, a: Act, b: Act) -> Act:
-    for x, gate in ((a, b), (b, a)):
-        made = [n for n in lo.build.nodes if n.outputs[0] == gate.source]
-        if not made or made[0].op is not floating.unary or made[0].attrs["fn"] != "sigmoid":
-            continue
-        value, index = lo.flat(x)
-        if made[0].inputs[0] == value and torch.equal(index, gate.index) and gate.factor == 1.0:
-            name = _named(lo, "silu")
-            return Act(lo.emit(floating.unary, [value], lo.path, name, fn="silu"), index)
-    lo.refuse("multiplies two activations (a gated feed-forward, or a written-out activation "
-              "function)", "nn.GELU, nn.SiLU or nn.ReLU between two linear layers")  # fmt: skip
-
-
-def div(lo: Lowering, a: Operand, b: Operand, rounding_mode: str | None = None) -> Record:
-    number = uniform(const(b))
-    if number is None or number == 0 or rounding_mode is not None:
-        lo.refuse("divides by what is not one number", "x / number, or nn.LayerNorm to normalise")
-    return mul(lo, a, 1.0 / number)
-
-
-def neg(lo: Lowering, x: Record) -> Record:
-    return mul(lo, x, -1.0)
-
-
-def _named(lo: Lowering, name: str) -> str:
-    return f"{lo.path}.{name}" if lo.path else name
+from .records import Act, Const, Record, Scores, counted, in_order, move
 
 
 def unary(fn: str) -> Callable[..., Act]:
     def rule(lo: Lowering, x: Record, approximate: str = "none") -> Act:
         kind = "gelu_tanh" if fn == "gelu" and approximate == "tanh" else fn
         value, index = lo.flat(lo.act(x))
-        return Act(lo.emit(floating.unary, [value], lo.path, _named(lo, fn), fn=kind), index)
+        return Act(lo.emit(floating.unary, [value], lo.path, lo.named(fn), fn=kind), index)
 
     return rule
 
@@ -263,7 +133,7 @@ def cat(lo: Lowering, parts: Sequence[Record], dim: int = 0) -> Act:
     values = []
     for part in rows:
         if isinstance(part, Const):
-            values.append(lo.param(part.name or _named(lo, "token"), part.tensor.flatten(1)))
+            values.append(lo.param(part.name or lo.named("token"), part.tensor.flatten(1)))
         else:
             part = lo.act(part)
             if part.index[:1].numel() not in part.source_shape[-1:]:
@@ -285,32 +155,6 @@ def copied(lo: Lowering, x: Record, dtype: torch.dtype | None = None, **_: Any) 
     return x
 
 
-def where(lo: Lowering, choice: Record, a: Operand, b: Operand) -> Operand:
-    """A constant choice: all of one side, or a mask over scores."""
-    chosen = lo.const(choice, "the condition").tensor
-    if bool(chosen.all()) or not bool(chosen.any()):
-        return a if bool(chosen.all()) else b
-    if isinstance(a, Scores):
-        return where(lo, Const(~chosen), b, a)
-    value = uniform(const(a))
-    if not isinstance(b, Scores) or value is None:
-        lo.refuse("replaces a part of an activation", attention.MASKS)
-    return attention.replaced(lo, b, chosen, value)
-
-
-def masked_fill(lo: Lowering, x: Record, mask: Record, value: Operand) -> Operand:
-    return where(lo, mask, value, x)
-
-
-def eq(lo: Lowering, x: Record, value: Operand) -> Const:
-    number = uniform(const(value))
-    return attention.compared(lo, x, number if number is not None else 0.0)
-
-
-def full_like(lo: Lowering, x: Act | Scores, value: float = 0.0, **_: Any) -> Const:
-    return Const(torch.full(x.index.shape, float(value)))
-
-
 def moved(lo: Lowering, x: Record, *args: Any, **kwargs: Any) -> Any:
     """An operator that only moves elements: torch runs it on the index."""
     if not isinstance(x, Act | Scores) or lo.current is None:
@@ -322,10 +166,18 @@ def moved(lo: Lowering, x: Record, *args: Any, **kwargs: Any) -> Any:
         args = tuple([getattr(i, "tensor", i) for i in a] if isinstance(a, list) else a
                      for a in args)  # fmt: skip
     result = lo.current.target(index, *args, **kwargs)
-    if isinstance(result, Tensor):
-        return replace(x, index=result)
-    return tuple(replace(x, index=part) for part in result)
+    earlier = x.node if isinstance(x, Act) and short_name(lo.current) in QUIET else None
+    blamed = earlier or lo.current
+    parts = [result] if isinstance(result, Tensor) else result
+    records = tuple(
+        replace(x, index=part, node=blamed) if isinstance(x, Act) else replace(x, index=part)
+        for part in parts
+    )
+    return records[0] if isinstance(result, Tensor) else records
 
+
+# What messages do not point at when an operator before it moved the elements, too.
+QUIET = ("view", "_unsafe_view", "reshape", "clone", "alias", "detach", "expand")
 
 MOVES = (
     "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "unsqueeze", "squeeze",

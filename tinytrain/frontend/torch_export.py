@@ -21,7 +21,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from ..errors import CalibrationError, ShapeError, UnsupportedOp
 from ..ir import Array, Graph, Type
-from .explain import first_line, nearest, place, short_name
+from .explain import first_line, hint, nearest, original_name, place, short_name
 from .lowering import Lowering
 from .records import Act, Const, counted
 from .rules import RULES
@@ -88,8 +88,11 @@ def _tensor(example: Array) -> Tensor:
 
 
 def _check_model(model: nn.Module) -> None:
-    """Refuse active dropout and weights that are not finite."""
+    """Refuse recurrent layers, active dropout and weights that are not finite."""
     for path, module in model.named_modules():
+        if isinstance(module, nn.RNNBase):
+            name = type(module).__name__.lower()
+            raise UnsupportedOp(f"aten.{name} in {path} is not supported; use {hint(name)}")
         rate = getattr(module, "p" if isinstance(module, nn.modules.dropout._DropoutNd) else
                        "dropout", 0.0)  # fmt: skip
         if module.training and isinstance(rate, float) and rate > 0:
@@ -144,8 +147,11 @@ def _try_batches(model: nn.Module, sample: Tensor) -> None:
                 f"({'tokens' if sample.dtype == torch.int64 else 'float32'}, called with a batch "
                 f"of one): {first_line(error)}"
             ) from None
+    other = sample.max() - sample
+    if sample.dtype == torch.float32:
+        other = other + torch.linspace(-1, 1, sample.numel()).reshape(sample.shape)
     try:
-        two = model(torch.stack([sample, sample.flip(tuple(range(sample.dim())))]))
+        two = model(torch.stack([sample, other]))
     except Exception:
         return  # written for a batch of one, which is all that is needed
     if not (isinstance(one, Tensor) and isinstance(two, Tensor)):
@@ -219,7 +225,8 @@ def _evaluate(lo: Lowering, node: fx.Node, known: dict[fx.Node, Any]) -> Any:
         return _fold(node, given, known)
     rule = RULES.get(short_name(node))
     if rule is None:
-        near = nearest(short_name(node), RULES)
+        whole = original_name(node).rsplit(".", 1)[-1]
+        near = hint(whole) or nearest(short_name(node), RULES)
         raise UnsupportedOp(f"{place(node)} is not supported" + (f"; use {near}" if near else ""))
     try:
         inspect.signature(rule).bind(lo, *args, **kwargs)

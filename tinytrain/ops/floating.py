@@ -167,9 +167,7 @@ attention = Op(
     "attention", _attention_infer, _attention_ref,
     macs=lambda types, attrs: 2 * need(types[0]).shape[0] * need(types[0]).size,
 )  # fmt: skip
-unary = Op(
-    "unary", _unary_infer, _ref(lambda i, a: UNARY[a["fn"]](np.asarray(i[0], np.float64)))
-)
+unary = Op("unary", _unary_infer, _ref(lambda i, a: UNARY[a["fn"]](np.asarray(i[0], np.float64))))
 add = Op("add", _add_infer, _ref(lambda i, a: i[0] + i[1]))
 scale = Op(
     "scale", lambda types, attrs: _float(*_rows(types[0]).shape),

@@ -1,0 +1,99 @@
+"""Board files: those that ship, and what is said about a wrong one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tinytrain.boards import SUPPORT, all_boards, load_board, read_board, runtime_bytes
+from tinytrain.errors import BoardError
+
+GOOD = """
+name = "test"
+title = "A board"
+cpu = "cortex-m4"
+port = "mps2"
+support = "compiled"
+sram_budget_bytes = 65536
+stack_bytes = 2048
+[compiler]
+prefix = "arm-none-eabi-"
+flags = ["-mcpu=cortex-m4"]
+[flash]
+origin = 0
+length_bytes = 1048576
+[[ram]]
+name = "sram"
+origin = 0x20000000
+length_bytes = 131072
+[uart]
+base = 0x40004000
+baud = 115200
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "test").mkdir()
+    file = folder / "test" / "board.toml"
+    file.write_text(text)
+    return file
+
+
+def test_boards_that_ship() -> None:
+    boards = {board.name: board for board in all_boards()}
+    assert {"host", "qemu_mps2_an386", "qemu_mps2_an500"} <= set(boards)
+    assert [name for name, board in boards.items() if board.is_host] == ["host"]
+    assert all(board.support in SUPPORT for board in boards.values())
+    assert all(board.stack_bytes % 8 == 0 for board in boards.values())
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    board = read_board(write(tmp_path, GOOD))
+    assert board.ram[0].origin == 0x20000000 and board.uart and board.uart.baud == 115200
+    assert board.flags == ("-mcpu=cortex-m4",) and board.qemu_machine is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("stack_bytes = 2048", "", r"stack_bytes is missing; allowed: an integer from 256"),
+        ("stack_bytes = 2048", "stack_bytes = 2050", r"stack_bytes is 2050; .*multiple of 8"),
+        ("stack_bytes = 2048", "stack_bytes = 40000", r"at most half of sram_budget_bytes"),
+        ("stack_bytes = 2048", 'stack_bytes = "2K"', r"stack_bytes is '2K'; allowed: an integer"),
+        ("stack_bytes = 2048", "stack_bytes = true", r"stack_bytes is True; allowed: an integer"),
+        ("65536", "262144", r"sram_budget_bytes is 262144; .*131072 bytes of ram 'sram'"),
+        ('"compiled"', '"gold"', r"support is 'gold'; allowed: 'tested' or 'emulated'"),
+        ('port = "mps2"', 'port = "mars"', r"port is 'mars'; allowed: 'host' or 'mps2'"),
+        ('name = "test"', 'name = "other"', r"name is 'other'; allowed: 'test'"),
+        ('title = "A board"', 'title = ""', r"title is ''; allowed: a text"),
+        ('["-mcpu=cortex-m4"]', "[1]", r"compiler\.flags is \[1\]; allowed: a list of texts"),
+        ("[compiler]", "[compiler]\ncolour = 1", r"unknown key compiler\.colour; allowed: prefix"),
+        ('name = "test"', 'name = "test"\nsram = 1', r"unknown key sram; allowed: compiler"),
+        ("baud = 115200", "baud = 3", r"uart\.baud is 3; allowed: an integer from 300"),
+        ("origin = 0x20000000", "origin = -1", r"ram\[0\]\.origin is -1"),
+        ("[flash]\norigin = 0\nlength_bytes = 1048576", "", r"flash is missing"),
+        ("[[ram]]", "[ram]", r"ram is .*allowed: one or more tables"),
+        ("[compiler]", "[compiler", r"not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_explained(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in GOOD
+    file = write(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(BoardError, match=says) as error:
+        read_board(file)
+    assert str(file) in str(error.value)
+
+
+def test_unknown_board_names_the_close_ones() -> None:
+    with pytest.raises(BoardError, match=r"no board 'qemu_an386'; did you mean qemu_mps2_an386"):
+        load_board("qemu_an386")
+    with pytest.raises(BoardError, match=r"no board 'zzz' Known boards: host"):
+        load_board("zzz")
+    with pytest.raises(BoardError):
+        load_board("../boards/host")
+
+
+def test_runtime_bytes_are_read_from_the_header() -> None:
+    assert runtime_bytes() % 8 == 0 and re.fullmatch(r"\d+", str(runtime_bytes()))
