@@ -14,7 +14,7 @@ import numpy as np
 from .errors import SchemeError
 from .ir import Build, Graph, Node, Op, Type, Value
 from .numerics import split_scale
-from .ops.base import Grad
+from .ops.base import Grad, scales_of
 from .ops.elementwise import channel_factors, rescale_grad_s8
 from .ops.gradient import clip_grad_s8, clip_mask_u8, grad_add_attrs, grad_add_s8
 from .ops.loss import cross_entropy_s16, loss_gradient
@@ -38,7 +38,7 @@ class BackwardBuild(Build):
         return self._streams
 
     def early(self, after: Value, op: Op, inputs: Sequence[Value], name: str) -> Value:
-        """A node right behind the forward node that makes ``after``, so that what it reads may die."""
+        """A node right behind the forward node that makes ``after``; what it reads may then die."""
         (value,) = self.node(op, inputs, name)
         self._early.setdefault(after.name, []).append(self.nodes.pop())
         return value
@@ -122,7 +122,7 @@ class BackwardBuild(Build):
         """
         if self.optimizer.rule == "lsb":
             return self.param(f"{name}.moment", np.zeros(1, np.float32), "optimizer"), None
-        s_g, s_w = np.atleast_1d(gy.value.type.scale), np.atleast_1d(w.type.scale)
+        s_g, s_w = scales_of(gy.value.type), scales_of(w.type)
         s_x = x.type.tensor_scale
         lsb = s_w if power else s_x * s_w
         gradient = s_g * s_x if power else s_g

@@ -247,11 +247,12 @@ def _link(compiler: str, board: Board, work: Path, objects: Sequence[Path]) -> P
 
 
 def _run(command: Sequence[str], what: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode == 0:
         return
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    telling = [s for s in lines if re.search(r"error|overflowed|undefined|warning", s)] or lines
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    telling = [s for s in lines if re.search(r"error:|overflowed|undefined", s)] or lines
     shown = "\n  ".join(telling[:5])
     raise ToolchainError(f"{Path(command[0]).name} could not make {what}:\n  {shown}")
 

@@ -27,13 +27,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Codec:
-    """``input``: type of one sample on the device; ``labels`` and ``logits`` their shapes."""
+    """``input``: type of one sample on the device; ``labels`` and ``logits`` their shapes.
+    ``tokens``: how many token ids the model knows, None when its input is not tokens."""
 
     input: Type
     labels: int
     logits: tuple[int, ...]
     classes: bool
     state: tuple[Tensor, ...]
+    tokens: int | None = None
 
     def quantize_input(self, x: Any) -> Array:
         """One sample as the kernels read it. Raises ShapeError for a wrong shape, NaN or a token
@@ -41,6 +43,8 @@ class Codec:
         array = np.asarray(x)
         if array.shape != self.input.shape:
             raise ShapeError(f"sample has shape {array.shape}, the model takes {self.input.shape}")
+        if array.dtype.kind not in "iuf":
+            raise ShapeError(f"sample is {array.dtype}, numbers are needed")
         if self.input.dtype == "i8":
             if not np.isfinite(array).all():
                 raise ShapeError("sample holds NaN or infinity")
@@ -49,8 +53,12 @@ class Codec:
         if array.dtype.kind not in "iu":
             raise ShapeError(f"the model takes integer tokens, the sample is {array.dtype}")
         kind = DTYPES[self.input.dtype]
-        if array.size and (array.min() < 0 or array.max() > np.iinfo(kind).max):
-            raise ShapeError(f"tokens {array.min()}..{array.max()} do not fit {self.input.dtype}")
+        known = self.tokens or 1 << 8 * np.dtype(kind).itemsize
+        if array.size and (array.min() < 0 or array.max() >= known):
+            raise ShapeError(
+                f"tokens {array.min()}..{array.max()} are not within 0..{known - 1}, which the "
+                "model knows"
+            )
         return array.astype(kind)
 
     def encode_input(self, x: Any) -> bytes:
@@ -64,9 +72,10 @@ class Codec:
                 f"labels are {labels.dtype}{list(labels.shape)}, the model takes {self.labels} "
                 "integers a sample"
             )
-        if labels.min() < -1 or labels.max() >= self.logits[-1]:
+        wrong = labels[(labels < -1) | (labels >= self.logits[-1])]
+        if wrong.size:
             raise ShapeError(
-                f"label {labels.max()} is not within 0..{self.logits[-1] - 1} (-1: not counted)"
+                f"label {wrong[0]} is not within 0..{self.logits[-1] - 1} (-1: not counted)"
             )
         return labels.astype(np.int16)
 

@@ -11,7 +11,7 @@ import numpy as np
 from .autodiff import differentiate, with_loss
 from .boards import Board, runtime_bytes
 from .codec import Codec, Tensor
-from .emit import CONST_ALIGN, emit, padded_bytes, parameters
+from .emit import CONST_ALIGN, emit, padded_bytes, parameters, table_bytes, vocabulary
 from .errors import BudgetError, RecipeError
 from .frontend.torch_export import from_torch
 from .ir import Graph
@@ -70,6 +70,12 @@ class Compiled:
         return _count(self.quantized.graph, ("i8", "i32"), skip=(".mult", ".shift"))
 
     @property
+    def table_bytes(self) -> int:
+        """Flash of the tables of the state and the schedule, beside ``const_bytes``."""
+        state = parameters(self.train, self.evaluate)[1]
+        return table_bytes(state, len(self.knots), 0 if self.board.is_host else 4)
+
+    @property
     def trained_parameters(self) -> int:
         graph = self.evaluate
         return sum(p.data.size for p in graph.params.values() if p.kind == "trained")
@@ -86,7 +92,8 @@ class Compiled:
             "trained_weight_bytes": self.sram.trained_weight_bytes,
             "optimizer_bytes": self.sram.optimizer_bytes, "io_bytes": self.sram.io_bytes,
             "runtime_bytes": self.sram.runtime_bytes, "stack_bytes": self.sram.stack_bytes,
-            "model_const_bytes": self.const_bytes, "parameters": self.parameters,
+            "model_const_bytes": self.const_bytes + self.table_bytes,
+            "parameters": self.parameters,
             "trained_parameters": self.trained_parameters,
             "macs_forward": self.evaluate.macs(),
             "macs_backward": self.train.macs() - self.evaluate.macs(),
@@ -102,9 +109,7 @@ class Compiled:
         """The numpy interpreter of this model (the meaning of the firmware)."""
         from .interpreter import NumpySession
 
-        return NumpySession(
-            self.train, self.evaluate, self.codec, self.knots, self.optimizer.seed
-        )
+        return NumpySession(self.train, self.evaluate, self.codec, self.knots, self.optimizer.seed)
 
 
 def _count(graph: Graph, dtypes: Sequence[str], skip: tuple[str, ...]) -> int:
@@ -115,9 +120,7 @@ def _count(graph: Graph, dtypes: Sequence[str], skip: tuple[str, ...]) -> int:
     )
 
 
-def prepare(
-    recipe: Recipe, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter
-) -> Quantized:
+def prepare(recipe: Recipe, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter) -> Quantized:
     """Frontend and quantization: what does not depend on scheme, optimizer or board."""
     if len(recipe.calibration) == 0:
         raise RecipeError(f"recipe {recipe.name}: calibration is empty; give at least one sample")
@@ -146,9 +149,7 @@ def compile_recipe(
     evaluate = prune(with_loss(forward))
     train_plan, evaluate_plan = plan(train), plan(evaluate)
     const, state = parameters(train, evaluate)
-    tensors = tuple(
-        Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8)) for p in state
-    )
+    tensors = tuple(Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8)) for p in state)
     logits = evaluate.outputs[1].type.shape
     source = train.inputs[0].type
     sram = Sram(
@@ -164,7 +165,8 @@ def compile_recipe(
         scheme=resolve(recipe.scheme, layers_of(quantized.graph)).name, quantized=quantized,
         train=train, evaluate=evaluate, train_plan=train_plan, evaluate_plan=evaluate_plan,
         sram=sram, const_bytes=sum(padded_bytes(p, CONST_ALIGN) for p in const),
-        codec=Codec(source, logits[0], logits, recipe.loss == "classes", tensors),
+        codec=Codec(source, logits[0], logits, recipe.loss == "classes", tensors,
+                    vocabulary(train)),
         files=emit(recipe.name, train, evaluate, train_plan, evaluate_plan, recipe.optimizer,
                    knots(recipe.optimizer)),
     )  # fmt: skip

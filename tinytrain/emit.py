@@ -43,9 +43,30 @@ class Call:
     arguments: tuple[str, ...]
 
 
-def symbol(name: str) -> str:
-    """A C identifier for a value's name; distinct names of one graph stay distinct."""
-    return "".join(c if c.isalnum() else "_" for c in name)
+def symbols_of(names: Sequence[str], prefix: str) -> dict[str, str]:
+    """C identifiers by name. Names that differ in punctuation alone get a number."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        plain = f"{prefix}_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
+        wish, count = plain, 1
+        while wish in taken:
+            count += 1
+            wish = f"{plain}_{count}"
+        taken.add(wish)
+        found[name] = wish
+    return found
+
+
+def table_bytes(states: Sequence[Param], knots: int, pointer_bytes: int = 4) -> int:
+    """Flash of the tables beside the constants: names and places of the state, the schedule.
+
+    ``pointer_bytes`` 0: the places are not constant (position-independent code relocates them).
+    """
+    names = sum(len(p.value.name.encode()) + 1 for p in states)
+    places = len(states) * (2 * pointer_bytes + 4) if pointer_bytes else 0
+    counts = 2 * 4
+    return names + places + knots * 8 + counts
 
 
 def padded_bytes(param: Param, align: int) -> int:
@@ -64,8 +85,8 @@ def float_literal(value: float) -> str:
     return f"{float(np.float32(value)).hex()}f"
 
 
-def array(param: Param, prefix: str, align: int) -> Array:
-    """``param`` as a C array, its length padded so that its bytes are a multiple of ``align``."""
+def array(param: Param, symbol: str, align: int) -> Array:
+    """``param`` as the C array ``symbol``, its length padded so that its bytes are a multiple of ``align``."""
     data = param.data.reshape(-1)
     size = padded_bytes(param, align)
     literal = float_literal if param.value.type.dtype == "f32" else str
@@ -74,7 +95,7 @@ def array(param: Param, prefix: str, align: int) -> Array:
     zero = param.kind != "const" and not data.any()
     return Array(
         name=param.value.name,
-        symbol=f"{prefix}_{symbol(param.value.name)}",
+        symbol=symbol,
         ctype=CTYPES[param.value.type.dtype],
         length=size // data.itemsize,
         bytes=size,
@@ -179,9 +200,10 @@ def emit(
 ) -> dict[str, str]:  # fmt: skip
     """``model.c`` and ``model.h`` of a training step and an evaluation over one arena."""
     const, state = parameters(train, evaluate)
-    constants = [array(p, "k", CONST_ALIGN) for p in const]
-    states = [array(p, "s", 8) for p in state]
-    symbols = {a.name: a.symbol for a in (*constants, *states)}
+    symbols = symbols_of([p.value.name for p in const], "k")
+    symbols |= symbols_of([p.value.name for p in state], "s")
+    constants = [array(p, symbols[p.value.name], CONST_ALIGN) for p in const]
+    states = [array(p, symbols[p.value.name], 8) for p in state]
     x = train.inputs[0].type
     logits = evaluate.outputs[1].type
     labels = logits.shape[0]

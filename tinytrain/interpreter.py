@@ -21,9 +21,7 @@ from .session import Array, Session, StepResult
 class NumpySession(Session):
     """A ``Session`` over the integer graphs. ``knots``: the learning-rate schedule."""
 
-    def __init__(
-        self, train: Graph, evaluate: Graph, codec: Codec, knots: Any, seed: int
-    ) -> None:
+    def __init__(self, train: Graph, evaluate: Graph, codec: Codec, knots: Any, seed: int) -> None:
         self.train, self.graph, self.codec, self.knots = train, evaluate, codec, knots
         self.state: dict[str, Any] = {
             name: p.data.copy() for name, p in train.params.items() if p.kind != "const"

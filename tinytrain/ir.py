@@ -31,8 +31,8 @@ class Type:
     """Shape, element type and quantization of a value.
 
     ``scale``: real value of one integer step (a tuple has one for each channel of the last axis of
-    an activation, of the first axis of a weight). None where the integers are the meaning. A
-    gradient's real value is ``integer * 2**exponent * scale``, its exponent being a value of its own.
+    an activation, of the first axis of a weight). None where the integers are the meaning. The real
+    value of a gradient is ``integer * 2**exponent * scale``; its exponent is a value of its own.
     """
 
     shape: tuple[int, ...]

@@ -48,9 +48,7 @@ class Plan:
 
     def live_at(self, node: int) -> list[Buffer]:
         """Buffers alive at a node, largest first."""
-        return sorted(
-            (b for b in self.buffers if b.born <= node <= b.dies), key=lambda b: -b.bytes
-        )
+        return sorted((b for b in self.buffers if b.born <= node <= b.dies), key=lambda b: -b.bytes)
 
 
 def scratch_name(node: Node) -> str:
@@ -154,11 +152,11 @@ def first_fit(order: Sequence[Buffer]) -> tuple[dict[str, int], int]:
     return offset, top
 
 
-def plan(graph: Graph, tries: int = 300) -> Plan:
-    """Addresses for all arena values of a graph; deterministic."""
-    buffers = lifetimes(graph)
-    bound, where = lower_bound(buffers, len(graph.nodes))
+def place(buffers: Sequence[Buffer], bound: int, tries: int = 300) -> tuple[dict[str, int], int]:
+    """(offsets, top): the best first fit over several orders and a seeded search, which ends when
+    ``bound`` is reached. Never higher than first fit in program order."""
     orders = [
+        sorted(buffers, key=lambda b: b.born),
         sorted(buffers, key=lambda b: (-b.bytes, b.born)),
         sorted(buffers, key=lambda b: (-(b.dies - b.born), -b.bytes)),
         sorted(buffers, key=lambda b: (-b.bytes * (b.dies - b.born + 1), b.born)),
@@ -177,6 +175,14 @@ def plan(graph: Graph, tries: int = 300) -> Plan:
         trial, height = first_fit(order)
         if height <= top:
             best_order, offset, top = order, trial, height
+    return offset, top
+
+
+def plan(graph: Graph, tries: int = 300) -> Plan:
+    """Addresses for all arena values of a graph; deterministic."""
+    buffers = lifetimes(graph)
+    bound, where = lower_bound(buffers, len(graph.nodes))
+    offset, top = place(buffers, bound, tries)
     address = {m: offset[b.name] for b in buffers for m in (b.values or (b.name,))}
     return Plan(tuple(buffers), address, top, bound, where)
 

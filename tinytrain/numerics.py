@@ -145,7 +145,7 @@ def apply_multiplier(acc: Array, m: int, shift: int, limit: int) -> Array:
         wide = np.zeros_like(wide)
     else:
         wide = (wide + (np.int64(1) << np.int64(shift - 1))) >> np.int64(shift)
-    return np.clip(wide, -limit, limit)
+    return np.asarray(np.clip(wide, -limit, limit))
 
 
 def split_scale(scale: float) -> tuple[float, int]:

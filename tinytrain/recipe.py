@@ -1,4 +1,4 @@
-"""What a user hands over: a model, its data, what trains and how (``recipe()`` in a Python file)."""
+"""What a user hands over: model, data, what trains and how (``recipe()`` in a Python file)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ class Optimizer:
 
     ``rule``: ``"lsb"``, the LSB-normalised step (``learning_rate`` in weight LSBs), or ``"sgd"``
     (``learning_rate`` in real units). ``qas``: quantization-aware scaling of ``sgd`` (Lin et al.
-    2022, eq. 4). ``weights``: ``"int8"`` with stochastic rounding, or ``"int16"`` (8 fraction bits).
+    2022, eq. 4). ``weights``: ``"int8"`` with stochastic rounding, or ``"int16"`` with 8 fraction
+    bits.
     ``schedule``: ``"constant"``, ``"linear"`` (to 0 at ``steps``) or ``"cosine"``.
     """
 
@@ -122,5 +123,6 @@ def load_recipe(source: str | Path, **arguments: object) -> Recipe:
         raise RecipeError(f"{path}: defines no recipe(); see examples/har.py for one")
     made = maker(**arguments)
     if not isinstance(made, Recipe):
-        raise RecipeError(f"{path}: recipe() returned {type(made).__name__}, not a tinytrain Recipe")
+        kind = type(made).__name__
+        raise RecipeError(f"{path}: recipe() returned {kind}, not a tinytrain Recipe")
     return made

@@ -36,7 +36,7 @@ def flash_facts(compiled: Compiled, artifact: Artifact | None = None) -> dict[st
     return {
         "flash_bytes": artifact.flash_bytes,
         "flash_code_bytes": artifact.flash_bytes
-        - compiled.const_bytes - artifact.sections.get(".data", 0),
+        - compiled.const_bytes - compiled.table_bytes - artifact.sections.get(".data", 0),
         "sections": dict(artifact.sections),
     }  # fmt: skip
 
@@ -61,8 +61,8 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
         f"(of it model constants {facts['model_const_bytes']:,})"
     )
     console.print(
-        f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained; MACs a step: "
-        f"forward {facts['macs_forward']:,}, backward {facts['macs_backward']:,}"
+        f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained; "
+        f"MACs a step: forward {facts['macs_forward']:,}, backward {facts['macs_backward']:,}"
     )
     report = sorted(compiled.quantized.report, key=lambda row: row.sqnr_db)[:3]
     worst = ", ".join(f"{row.layer or row.op} {row.sqnr_db:.1f} dB" for row in report)

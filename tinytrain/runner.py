@@ -1,4 +1,4 @@
-"""Train a compiled recipe on a target and measure it: what the command line, demo and tests share."""
+"""Train a compiled recipe on a target and measure it: what command line, demo and tests share."""
 
 from __future__ import annotations
 

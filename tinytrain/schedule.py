@@ -1,4 +1,4 @@
-"""The order of nodes: dead ones pruned, each node as late as its readers allow where that is safe."""
+"""The order of nodes: that of the builder, without the dead ones."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Selection:
-    """What trains of one layer: output channels, in rising order, and of them weight and/or bias."""
+    """What trains of one layer: output channels, rising, and of them weight and/or bias."""
 
     layer: str
     channels: tuple[int, ...]

@@ -62,7 +62,7 @@ class Session(ABC):
 
     @abstractmethod
     def weights(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The trained tensors as stored: int8 ``[K, C]`` (and its fraction), int32 biases ``[K]``."""
+        """The trained tensors as stored: int8 ``[K, C]`` (with its fraction), int32 biases."""
 
     @abstractmethod
     def snapshot(self) -> bytes:

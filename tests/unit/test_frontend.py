@@ -323,8 +323,9 @@ def test_class_token(token: int) -> None:
         y = torch.cat([cls, y] if token == 0 else [y, cls], dim=1) + m.pos
         return m.head(m.norm(y)[:, token])
 
-    graph = check(Model(forward, embed=nn.Linear(3, D), cls=weight(1, 1, D), pos=weight(1, T + 1, D),
-                        norm=nn.LayerNorm(D), head=nn.Linear(D, 4)), (T, 3))  # fmt: skip
+    params = {"cls": weight(1, 1, D), "pos": weight(1, T + 1, D)}
+    layers = {"embed": nn.Linear(3, D), "norm": nn.LayerNorm(D), "head": nn.Linear(D, 4)}
+    graph = check(Model(forward, **params, **layers), (T, 3))
     assert ops(graph) == ["linear", "concat_tokens", "add", "layer_norm", "select_token", "linear"]
     assert only(graph, "select_token").attrs["index"] == (0 if token == 0 else T)
     assert graph.params["cls"].data.shape == (1, D)
@@ -333,8 +334,8 @@ def test_class_token(token: int) -> None:
 @pytest.mark.parametrize(
     ("fn", "module"),
     [
-        ("gelu", nn.GELU()), ("gelu_tanh", nn.GELU("tanh")), ("relu", nn.ReLU()), ("tanh", nn.Tanh()),
-        ("sigmoid", nn.Sigmoid()), ("silu", nn.SiLU()),
+        ("gelu", nn.GELU()), ("gelu_tanh", nn.GELU("tanh")), ("relu", nn.ReLU()),
+        ("tanh", nn.Tanh()), ("sigmoid", nn.Sigmoid()), ("silu", nn.SiLU()),
     ],
 )  # fmt: skip
 def test_activations(fn: str, module: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_knots_rise_strictly(schedule: str, steps: int, warmup: int) -> None:
     optimizer = Optimizer(schedule=schedule, steps=steps, warmup=min(warmup, steps - 1))  # type: ignore[arg-type]
     corners = knots(optimizer)
     at = [step for step, _ in corners]
-    assert at[0] == 0 and all(a < b for a, b in zip(at, at[1:], strict=False))
+    assert at[0] == 0 and all(a < b for a, b in pairwise(at))
     assert all(isinstance(rate, np.float32) and rate >= 0 for _, rate in corners)
 
 

@@ -26,7 +26,6 @@ HINTS = {
     "gru": "nn.TransformerEncoderLayer",
     "rnn": "nn.TransformerEncoderLayer",
     "erf": "nn.GELU()",
-    "pow": "nn.GELU(approximate='tanh') if this is a written-out GELU",
     "leaky_relu": "nn.ReLU",
     "elu": "nn.ReLU or nn.GELU",
     "clamp": "nn.ReLU",
@@ -34,6 +33,7 @@ HINTS = {
     "hardswish": "nn.SiLU",
     "softplus": "nn.ReLU",
     "exp": "softmax inside attention, nn.Sigmoid or nn.SiLU",
+    "pow": "nn.GELU(approximate='tanh') where a GELU is written out",
     "topk": "logits; the comparison is the host's",
     "argmax": "logits; the comparison is the host's",
     "sum": "x.mean(dim=1) over the tokens",
@@ -69,7 +69,10 @@ def short_name(node: Node) -> str:
 
 def original_name(node: Node) -> str:
     """``aten.hardswish`` for a node that it was decomposed to; otherwise the node's own name."""
+    function = str((node.meta.get("torch_fn") or ("", ""))[1]).rsplit(".", 1)[-1]
     packet = getattr(node.meta.get("original_aten"), "overloadpacket", None)
+    if hint(function):
+        return f"aten.{function}"
     return str(packet) if packet is not None else op_name(node)
 
 

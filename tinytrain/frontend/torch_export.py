@@ -125,9 +125,13 @@ def _running(model: nn.Module) -> Iterator[list[str]]:
     """Paths of the modules that are running, outermost first; after an error, where it was."""
     stack: list[str] = []
     hooks = []
+
+    def left(*_: object) -> None:  # what a hook returns would replace the module's output
+        stack.pop()
+
     for path, module in model.named_modules():
         hooks.append(module.register_forward_pre_hook(lambda *_, p=path: stack.append(p)))
-        hooks.append(module.register_forward_hook(lambda *_: stack.pop() and None))
+        hooks.append(module.register_forward_hook(left))
     try:
         yield stack
     finally:

@@ -69,6 +69,13 @@ class Backward(Protocol):
         ...
 
 
+def scales_of(kind: Type) -> Array:
+    """float64 [1], or one scale a channel."""
+    if kind.scale is None:
+        raise ShapeError(f"a scale is needed here, got {kind}")
+    return np.atleast_1d(np.asarray(kind.scale, np.float64))
+
+
 def need(kind: Type | None, dtype: str | None = None, rank: int | None = None) -> Type:
     """The type, checked: present, of this dtype and rank."""
     if kind is None:

@@ -1,8 +1,9 @@
-"""Linear layers: forward, input gradient, and the weight and bias updates fused with their gradient.
+"""Linear layers: forward, input gradient, updates of weight and bias fused with their gradient.
 
-A layer's weight ``[O, C]`` may be split: frozen rows packed in flash (``w``), trained rows packed in
-SRAM (``wt``), ``rows[o]`` >= 0 the index of a trained row, otherwise ``~rows[o]`` that of a frozen
-one. Without ``rows``, ``w`` is the whole weight. The bias is split the same way where ``bt`` is given.
+A layer's weight ``[O, C]`` may be split: frozen rows packed in flash (``w``), trained rows packed
+in SRAM (``wt``), ``rows[o]`` >= 0 the index of a trained row, otherwise ``~rows[o]`` that of a
+frozen one. Without ``rows``, ``w`` is the whole weight. The bias is split the same way where ``bt``
+is given.
 
 int16-stored weights are two int8 planes: ``w`` = (W16 + 128) >> 8, which all products read, and
 ``fraction`` = W16 - 256 * w, which only the update reads.
@@ -27,11 +28,10 @@ from ..numerics import (
     random16,
     requantize,
     scaled_float,
-    split_scale,
     sqrtf,
     stream_key,
 )
-from .base import Backward, Grad, exact_matmul, need
+from .base import Backward, Grad, exact_matmul, need, scales_of
 
 BIAS_LIMIT = 2**30 - 1
 STEP_LIMIT = 8.0  # a normalised gradient is clamped to this many standard deviations
@@ -118,7 +118,7 @@ def _grad(b: Backward, node: Node, grads: tuple[Grad | None, ...], wanted: tuple
 def w_scale(gy: Grad, w: Value) -> float:
     """Real factor of sum_o G[o] * Wq[o]: the product of both scales, which is one for all o (taken
     where the weight's scale is largest and the gradient's was rounded least)."""
-    g, s = np.atleast_1d(gy.value.type.scale), np.atleast_1d(w.type.scale)
+    g, s = scales_of(gy.value.type), scales_of(w.type)
     widest = int(np.argmax(s))
     return float(g[widest if len(g) > 1 else 0] * s[widest])
 

@@ -1,4 +1,4 @@
-"""Post-training quantization: float graph and calibration samples -> int8 graph and a noise report."""
+"""Post-training quantization: float graph and calibration samples -> int8 graph, noise report."""
 
 from __future__ import annotations
 

@@ -56,9 +56,11 @@ def ranges(
             array = np.asarray(values[name], np.float32).reshape(-1)
             if not np.isfinite(array).all():
                 raise CalibrationError(
-                    f"{layer.get(name) or name} gives NaN or infinity for calibration sample {index}"
+                    f"{layer.get(name) or name} gives NaN or infinity for calibration sample "
+                    f"{index}"
                 )
-            kept = np.abs(array).max(keepdims=True) if whole else array[:: 1 + len(array) // SAMPLED]
+            stride = 1 + len(array) // SAMPLED
+            kept = np.abs(array).max(keepdims=True) if whole else array[::stride]
             seen.setdefault(name, []).append(kept)
     found = {name: reduce_parts(parts) for name, parts in seen.items()}
     return {name: value if value > 0 else 1.0 for name, value in found.items()}
@@ -102,4 +104,3 @@ def noise(
             ratio = 10 * np.log10(signal / error) if error > 0 and signal > 0 else np.inf
             rows.append(Noise(node.layer, node.op.name, float(ratio), clipped / count))
     return rows
-

@@ -32,8 +32,8 @@ void tt_model_train(const tt_step *st, tt_metrics *metrics) {
     for (int32_t i = 0; i < 264; i++) {
         const int32_t by = tt_model_input[i % TT_INPUT_BYTES] + table[i & 7];
         const uint32_t key = tt_key(st, 1);
-        weights[i] = (int8_t)tt_clamp(weights[i] + (by >> 3) + (tt_random16(key, (uint32_t)i) & 1),
-                                      127);
+        weights[i] =
+            (int8_t)tt_clamp(weights[i] + (by >> 3) + (tt_random16(key, (uint32_t)i) & 1), 127);
         sum += weights[i];
     }
     if (tt_model_labels[0] >= 0) {

@@ -1,0 +1,127 @@
+"""Building: what is kept, refused and measured. The toy model stands for a real one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tinytrain import build as module
+from tinytrain.boards import all_boards, load_board
+from tinytrain.build import build
+from tinytrain.errors import BudgetError, ToolchainError
+
+FAKE = Path(__file__).resolve().parents[1] / "qemu" / "fake"
+FILES = {name: (FAKE / name).read_text() for name in ("model.c", "model.h")}
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("TINYTRAIN_CACHE", str(tmp_path / "cache"))
+    yield tmp_path / "cache"
+
+
+@pytest.mark.parametrize("board", all_boards(), ids=lambda board: board.name)
+def test_no_warning_for_any_board(
+    board: module.Board, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYTRAIN_CFLAGS", "-Werror")
+    artifact = build(FILES, board, tmp_path / "out")
+    assert artifact.path.is_file() and artifact.path.parent == tmp_path / "out"
+    assert artifact.sections[".text"] > 1000 and artifact.symbols["tt_run"] == 40
+    assert artifact.frames["tt_train_step"] > 0
+
+
+def test_a_second_build_compiles_nothing(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+    run = module._run
+    monkeypatch.setattr(module, "_run", lambda c, what: (commands.append(what), run(c, what)))
+    board = load_board("qemu_mps2_an386")
+    first = build(FILES, board, tmp_path / "a")
+    assert len(commands) > 5
+    commands.clear()
+    second = build(FILES, board, tmp_path / "b")
+    assert commands == ["firmware.elf"]
+    assert first.path.read_bytes() == second.path.read_bytes()
+    commands.clear()
+    build({**FILES, "model.c": FILES["model.c"] + "\n"}, board, tmp_path / "c")
+    assert commands == ["model.c", "firmware.elf"]
+    commands.clear()
+    build(FILES, board, tmp_path / "d", guard=True)
+    assert commands == ["model.c", "firmware.elf"]
+
+
+def test_a_failed_build_leaves_the_folder_as_it_was(tmp_path: Path, cache: Path) -> None:
+    out = tmp_path / "out"
+    board = load_board("host")
+    build(FILES, board, out)
+    (out / "mine.txt").write_text("keep")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    broken = {**FILES, "model.c": "int oops(void) { return nothing; }\n"}
+    with pytest.raises(ToolchainError, match=r"could not make model\.c:\n.*nothing"):
+        build(broken, board, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    build(FILES, board, out)
+    assert (out / "mine.txt").read_text() == "keep"
+
+
+def test_what_does_not_fit_is_a_budget_error(tmp_path: Path, cache: Path) -> None:
+    board = load_board("qemu_mps2_an386")
+    tight = replace(board, sram_budget_bytes=board.stack_bytes + 264 + 200)
+    with pytest.raises(BudgetError, match=r"56 bytes over the SRAM budget of 4560 bytes"):
+        build(FILES, tight, tmp_path / "out")
+    assert board.flash is not None
+    small = replace(board, flash=replace(board.flash, length_bytes=2048))
+    with pytest.raises(BudgetError, match=r"bytes over the flash of 2048 bytes"):
+        build(FILES, small, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_compiler_is_named_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    for name, package in (("host", "gcc"), ("qemu_mps2_an386", "gcc-arm-none-eabi")):
+        with pytest.raises(ToolchainError, match=rf"apt-get install .* {package}"):
+            build(FILES, load_board(name), tmp_path / "out")
+
+
+def test_own_c_functions_replace_the_library(tmp_path: Path) -> None:
+    """memcpy and its kind, as the compiler may call them."""
+    made = tmp_path / "memory.so"
+    source = module.firmware_dir() / "runtime" / "memory.c"
+    names = ("memcpy", "memmove", "memset", "memcmp")
+    flags = [f"-D{name}=own_{name}" for name in names]
+    command = ["gcc", "-O2", "-ffreestanding", "-shared", "-fPIC", *flags, "-o", made, source]
+    subprocess.run(command, check=True)
+    own = ctypes.CDLL(str(made))
+    for count in (0, 1, 3, 4, 5, 8, 31):
+        for a, b in ((0, 0), (1, 0), (0, 4), (3, 2)):
+            data, text = ctypes.create_string_buffer(64), os.urandom(64)
+            base = ctypes.addressof(data)
+            source_text = ctypes.create_string_buffer(text, 64)
+            own.own_memcpy(ctypes.c_void_p(base + a),
+                           ctypes.c_void_p(ctypes.addressof(source_text) + b),
+                           ctypes.c_size_t(count))  # fmt: skip
+            assert data.raw == bytes(a) + text[b : b + count] + bytes(64 - a - count)
+            held = bytearray(data.raw)
+            for to, start in ((a + 2, a), (a, a + 2)):
+                own.own_memmove(ctypes.c_void_p(base + to), ctypes.c_void_p(base + start),
+                                ctypes.c_size_t(count))  # fmt: skip
+                held[to : to + count] = held[start : start + count]
+                assert data.raw == bytes(held)
+            own.own_memset(ctypes.c_void_p(base + a), 0x1C3, ctypes.c_size_t(count))
+            held[a : a + count] = b"\xc3" * count
+            assert data.raw == bytes(held)
+    compare = own.own_memcmp
+    assert compare(b"abc", b"abd", ctypes.c_size_t(2)) == 0
+    assert compare(b"abc", b"abd", ctypes.c_size_t(3)) < 0 < compare(b"\xff", b"a", 1)
