@@ -115,7 +115,8 @@ def measure(path: Path, board: Board, model: Path, frames: Mapping[str, int]) ->
             if section.name.startswith(".rodata")
         )
     sections = {name: sizes.get(name, 0) for name in SECTIONS}
-    return Artifact(board, path, sections, symbols, addresses, const, dict(frames))
+    linked = {name: size for name, size in frames.items() if name in symbols}
+    return Artifact(board, path, sections, symbols, addresses, const, linked)
 
 
 def find_compiler(board: Board) -> str:

@@ -25,13 +25,15 @@ CONST_ALIGN = 4
 
 @dataclass(frozen=True)
 class Array:
-    """A C array of the generated file. ``body`` is empty where the content is zero."""
+    """A C array of the generated file; ``text`` is its name as the inside of a C string literal.
+    ``body`` is empty where the content is zero."""
 
     name: str
     symbol: str
     ctype: str
     length: int
     bytes: int
+    text: str
     comment: str
     body: str
 
@@ -56,6 +58,17 @@ def symbols_of(names: Sequence[str], prefix: str) -> dict[str, str]:
         taken.add(wish)
         found[name] = wish
     return found
+
+
+def c_text(text: str) -> str:
+    """The inside of a C string literal."""
+    plain = {code: chr(code) for code in range(32, 127) if chr(code) not in '"\\?'}
+    return "".join(plain.get(byte, f"\\{byte:03o}") for byte in text.encode())
+
+
+def commented(text: str) -> str:
+    """Text that ends no comment and begins none."""
+    return text.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/").replace("\n", " ")
 
 
 def table_bytes(states: Sequence[Param], knots: int, pointer_bytes: int = 4) -> int:
@@ -86,7 +99,7 @@ def float_literal(value: float) -> str:
 
 
 def array(param: Param, symbol: str, align: int) -> Array:
-    """``param`` as the C array ``symbol``, its length padded so that its bytes are a multiple of ``align``."""
+    """``param`` as the C array ``symbol``, its bytes padded to a multiple of ``align``."""
     data = param.data.reshape(-1)
     size = padded_bytes(param, align)
     literal = float_literal if param.value.type.dtype == "f32" else str
@@ -99,7 +112,8 @@ def array(param: Param, symbol: str, align: int) -> Array:
         ctype=CTYPES[param.value.type.dtype],
         length=size // data.itemsize,
         bytes=size,
-        comment=f"{param.value.name} {param.value.type}",
+        text=c_text(param.value.name),
+        comment=commented(f"{param.value.name} {param.value.type}"),
         body="" if zero else "    " + ",\n    ".join(lines),
     )
 
@@ -144,7 +158,7 @@ class Emitter:
         title = f"{index}: {op.name}" + (f" of {node.layer}" if node.layer else "")
         comment: tuple[str, ...] = (title, outs, *ins)
         if op.alias:
-            return Call((*comment, "the same bytes"), "", ())
+            return Call((*map(commented, comment), "the same bytes"), "", ())
         updated = {inp for _, inp in op.updates}
         arguments = ["NULL" if v is None else self.where(v) for v in node.outputs]
         arguments += ["NULL" if v is None else self.where(v)
@@ -160,7 +174,7 @@ class Emitter:
             comment = (*comment, " ".join(f"{k}={int(v)}" for k, v in dims.items()))
         arguments += [str(int(v)) for v in dims.values()]
         arguments += [float_literal(node.attrs[name]) for name in op.floats]
-        return Call(comment, f"tt_{op.name}", tuple(arguments))
+        return Call(tuple(map(commented, comment)), f"tt_{op.name}", tuple(arguments))
 
     def _see_through(self, node: Node) -> None:
         """The output of a view of something outside of the arena is where its input is."""
@@ -209,7 +223,8 @@ def emit(
     labels = logits.shape[0]
     arena = max(train_plan.arena_bytes, evaluate_plan.arena_bytes)
     facts: dict[str, Any] = {
-        "version": __version__, "name": name, "seed": optimizer.seed,
+        "version": __version__, "name": commented(name), "text": c_text(name),
+        "seed": optimizer.seed,
         "optimizer": f"{optimizer.rule}, {optimizer.weights} weights, "
                      f"{optimizer.schedule} rate from {optimizer.learning_rate:g}",
         "arena_bytes": arena,

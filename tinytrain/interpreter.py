@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .codec import Codec
+from .errors import LinkError
 from .ir import Graph, Step, execute
 from .schedule_rate import beta_at, rate_at
 from .session import Array, Session, StepResult
@@ -58,6 +59,9 @@ class NumpySession(Session):
         return self.codec.join_state(self.state) + clock
 
     def restore(self, blob: bytes) -> None:
+        expected = self.codec.state_bytes + 8
+        if len(blob) != expected:
+            raise LinkError(f"snapshot has {len(blob)} bytes, this model's has {expected}")
         self.state = self.codec.split_state(blob, ("trained", "optimizer"))
         seed, step = struct.unpack("<II", blob[-8:])
         self.clock = Step(seed=seed, step=step)

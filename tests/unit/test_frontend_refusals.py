@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,51 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.frontend_models import (
+    FUTURE,
+    D,
+    H,
+    Model,
+    T,
+    core,
+    heads,
+    masked,
+    merge,
+    weight,
+)
 from tinytrain.errors import CalibrationError, ShapeError, TinytrainError, UnsupportedOp
 from tinytrain.frontend.explain import nearest
 from tinytrain.frontend.rules import RULES
 from tinytrain.frontend.torch_export import from_torch
 from tinytrain.zoo import CharLM
-
-T, D, H = 6, 8, 2
-FUTURE = torch.ones(T, T, dtype=torch.bool).triu(1)
-
-
-class Model(nn.Module):
-    """Modules by keyword and a forward written beside them."""
-
-    def __init__(self, forward: Callable[..., Tensor], **parts: Any) -> None:
-        super().__init__()
-        for name, part in parts.items():
-            setattr(self, name, part)
-        self.body = forward
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(self, x)
-
-
-def weight(*shape: int) -> nn.Parameter:
-    return nn.Parameter(torch.randn(*shape))
-
-
-def heads(x: Tensor) -> Tensor:
-    return x.view(x.shape[0], T, H, -1).transpose(1, 2)
-
-
-def merge(x: Tensor) -> Tensor:
-    return x.transpose(1, 2).reshape(x.shape[0], T, -1)
-
-
-def core(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return (q @ k.transpose(-2, -1) / math.sqrt(D // H)).softmax(-1) @ v
-
-
-def masked(change: Callable[[Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
-    def forward(m: Any, x: Tensor) -> Tensor:
-        q, k, v = (heads(p(x)) for p in (m.q, m.k, m.v))
-        return merge(change(q @ k.transpose(-2, -1) * 0.3).softmax(-1) @ v)
-
-    return forward
 
 
 def refused(model: nn.Module, shape: tuple[int, ...] = (T, D), dtype: Any = np.float32) -> str:
@@ -81,7 +52,7 @@ def apply(**parts: nn.Module) -> Model:
         (apply(pool=nn.MaxPool2d(2)), (3, 8, 8), ["max_pool2d", "in pool", "patch embedding"]),
         (apply(lstm=nn.LSTM(D, D, batch_first=True)), (T, D), ["aten.lstm in lstm", "nn.Trans"]),
         (apply(act=nn.Hardswish()), (T, D), ["in act", "nn.SiLU"]),
-        (apply(n=nn.GroupNorm(2, T)), (T, D), ["group_norm in n", "nn.LayerNorm"]),
+        (apply(n=nn.GroupNorm(2, T)), (T, D), ["group_norm", "in n", "nn.LayerNorm"]),
         (apply(n=nn.RMSNorm(D)), (T, D), ["rms_norm", "in n", "nn.LayerNorm"]),
         (Model(lambda m, x: F.softplus(x)), (T, D), ["softplus"]),
         (Model(lambda m, x: torch.erf(x)), (T, D), ["aten.erf", "nn.GELU"]),
@@ -90,7 +61,7 @@ def apply(**parts: nn.Module) -> Model:
         (apply(out=nn.LogSoftmax(-1)), (T, D), ["_log_softmax in out", "return the logits"]),
         (apply(n=nn.LayerNorm((T, D))), (T, D), ["native_layer_norm in n", "channels alone"]),
         (Model(lambda m, x: x.softmax(-1) @ m.w, w=weight(D, D)), (T, D), ["inside attention"]),
-        (Model(lambda m, x: x * m.w, w=weight(D)), (T, D), ["aten.mul", "test_frontend"]),
+        (Model(lambda m, x: x * m.w, w=weight(D)), (T, D), ["aten.mul", "frontend_models.py"]),
         (Model(lambda m, x: m.l(x) * x, l=nn.Linear(D, D)), (T, D), ["gated"]),
         (Model(lambda m, x: m.l(x) + x.mean(1, True), l=nn.Linear(D, D)), (T, D), ["repeats"]),
         (Model(lambda m, x: m.l(m.l(x)), l=nn.Linear(D, D)), (T, D), ["'l'", "second time"]),

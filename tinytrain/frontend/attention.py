@@ -28,7 +28,8 @@ def bmm(lo: Lowering, a: Record, b: Record) -> Record:
     """``[H, n, m] @ [H, m, p]``: a linear layer, attention scores, or attention."""
     if isinstance(a, Act) and isinstance(b, Const):
         if len(b.tensor) > 1:
-            lo.refuse("a batch of weights is not one linear layer", "nn.Linear")
+            lo.refuse("a product with a constant in each head (learned queries, weights of a "
+                      "head) is not one linear layer", "nn.Linear")  # fmt: skip
         return project(lo, a, move(b, lambda t: t[0].T), None)
     if isinstance(a, Scores) and isinstance(b, Act) and a.done:
         return attend(lo, a, b)

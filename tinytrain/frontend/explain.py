@@ -105,7 +105,7 @@ def source_line(node: Node) -> str:
     frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', trace)
     for file, line, code in reversed(frames):
         if not file.startswith(library):
-            return f'{Path(file).name}:{line} "{code.strip()}"'
+            return f'{Path(file).name}:{line} "{code.strip()[:80]}"'
     return ""
 
 

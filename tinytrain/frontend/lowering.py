@@ -17,6 +17,9 @@ from .records import Act, Const, Projection, Scores, columns, counted, in_order,
 
 ATTENTION = "softmax(q @ k.T * scale + causal mask) @ v"
 
+# What may happen to the input before the first layer; its elements may still be moved then.
+RAW = (floating.reshape, floating.permute, floating.scale, floating.add)
+
 
 class Lowering:
     """Nodes made so far, and where in the torch graph the lowering stands (``current``)."""
@@ -25,8 +28,8 @@ class Lowering:
         self.model = model
         self.build = Build()
         self.current: fx.Node | None = None
-        self._layers: set[str] = set()
-        self._movable: set[str] = set()  # the input, and what was only moved since
+        self._layers: dict[str, Op] = {}
+        self._movable: set[str] = set()  # the input, and what no layer has changed since
         self._seen: dict[object, Value] = {}
         self._keep: list[object] = []  # sources in _seen are known by id, so they must live
 
@@ -83,8 +86,13 @@ class Lowering:
                 return weight.name.removesuffix(ending)
         return "" if weight.name in ("weight", "in_proj_weight") else weight.name
 
-    def claim(self, layer: str, node: fx.Node | None = None) -> str:
-        """The name of a layer with parameters; each stands for one place in the graph."""
+    def claim(self, layer: str, op: Op, node: fx.Node | None = None) -> str:
+        """The name of a layer with parameters; each stands for one place in the graph.
+
+        Operators that share a weight (an embedding table that is the head, too) get two names.
+        """
+        if self._layers.get(layer, op) is not op:
+            layer = f"{layer}.{op.name}" if layer else op.name
         if layer in self._layers:
             self.refuse(
                 f"layer {layer or 'weight'!r} is applied a second time, or its output is read both "
@@ -92,7 +100,7 @@ class Lowering:
                 "a module for each place",
                 node,
             )
-        self._layers.add(layer)
+        self._layers[layer] = op
         return layer
 
     # -- nodes --------------------------------------------------------------------------------
@@ -100,7 +108,9 @@ class Lowering:
     def emit(self, op: Op, inputs: list[Value], layer: str, name: str = "", **attrs: Any) -> Value:
         """A node with one output called ``name``, or ``{layer}.{op}``."""
         name = name or (f"{layer}.{op.name}" if layer else op.name)
-        return self.build.node(op, inputs, name, layer=layer, **attrs)[0]
+        value = self.build.node(op, inputs, name, layer=layer, **attrs)[0]
+        raw = all(v.name in self._movable or v.name in self.build.params for v in inputs)
+        return self.input(value) if raw and op in RAW else value
 
     def param(self, name: str, tensor: Tensor) -> Value:
         """A float32 parameter. Raises CalibrationError when it holds NaN or infinity."""
@@ -175,7 +185,7 @@ class Lowering:
         if source.name in self._movable and (found := movement(index, source.type.size)):
             value = self._reshape(source, found[0])
             value = self.emit(floating.permute, [value], self.path, axes=found[1])
-            return self._reshape(self.input(value), tuple(index.shape))
+            return self._reshape(value, tuple(index.shape))
         self.refuse(
             f"moves, repeats or leaves out elements of an activation {shape} as no node can",
             "activations as [1, T, C]; x[:, i], x.mean(dim=1) and torch.cat along tokens; an input "
@@ -186,8 +196,7 @@ class Lowering:
     def _reshape(self, value: Value, shape: tuple[int, ...]) -> Value:
         if value.type.shape == shape:
             return value
-        new = self.emit(floating.reshape, [value], self.path, shape=shape)
-        return self.input(new) if value.name in self._movable else new
+        return self.emit(floating.reshape, [value], self.path, shape=shape)
 
     def _project(self, source: Projection, chosen: tuple[int, ...], role: str) -> Value:
         """The node that computes these output channels of a linear layer."""
@@ -205,6 +214,8 @@ class Lowering:
         pick = torch.tensor(chosen)
         bias = source.bias if source.bias is not None else torch.zeros(source.shape[1])
         tensors = {"weight": source.weight[pick], "bias": bias[pick]}
-        value = self.layer(floating.linear, [source.x], self.claim(layer, source.node), **tensors)
+        value = self.layer(
+            floating.linear, [source.x], self.claim(layer, floating.linear, source.node), **tensors
+        )
         source.made[chosen] = value
         return value

@@ -83,7 +83,7 @@ def embedding(lo: Lowering, table: Record, ids: Record, *rest: Any) -> Act:
         lo.refuse("looks up what is not the model's input", "integer tokens as the input")
     if not in_order(x.index) or x.index.numel() != x.source.type.size or x.factor != 1.0:
         lo.refuse("the tokens are changed before the embedding", "the tokens as they come")
-    layer = lo.claim(lo.layer_of(w))
+    layer = lo.claim(lo.layer_of(w), floating.embedding)
     value = lo.layer(floating.embedding, [x.source], layer, weight=w.tensor)
     return Act(value, counted(*x.index.shape, w.tensor.shape[1]))
 
@@ -98,7 +98,7 @@ def layer_norm(
         lo.refuse(f"normalises over {list(shape)}", "nn.LayerNorm over the channels alone")
     g = lo.const(gamma, "gamma") if gamma is not None else Const(torch.ones(shape[0]))
     b = lo.const(beta, "beta") if beta is not None else Const(torch.zeros(shape[0]))
-    layer = lo.claim(lo.layer_of(g)) if gamma is not None else lo.path
+    layer = lo.claim(lo.layer_of(g), floating.layer_norm) if gamma is not None else lo.path
     tensors = {"weight": g.tensor, "bias": b.tensor}
     value = lo.layer(floating.layer_norm, [lo.rows(x)], layer, eps=eps, **tensors)
     return Act(value, counted(*x.index.shape)), None, None
@@ -194,5 +194,5 @@ RULES: dict[str, Callable[..., Any]] = {
     "_softmax": attention.softmax, "_log_softmax": attention.softmax, "where": where,
     "masked_fill": masked_fill, "eq": eq, "full_like": full_like, "convolution": convolution,
     "embedding": embedding, "native_layer_norm": layer_norm, "mean": mean, "cat": cat,
-    "_to_copy": copied,
+    "_to_copy": copied, "_assert_tensor_metadata": lambda *_, **__: None,
 }  # fmt: skip

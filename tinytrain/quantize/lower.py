@@ -6,6 +6,7 @@ scale s_x * s_W, logits int16 in 1/256 nat.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -207,8 +208,23 @@ def _reshape(low: Lowering, node: Node, out: Value) -> Value:
 
 
 def _permute(low: Lowering, node: Node, out: Value) -> Value:
-    x = low.activation(node.inputs[0])
-    return low.node(permute_s8, [x], out.name, node, axes=node.attrs["axes"])
+    """More than four axes: one axis at a time moves forward, which four axes can express."""
+    x, axes = low.activation(node.inputs[0]), tuple(node.attrs["axes"])
+    if len(axes) <= 4:
+        return low.node(permute_s8, [x], out.name, node, axes=axes)
+    order, sizes = list(range(len(axes))), list(x.type.shape)
+    for to, axis in enumerate(axes):
+        at = order.index(axis)
+        if at == to:
+            continue
+        parts = (sizes[:to], sizes[to:at], sizes[at : at + 1], sizes[at + 1 :])
+        shape = tuple(math.prod(part) for part in parts)
+        scale, name = x.type.scale, f"{out.name}.axis{axis}"
+        x = low.node(view, [x], f"{name}.view", node, shape=shape, scale=scale)
+        x = low.node(permute_s8, [x], name, node, axes=(0, 2, 1, 3))
+        order.insert(to, order.pop(at))
+        sizes.insert(to, sizes.pop(at))
+    return low.node(view, [x], out.name, node, shape=tuple(sizes), scale=x.type.scale)
 
 
 RULES: dict[Op, Callable[[Lowering, Node, Value], Value]] = {
