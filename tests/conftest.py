@@ -17,6 +17,10 @@ STRICT = [
 ]  # fmt: skip
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="accept the generated C as it is")
+
+
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory: Any) -> ctypes.CDLL:
     """All portable kernels as a shared library, with the address and undefined-behaviour checks

@@ -110,7 +110,10 @@ def model(kind: str) -> nn.Module:
         made = Vit()
     else:
         made = SensorTransformer(window=32, channels=3, patch=4, d=16, blocks=2, heads=2, classes=5)
-    return scaled_up(made).eval()
+    scaled_up(made)
+    if kind == "tied":
+        made.norm.reset_parameters()  # type: ignore[operator, union-attr]
+    return made.eval()
 
 
 @lru_cache
@@ -130,7 +133,8 @@ def recipe(kind: str, scheme: Any = "full", optimizer: Optimizer | None = None) 
     samples = data(kind)
     return Recipe(
         name=f"toy_{kind}", model=model(kind), calibration=samples.x[:16], train=samples,
-        tests={"test": samples}, loss="tokens" if kind in ("lm", "tied") else "classes", scheme=scheme,
+        tests={"test": samples}, loss="tokens" if kind in ("lm", "tied") else "classes",
+        scheme=scheme,
         optimizer=optimizer or OPTIMIZERS["lsb"],
         weight_scales="channel" if kind == "channels" else "tensor",
     )  # fmt: skip

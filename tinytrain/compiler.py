@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from .ir import Graph
 from .memory import Plan, aligned, plan
 from .quantize import Quantized, quantize
 from .recipe import Optimizer, Recipe
-from .schedule import prune
+from .schedule import fit, prune
 from .schedule_rate import knots
 from .select import apply_scheme, layers_of, resolve
 
@@ -147,19 +147,21 @@ def compile_recipe(
     forward = apply_scheme(quantized.graph, recipe.scheme)
     train = prune(differentiate(forward, recipe.optimizer))
     evaluate = prune(with_loss(forward))
-    train_plan, evaluate_plan = plan(train), plan(evaluate)
     const, state = parameters(train, evaluate)
     tensors = tuple(Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8)) for p in state)
     logits = evaluate.outputs[1].type.shape
     source = train.inputs[0].type
     sram = Sram(
-        arena_bytes=max(train_plan.arena_bytes, evaluate_plan.arena_bytes),
+        arena_bytes=0,
         trained_weight_bytes=sum(t.bytes for t in tensors if t.kind == "trained"),
         optimizer_bytes=sum(t.bytes for t in tensors if t.kind == "optimizer"),
         io_bytes=aligned(source.bytes) + aligned(2 * logits[0]),
         runtime_bytes=runtime_bytes(),
         stack_bytes=board.stack_bytes,
     )
+    train, train_plan = fit(train, board.sram_budget_bytes - sram.sram_bytes)
+    evaluate_plan = plan(evaluate)
+    sram = replace(sram, arena_bytes=max(train_plan.arena_bytes, evaluate_plan.arena_bytes))
     compiled = Compiled(
         name=recipe.name, board=board, optimizer=recipe.optimizer,
         scheme=resolve(recipe.scheme, layers_of(quantized.graph)).name, quantized=quantized,
@@ -191,6 +193,14 @@ def check_budget(compiled: Compiled) -> None:
         f"{sram.optimizer_bytes}, I/O {sram.io_bytes}, runtime {sram.runtime_bytes}, stack "
         f"{sram.stack_bytes} bytes.\n"
         f"The arena peaks at {node.op.name} of {node.layer or node.name}; largest live values: "
-        f"{live}.\nTrain fewer layers or channels (--scheme last_k:1, --scheme head_only), or int8 "
-        "weights (--weights int8)."
+        f"{live}.\nNext: {_advice(compiled)}."
     )
+
+
+def _advice(compiled: Compiled) -> str:
+    ways = []
+    if compiled.scheme != "head_only":
+        ways.append("train fewer layers or channels (--scheme last_k:1, --scheme head_only)")
+    if compiled.optimizer.weights == "int16":
+        ways.append("store trained weights as int8 (--weights int8)")
+    return ", ".join([*ways, "a larger board (tinytrain boards)"])

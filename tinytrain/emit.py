@@ -3,6 +3,7 @@ bytes."""
 
 from __future__ import annotations
 
+import textwrap
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,9 +41,10 @@ class Array:
 
 @dataclass(frozen=True)
 class Call:
+    """A kernel call as wrapped C text (empty for a view), and what is said above it."""
+
     comment: tuple[str, ...]
-    function: str
-    arguments: tuple[str, ...]
+    code: str
 
 
 def symbols_of(names: Sequence[str], prefix: str) -> dict[str, str]:
@@ -158,7 +160,7 @@ class Emitter:
         title = f"{index}: {op.name}" + (f" of {node.layer}" if node.layer else "")
         comment: tuple[str, ...] = (title, outs, *ins)
         if op.alias:
-            return Call((*map(commented, comment), "the same bytes"), "", ())
+            return Call((*map(commented, comment), "the same bytes"), "")
         updated = {inp for _, inp in op.updates}
         arguments = ["NULL" if v is None else self.where(v) for v in node.outputs]
         arguments += ["NULL" if v is None else self.where(v)
@@ -174,7 +176,10 @@ class Emitter:
             comment = (*comment, " ".join(f"{k}={int(v)}" for k, v in dims.items()))
         arguments += [str(int(v)) for v in dims.values()]
         arguments += [float_literal(node.attrs[name]) for name in op.floats]
-        return Call(tuple(map(commented, comment)), f"tt_{op.name}", tuple(arguments))
+        text = f"tt_{op.name}({', '.join(arguments)});"
+        code = textwrap.fill(text, 100, initial_indent=" " * 4, subsequent_indent=" " * 8,
+                             break_long_words=False, break_on_hyphens=False)  # fmt: skip
+        return Call(tuple(map(commented, comment)), code)
 
     def _see_through(self, node: Node) -> None:
         """The output of a view of something outside of the arena is where its input is."""

@@ -17,6 +17,7 @@ from .session import Array, Session, StepResult
 
 GUARD_BYTES = 64
 GUARD_FILL = 0xA5
+STATUS = {1: "a label is not a class of the model", 2: "a token is not in the vocabulary"}
 
 
 class _Region(ctypes.Structure):
@@ -49,7 +50,6 @@ class HostSession(Session):
         own = Path(self._folder.name) / library.name
         shutil.copy(library, own)
         self._lib = ctypes.CDLL(str(own))
-        self._lib.tt_model_evaluate.restype = ctypes.POINTER(ctypes.c_int16)
         self._clock = _Clock.in_dll(self._lib, "tt_run")  # tt_runtime begins with its tt_step
         count = ctypes.c_uint32.in_dll(self._lib, "tt_model_region_count").value
         self._regions = (_Region * count).in_dll(self._lib, "tt_model_regions")
@@ -67,13 +67,6 @@ class HostSession(Session):
         size = ctypes.c_uint32.in_dll(self._lib, "tt_model_arena_bytes").value
         return start, start + GUARD_BYTES + size
 
-    def _check_guards(self) -> None:
-        if not self.guard:
-            return
-        for zone, side in zip(self._zones, ("below", "above"), strict=True):
-            if ctypes.string_at(zone, GUARD_BYTES) != bytes([GUARD_FILL]) * GUARD_BYTES:
-                raise LinkError(f"a kernel wrote {side} the arena (guard zone is damaged)")
-
     def _load(self, x: Array, y: Array | int) -> None:
         data = self.codec.encode_input(x)
         ctypes.memmove(self._input, data, len(data))
@@ -83,16 +76,27 @@ class HostSession(Session):
     def step(self, x: Array, y: Array | int) -> StepResult:
         self._load(x, y)
         metrics = _Metrics()
-        self._lib.tt_train_step(ctypes.byref(metrics))
-        self._check_guards()
+        self._check(self._lib.tt_train_step(ctypes.byref(metrics)))
         return self._result(metrics)
 
     def score(self, x: Array, y: Array | int) -> StepResult:
         self._load(x, y)
-        metrics = _Metrics()
-        self._lib.tt_model_evaluate(ctypes.byref(metrics))
-        self._check_guards()
-        return self._result(metrics)
+        return self._result(self._evaluate()[0])
+
+    def _evaluate(self) -> tuple[_Metrics, ctypes._Pointer[ctypes.c_int16]]:
+        metrics, logits = _Metrics(), ctypes.POINTER(ctypes.c_int16)()
+        self._check(self._lib.tt_evaluate(ctypes.byref(metrics), ctypes.byref(logits)))
+        return metrics, logits
+
+    def _check(self, status: int) -> None:
+        """The runtime's refusal as an error; the guard zones, where there are any."""
+        if status != 0:
+            raise LinkError(f"the runtime refused the sample: {STATUS.get(status, status)}")
+        if not self.guard:
+            return
+        for zone, side in zip(self._zones, ("below", "above"), strict=True):
+            if ctypes.string_at(zone, GUARD_BYTES) != bytes([GUARD_FILL]) * GUARD_BYTES:
+                raise LinkError(f"a kernel wrote {side} the arena (guard zone is damaged)")
 
     def _result(self, m: _Metrics) -> StepResult:
         loss = m.loss_q16 / 65536 / max(1, m.count)
@@ -100,11 +104,9 @@ class HostSession(Session):
 
     def predict(self, x: Array) -> npt.NDArray[np.float32]:
         self._load(x, np.full(self.codec.labels, -1))
-        metrics = _Metrics()
-        pointer = self._lib.tt_model_evaluate(ctypes.byref(metrics))
-        self._check_guards()
+        logits = self._evaluate()[1]
         count = int(np.prod(self.codec.logits))
-        return self.codec.decode_logits(np.ctypeslib.as_array(pointer, (count,)).copy())
+        return self.codec.decode_logits(np.ctypeslib.as_array(logits, (count,)).copy())
 
     def _state(self) -> bytes:
         return b"".join(ctypes.string_at(r.data, r.bytes) for r in self._regions)

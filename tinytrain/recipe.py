@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,12 +13,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .errors import RecipeError
+from .errors import RecipeError, TinytrainError
 
 if TYPE_CHECKING:
     from torch import nn
 
 Array = npt.NDArray[np.generic]
+
+
+def _one_of(what: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise RecipeError(f"{what} is {value!r}; give {' or '.join(map(repr, known))}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,13 @@ class Optimizer:
     warmup: int = 0
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        _one_of("optimizer rule", self.rule, ("lsb", "sgd"))
+        _one_of("optimizer weights", self.weights, ("int8", "int16"))
+        _one_of("optimizer schedule", self.schedule, ("constant", "linear", "cosine"))
+        if not 0 <= self.seed < 2**32:
+            raise RecipeError(f"seed is {self.seed}; give an integer from 0 to {2**32 - 1}")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -97,14 +110,26 @@ class Recipe:
     calibrator: str = "minmax"  # or "percentile:99.9"
     note: str = ""
 
+    def __post_init__(self) -> None:
+        _one_of("loss", self.loss, ("classes", "tokens"))
+        _one_of("metric", self.metric, ("accuracy", "bits_per_token"))
+        _one_of("weight_scales", self.weight_scales, ("tensor", "channel"))
+
     def replace(self, **changes: object) -> Recipe:
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+def _told(error: Exception, path: Path) -> str:
+    """The error with the line of the recipe that it came from."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    line = f" (line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{line}"
 
 
 def load_recipe(source: str | Path, **arguments: object) -> Recipe:
     """Import a Python file and call its ``recipe(**arguments)``.
 
-    Raises RecipeError when the file is absent, does not import, or has no ``recipe``.
+    Raises RecipeError when the file is absent, does not import, has no ``recipe``, or that fails.
     """
     path = Path(source)
     if not path.is_file():
@@ -116,12 +141,19 @@ def load_recipe(source: str | Path, **arguments: object) -> Recipe:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError) as error:
-        raise RecipeError(f"{path}: cannot be imported: {error}") from error
+    except TinytrainError:
+        raise
+    except Exception as error:
+        raise RecipeError(f"{path}: cannot be imported: {_told(error, path)}") from error
     maker = getattr(module, "recipe", None)
     if not callable(maker):
         raise RecipeError(f"{path}: defines no recipe(); see examples/har.py for one")
-    made = maker(**arguments)
+    try:
+        made = maker(**arguments)
+    except TinytrainError:
+        raise
+    except Exception as error:
+        raise RecipeError(f"{path}: recipe() failed: {_told(error, path)}") from error
     if not isinstance(made, Recipe):
         kind = type(made).__name__
         raise RecipeError(f"{path}: recipe() returned {kind}, not a tinytrain Recipe")

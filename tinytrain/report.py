@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -123,21 +124,21 @@ def memory_map(compiled: Compiled, path: Path) -> None:
 
     plan, graph = compiled.train_plan, compiled.train
     figure, axes = plt.subplots(figsize=(14, 7))
-    colors = plt.get_cmap("tab20")
+    colors = plt.get_cmap("tab10")
     for i, b in enumerate(plan.buffers):
         at = plan.offset[b.values[0] if b.values else b.name]
-        color = "0.75" if b.scratch else colors(i % 20)
+        color = "0.75" if b.scratch else colors((i % 9) + (i % 9 > 6))
         corner, width = (b.born - 0.5, at), b.dies - b.born + 1
         axes.add_patch(Rectangle(corner, width, b.bytes, facecolor=color, edgecolor="0.3", lw=0.4))
         if b.bytes > plan.arena_bytes / 40 and width > len(graph.nodes) / 40:
             label = f"{b.name} {b.bytes / 1024:.1f}K"
             axes.text(b.born, at + b.bytes / 2, label, fontsize=5, va="center", clip_on=True)
-    forward = len(compiled.evaluate.nodes)
-    axes.axvline(forward - 0.5, color="k", ls=":", lw=1)
+    loss = next(i for i, node in enumerate(graph.nodes) if node.outputs[0] in graph.outputs)
+    axes.axvline(loss + 0.5, color="k", ls=":", lw=1)
     axes.axvline(plan.peak_node, color="r", ls="--", lw=1)
     axes.set(
         xlim=(-0.5, len(graph.nodes)), ylim=(0, plan.arena_bytes * 1.02),
-        xlabel="node of the training step (dotted: about where forward ends; red: the peak)",
+        xlabel="node of the training step (dotted: forward ends; red: the peak)",
         ylabel="arena address, bytes (grey: scratch)",
         title=f"{compiled.name}, scheme {compiled.scheme}: arena {plan.arena_bytes:,} bytes, "
               f"lower bound {plan.lower_bound_bytes:,}",
@@ -171,3 +172,25 @@ def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], title: str, as_json: bool) -> None:
+    """Rows with the same keys: a table for people, or JSON with full precision."""
+    if as_json:
+        print(json.dumps(list(rows), indent=2))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    table = Table(title=title)
+    for key, value in rows[0].items():
+        table.add_column(key.replace("_", " "), justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        table.add_row(*map(_cell, row.values()))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str("" if value is None else value)

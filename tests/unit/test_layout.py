@@ -13,10 +13,10 @@ PACKAGE = ROOT / "tinytrain"
 # A module imports only from those before it; files of one folder (`ops`, ...) from each other too.
 # First what everything may use, then the way of the data, where it runs, and what surrounds it.
 ORDER = """
-errors recipe session assets numerics tables ir ops boards metrics codec schedule_rate runtime_facts
+errors recipe session assets numerics tables ir ops boards codec schedule_rate
 frontend quantize select autodiff schedule memory emit build interpreter compiler
-emulator link device qemu runner report
-datasets zoo pretrain baseline doctor demo cli __main__ __init__
+emulator link device qemu runner doctor report
+datasets zoo pretrain baseline demo cli __main__ __init__
 """.split()  # noqa: SIM905 - one line a stage reads better
 MAX_LINES = 400
 SOURCES = [*PACKAGE.rglob("*.py"), *(ROOT / "firmware").rglob("*.[chS]")]

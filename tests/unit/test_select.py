@@ -203,6 +203,15 @@ def test_exactly_what_is_selected_trains(seed: int) -> None:
 
 def test_tied_tables_come_apart_when_the_head_trains() -> None:
     """Embedding and head share a tensor: the head's copy trains, the table stays in flash."""
+    frozen = toys.compiled("tied", UpdateScheme({"blocks.1.o": 1.0})).train
+    shared = {
+        value.name
+        for node in frozen.nodes
+        for value in node.inputs[1:2]
+        if value is not None and node.op.name in ("embedding_s8", "linear_s16")
+    }
+    assert len(shared) == 1, "one copy in flash while it is frozen"
+
     made = toys.compiled("tied", "head_only")
     samples = toys.data("tied")
     (table,) = (n.inputs[1] for n in made.train.nodes if n.op.name == "embedding_s8")

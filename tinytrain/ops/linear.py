@@ -142,7 +142,17 @@ def _dx_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
     g, gx = ins[0], outs[0]
     assert g and gx
     return {"T": g.shape[0], "C": gx.shape[1], "O": g.shape[1],
-            "exp_add": attrs["exp_add"], "stream": attrs["stream"]}  # fmt: skip
+            "scratch_rows": _scratch_rows(ins, attrs), "exp_add": attrs["exp_add"],
+            "stream": attrs["stream"]}  # fmt: skip
+
+
+def _scratch_rows(ins: Types, attrs: Attrs) -> int:
+    """Rows of accumulators that ``linear_dx_s8`` holds: all of them unless told otherwise."""
+    return min(need(ins[0]).shape[0], int(attrs.get("scratch_rows", 2**15)))
+
+
+def _dx_scratch(ins: Types, attrs: Attrs) -> int:
+    return 4 * _scratch_rows(ins, attrs) * need(ins[2]).shape[1]
 
 
 def _update_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array | None, ...]:
@@ -291,8 +301,11 @@ def _dx_examples(rng: np.random.Generator) -> list[Case]:
         if o > 1:
             w, wt, rows = _split(rng, w)
         e = rng.integers(-40, 4, 1).astype(np.int32)
-        attrs = {"stream": int(rng.integers(99)), "exp_add": -3, "scale": 0.7}
-        cases.append(Case((_codes(rng, t, o), e, w, wt, rows), attrs, label=f"T{t} C{c} O{o}"))
+        ins = (_codes(rng, t, o), e, w, wt, rows)
+        for held in {1, 2, t}:
+            attrs = {"stream": int(rng.integers(99)), "exp_add": -3, "scale": 0.7}
+            attrs["scratch_rows"] = held
+            cases.append(Case(ins, attrs, label=f"T{t} C{c} O{o} rows {held}"))
     return cases
 
 
@@ -343,7 +356,7 @@ linear_s16 = Op(
 )  # fmt: skip
 linear_dx_s8 = Op(
     "linear_dx_s8", _dx_infer, _dx_ref, _dx_dims, uses_step=True,
-    scratch=lambda ins, a: 4 * need(ins[0]).shape[0] * need(ins[2]).shape[1],
+    scratch=_dx_scratch,
     macs=lambda ins, a: need(ins[0]).size * need(ins[2]).shape[1],
     bound=lambda ins, a: 2 * 127 * 127 * need(ins[0]).shape[1],  # stochastic rounding: 2**30
     examples=_dx_examples,

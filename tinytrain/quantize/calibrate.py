@@ -52,7 +52,7 @@ def ranges(
         if not np.isfinite(sample).all():
             raise CalibrationError(f"calibration sample {index} holds NaN or infinity")
         values = execute(graph, {graph.inputs[0].name: sample})
-        for name in {graph.inputs[0].name, *layer}:
+        for name in dict.fromkeys([graph.inputs[0].name, *layer]):
             array = np.asarray(values[name], np.float32).reshape(-1)
             if not np.isfinite(array).all():
                 raise CalibrationError(
@@ -94,7 +94,8 @@ def noise(
             sums = power.setdefault(value.name, [0.0, 0.0, 0.0, 0.0])
             sums[0] += float((want**2).sum())
             sums[1] += float(((want - got) ** 2).sum())
-            sums[2] += float((np.abs(codes.astype(np.int32)) == 127).sum())
+            limit = np.iinfo(codes.dtype).max
+            sums[2] += float((np.abs(codes.astype(np.int32)) == limit).sum())
             sums[3] += codes.size
     rows = []
     for node in graph.nodes:

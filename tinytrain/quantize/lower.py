@@ -6,6 +6,7 @@ scale s_x * s_W, logits int16 in 1/256 nat.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -81,11 +82,12 @@ class Lowering:
         return self.value[value.name]
 
     def tensor(self, value: Value, per_channel: bool) -> Value:
-        """A float parameter as int8, one scale a tensor or a first-axis channel; made once."""
-        key = f"{value.name}:{per_channel}"
+        """A float parameter as int8, one scale a tensor or a first-axis channel; made once, also
+        where two names have the same content (tied weights)."""
+        real = self.data(value).astype(np.float64)
+        finite(real, value.name)
+        key = f"{real.shape}:{per_channel}:{hashlib.sha256(real.tobytes()).hexdigest()}"
         if key not in self.weights:
-            real = self.data(value).astype(np.float64)
-            finite(real, value.name)
             axes = tuple(range(1, real.ndim)) if per_channel else None
             peak = np.abs(real).max(axis=axes)
             scale = np.where(peak > 0, peak, 1.0) / 127

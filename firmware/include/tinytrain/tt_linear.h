@@ -26,11 +26,13 @@ void tt_linear_s16(int16_t *y, const int8_t *x, const int8_t *w, const int8_t *w
                    const int32_t *shift, int32_t T, int32_t C, int32_t O, int32_t per_channel);
 
 /* Input gradient: acc[t,i] = sum_o g[t,o] * w[o,i] as int8 with stochastic rounding;
- * gx_exp[0] = g_exp[0] + shift + exp_add.   scratch: int32 [T,C]   O <= 66576 */
+ * gx_exp[0] = g_exp[0] + shift + exp_add.   scratch: int32 [scratch_rows,C]   O <= 66576
+ * The shift needs the largest accumulator of all rows: with scratch_rows = T they are made once and
+ * held, with fewer they are made twice. The result is the same. */
 void tt_linear_dx_s8(int8_t *gx, int32_t *gx_exp, const int8_t *g, const int32_t *g_exp,
                      const int8_t *w, const int8_t *wt, const int16_t *rows, int32_t *scratch,
-                     const tt_step *st, int32_t T, int32_t C, int32_t O, int32_t exp_add,
-                     int32_t stream);
+                     const tt_step *st, int32_t T, int32_t C, int32_t O, int32_t scratch_rows,
+                     int32_t exp_add, int32_t stream);
 
 /* Weight gradient acc[k,i] = sum_t g[t,o] * x[t,i] and the step, for the trained rows o of k.
  * moment not NULL: LSB-normalised step, delta = clamp(lr * 2^E * acc / sqrt(moment), +-8 lr) weight

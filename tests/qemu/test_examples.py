@@ -1,0 +1,124 @@
+"""The examples on every target: the same bits after whole runs, and what was planned is what is used.
+
+``make test`` runs one long run a target and short ones of the rest; ``make test-all`` the matrix.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinytrain.boards import load_board
+from tinytrain.compiler import Compiled, compile_recipe, prepare
+from tinytrain.quantize import Quantized
+from tinytrain.recipe import Optimizer, Recipe, UpdateScheme, load_recipe
+from tinytrain.runner import open_session
+
+pytestmark = pytest.mark.qemu
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
+OPTIMIZERS = {
+    "lsb": Optimizer("lsb", 2.0, steps=200),
+    "sgd": Optimizer("sgd", 0.03, steps=200),
+    "sgd-noqas": Optimizer("sgd", 1e3, qas=False, steps=200),
+}
+ALL_BLOCKS = UpdateScheme({"blocks.*.o": 1.0, "head": 1.0}, ("blocks.*.o", "head"), "o of all")
+LAST = UpdateScheme({"blocks.3.*": 0.5, "head": 1.0}, ("blocks.3.*", "head"), "half of the last")
+
+
+@lru_cache(maxsize=2)
+def example(name: str) -> tuple[Recipe, Quantized]:
+    """An example with a short pre-training, on data that is in packages."""
+    options: dict[str, Any] = {"har": {}, "char_lm": {"source": "pydoc", "pretraining_steps": 60}}
+    recipe = load_recipe(EXAMPLES / f"{name}.py", **options[name])
+    return recipe, prepare(recipe)
+
+
+def compiled_for(
+    name: str, board: str, rule: str, storage: str, scheme: UpdateScheme | None = None
+) -> tuple[Recipe, Compiled]:
+    recipe, quantized = example(name)
+    optimizer = replace(OPTIMIZERS[rule], weights=storage)
+    recipe = recipe.replace(optimizer=optimizer, scheme=scheme or recipe.scheme)
+    return recipe, compile_recipe(recipe, load_board(board), quantized)
+
+
+def run(recipe: Recipe, compiled: Compiled, target: str, steps: int, folder: Path) -> Any:
+    """(losses, sha256, closed session, artifact) of a run on a target."""
+    session, artifact = open_session(compiled, target, folder / target)
+    data = recipe.train
+    with session:
+        losses = [
+            session.step(data.x[i % len(data)], data.y[i % len(data)]).loss for i in range(steps)
+        ]
+        session.predict(data.x[0])
+        digest = session.weights_sha256()
+    return losses, digest, session, artifact
+
+
+def check_plan(compiled: Compiled, session: Any, artifact: Any) -> None:
+    """Arena, .data and .bss to the byte; the stack within what is reserved."""
+    sram = compiled.sram
+    static = sram.arena_bytes + sram.trained_weight_bytes + sram.optimizer_bytes
+    static += sram.io_bytes + sram.runtime_bytes
+    assert artifact.sections[".data"] + artifact.sections[".bss"] == static
+    assert artifact.sections[".data"] == sum(
+        t.bytes
+        for t in compiled.codec.state
+        if compiled.train.params[t.name].data.any()
+    )
+    assert artifact.symbols["tt_model_arena"] == sram.arena_bytes
+    assert artifact.sections[".stack"] == sram.stack_bytes
+    assert 0 < session.stack_used_bytes <= sram.stack_bytes
+    assert static + session.stack_used_bytes <= sram.sram_bytes <= 256 * 1024
+    assert session.instructions_per_step
+
+
+def same_bits(
+    name: str, board: str, rule: str, storage: str, steps: int, folder: Path,
+    scheme: UpdateScheme | None = None, numpy_too: bool = True,
+) -> None:  # fmt: skip
+    recipe, compiled = compiled_for(name, board, rule, storage, scheme)
+    losses, digest, session, artifact = run(recipe, compiled, board, steps, folder)
+    check_plan(compiled, session, artifact)
+    for other in ("host", "numpy") if numpy_too else ("host",):
+        host_losses, host_digest, *_ = run(recipe, compiled, other, steps, folder)
+        np.testing.assert_array_equal(losses, host_losses)
+        assert digest == host_digest, f"{board} and {other} differ after {steps} steps"
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_long_run_has_the_same_bits_on_every_target(board: str, tmp_path: Path) -> None:
+    same_bits("har", board, "lsb", "int8", 200, tmp_path, numpy_too=board == BOARDS[0])
+
+
+SHORT = [
+    (name, rule, storage)
+    for name, rule, storage in itertools.product(("har", "char_lm"), OPTIMIZERS, ("int8", "int16"))
+]
+
+
+@pytest.mark.parametrize(("name", "rule", "storage"), SHORT)
+def test_short_runs_have_the_same_bits(name: str, rule: str, storage: str, tmp_path: Path) -> None:
+    board = BOARDS[SHORT.index((name, rule, storage)) % 2]
+    same_bits(name, board, rule, storage, 5, tmp_path)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize("scheme", [ALL_BLOCKS, LAST], ids=lambda s: s.name)
+def test_two_schemes_fit_256_kilobytes(scheme: UpdateScheme, board: str, tmp_path: Path) -> None:
+    same_bits("har", board, "lsb", "int16", 3, tmp_path, scheme)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize(("name", "rule", "storage"), SHORT)
+def test_matrix(name: str, rule: str, storage: str, board: str, tmp_path: Path) -> None:
+    same_bits(name, board, rule, storage, 200, tmp_path)
