@@ -28,7 +28,7 @@ HEAD = UpdateScheme({"head": 1.0}, ("head",), "head only")
 INT8: dict[str, tuple[Optimizer, UpdateScheme | None]] = {
     "int8, LSB-normalised step": (Optimizer("lsb", 3.0), None),
     "int8, LSB-normalised, int16 storage": (Optimizer("lsb", 3.0, weights="int16"), None),
-    "int8, SGD + QAS": (Optimizer("sgd", 0.03), None),
+    "int8, SGD + QAS": (Optimizer("sgd", 0.2), None),
     "int8, SGD without QAS": (Optimizer("sgd", 1e4, qas=False), None),
     "int8, LSB-normalised, head only": (Optimizer("lsb", 3.0), HEAD),
 }
@@ -37,7 +37,7 @@ FP32: dict[str, tuple[str, float, bool]] = {
     "fp32 PyTorch Adam, same parameters": ("adam", 3e-3, True),
     "fp32 PyTorch Adam, all parameters": ("adam", 1e-3, False),
     "fp32 PyTorch SGD, same parameters": ("sgd", 0.03, True),
-    "fp32 PyTorch SGD, all parameters": ("sgd", 0.01, False),
+    "fp32 PyTorch SGD, all parameters": ("sgd", 0.03, False),
 }
 GRID = {
     "int8, LSB-normalised step": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0),

@@ -19,7 +19,7 @@ from tinytrain.zoo import SensorTransformer
 SCHEME = UpdateScheme(
     weights={"blocks.*.o": 1.0, "head": 1.0}, biases=("blocks.*.o", "head"), name="o of all + head"
 )
-PRETRAINING = Settings(steps=300, batch=64, learning_rate=2e-3)  # about 10 s on two cores
+PRETRAINING = Settings(steps=300, batch=64, learning_rate=2e-3)  # about 20 s on one core
 
 
 def recipe(person: int = 5, steps: int = 300, seed: int = 0) -> Recipe:
@@ -40,7 +40,7 @@ def recipe(person: int = 5, steps: int = 300, seed: int = 0) -> Recipe:
         tests={"left arm (new)": data.target, "right arm (old)": data.source},
         loss="classes",
         scheme=SCHEME,
-        optimizer=Optimizer(rule="lsb", learning_rate=2.0, steps=steps),
+        optimizer=Optimizer(rule="lsb", learning_rate=3.0, steps=steps),
         metric="accuracy",
         note=f"person {person}: pre-trained on nine others' right arms; 30 % of each left-arm "
         "recording adapts, the rest is the test; the right arm is never trained on",

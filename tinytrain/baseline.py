@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .errors import RecipeError, SchemeError
-from .pretrain import mean_loss, to_tensor
+from .pretrain import mean_loss, one_thread, to_tensor
 from .recipe import Dataset, UpdateScheme
 from .session import Evaluation
 
@@ -120,6 +120,7 @@ def evaluate(model: nn.Module, data: Dataset, batch: int = 256) -> Evaluation:
     return Evaluation(loss / max(1, count), correct, count)
 
 
+@one_thread()
 def finetune_fp32(
     model: nn.Module,
     train: Dataset,

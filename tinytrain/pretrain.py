@@ -1,6 +1,7 @@
 """Float pre-training on the host: AdamW, cosine schedule, cached.
 
-The same seed gives the same weights on one machine with one number of threads.
+All of it runs on one thread: models this small gain little from a second one, a busy machine makes
+two threads spend their time waiting for each other, and the order of every sum stays the same.
 
 The cache file's name is a hash of the model (class, names, initial weights), of the data and of
 the settings, so that a change of any of them trains anew and none is ever mistaken for another.
@@ -11,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -74,6 +77,17 @@ class Settings:
         return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run PyTorch's operators on one thread, then on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def to_tensor(array: npt.NDArray[np.generic]) -> Tensor:
     """Tokens and labels as int64, everything else as float32."""
     kind = torch.int64 if np.issubdtype(array.dtype, np.integer) else torch.float32
@@ -117,7 +131,8 @@ def pretrain(
     if path is not None and path.is_file():
         model.load_state_dict(torch.load(path, weights_only=True))
         return model.eval()
-    _train(model, data, settings, name, quiet)
+    with one_thread():
+        _train(model, data, settings, name, quiet)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")

@@ -126,7 +126,7 @@ def _told(error: Exception, path: Path) -> str:
     return f"{type(error).__name__}: {error}{line}"
 
 
-def load_recipe(source: str | Path, **arguments: object) -> Recipe:
+def load_recipe(source: str | Path, /, **arguments: object) -> Recipe:
     """Import a Python file and call its ``recipe(**arguments)``.
 
     Raises RecipeError when the file is absent, does not import, has no ``recipe``, or that fails.

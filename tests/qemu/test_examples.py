@@ -16,6 +16,7 @@ import pytest
 
 from tinytrain.boards import load_board
 from tinytrain.compiler import Compiled, compile_recipe, prepare
+from tinytrain.pretrain import Settings
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Optimizer, Recipe, UpdateScheme, load_recipe
 from tinytrain.runner import open_session
@@ -29,6 +30,7 @@ OPTIMIZERS = {
     "sgd": Optimizer("sgd", 0.03, steps=200),
     "sgd-noqas": Optimizer("sgd", 1e3, qas=False, steps=200),
 }
+BRIEF = Settings(steps=60, batch=16, learning_rate=4e-3, warmup=10)
 ALL_BLOCKS = UpdateScheme({"blocks.*.o": 1.0, "head": 1.0}, ("blocks.*.o", "head"), "o of all")
 LAST = UpdateScheme({"blocks.3.*": 0.5, "head": 1.0}, ("blocks.3.*", "head"), "half of the last")
 
@@ -36,7 +38,7 @@ LAST = UpdateScheme({"blocks.3.*": 0.5, "head": 1.0}, ("blocks.3.*", "head"), "h
 @lru_cache(maxsize=2)
 def example(name: str) -> tuple[Recipe, Quantized]:
     """An example with a short pre-training, on data that is in packages."""
-    options: dict[str, Any] = {"har": {}, "char_lm": {"source": "pydoc", "pretraining_steps": 60}}
+    options: dict[str, Any] = {"har": {}, "char_lm": {"source": "pydoc", "pretraining": BRIEF}}
     recipe = load_recipe(EXAMPLES / f"{name}.py", **options[name])
     return recipe, prepare(recipe)
 

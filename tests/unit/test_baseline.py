@@ -170,6 +170,28 @@ def test_pretraining_repeats_learns_and_is_cached(
         assert torch.equal(value, cached.state_dict()[name])
 
 
+def test_training_runs_on_one_thread_and_gives_the_others_back(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, seen = torch.get_num_threads(), []
+    forward = SensorTransformer.forward
+
+    def watched(self: SensorTransformer, x: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return forward(self, x)
+
+    monkeypatch.setattr(SensorTransformer, "forward", watched)
+    try:
+        torch.set_num_threads(2)
+        model = pretrain(sensor(), data, SMALL, quiet=True)
+        finetune_fp32(model, data, {}, steps=2, learning_rate=1e-3)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
+    assert len(seen) == SMALL.steps + 2
+
+
 def test_cache_key_tells_models_data_and_settings_apart(data: Dataset) -> None:
     other = Dataset(data.x + 1, data.y)
     noisy = dataclasses.replace(SMALL, augment=Augment(noise=0.1))

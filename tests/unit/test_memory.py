@@ -28,6 +28,7 @@ from tinytrain.memory import (
     scratch_name,
 )
 from tinytrain.recipe import Dataset, Optimizer, Recipe
+from tinytrain.schedule import fit
 from tinytrain.zoo import CharLM, SensorTransformer
 
 # -- placement -------------------------------------------------------------------------------------
@@ -212,6 +213,26 @@ def test_a_step_in_the_planned_bytes(kind: str, scheme: Any) -> None:
             }
             right = execute(graph, inputs, {}, step)
             ByteArena(graph, found, right).check(inputs, step)
+
+
+@pytest.mark.parametrize(("kind", "scheme"), [("sensor", "full"), ("lm", "some"), ("vit", 1)])
+def test_a_step_that_was_made_to_fit(kind: str, scheme: Any) -> None:
+    """With all that saves memory: fewer bytes, same metrics and weights, nothing overwritten."""
+    made, samples = compiled(kind, scheme), toys.data(kind)
+    short, found = fit(made.train, 0)
+    assert found.arena_bytes < plan(made.train).arena_bytes
+    step = Step(seed=5, step=3, learning_rate=np.float32(2))
+    inputs = {
+        short.inputs[0].name: made.codec.quantize_input(samples.x[0]),
+        "labels": made.codec.encode_labels(samples.y[0]),
+    }
+    states: list[dict[str, Any]] = [{}, {}]
+    values = [execute(g, inputs, s, step) for g, s in zip((made.train, short), states, strict=True)]
+    np.testing.assert_array_equal(values[0]["metrics"], values[1]["metrics"])
+    assert set(states[0]) == set(states[1])
+    for name, array in states[0].items():
+        np.testing.assert_array_equal(array, states[1][name], name)
+    ByteArena(short, found, values[1]).check(inputs, step)
 
 
 def test_the_byte_arena_notices_a_wrong_plan() -> None:

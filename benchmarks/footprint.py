@@ -1,0 +1,71 @@
+"""Planned against measured: SRAM, flash and instructions a step of every example on emulated boards.
+
+    python benchmarks/footprint.py [--json] [--steps 3]
+
+Instructions are counted by the emulator and are not cycles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tinytrain import report, runner
+from tinytrain.boards import load_board
+from tinytrain.compiler import compile_recipe, prepare
+from tinytrain.quantize import Quantized
+from tinytrain.recipe import Recipe, load_recipe
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
+SCHEMES = {"har": (None, "last_k:1", "head_only"), "char_lm": (None, "head_only")}
+
+
+def measure(
+    recipe: Recipe, quantized: Quantized, board: str, scheme: str | None, steps: int
+) -> dict[str, Any]:
+    recipe = recipe.replace(scheme=scheme) if scheme else recipe
+    compiled = compile_recipe(recipe, load_board(board), quantized)
+    with tempfile.TemporaryDirectory() as folder:
+        session, artifact = runner.open_session(compiled, board, Path(folder) / board)
+        assert artifact is not None
+        with session:
+            for i in range(steps):
+                session.step(recipe.train.x[i], recipe.train.y[i])
+    found = runner.measurements(session, artifact)
+    facts = compiled.facts()
+    macs = facts["macs_forward"] + facts["macs_backward"]
+    return {
+        "model": recipe.name, "scheme": compiled.scheme, "board": board,
+        "sram_bytes_planned": facts["sram_bytes"],
+        "sram_bytes_measured": found["sram_measured_bytes"],
+        "stack_bytes_measured": found["stack_used_bytes"],
+        "arena_bytes": facts["arena_bytes"],
+        "lower_bound_bytes": facts["arena_lower_bound_bytes"],
+        "flash_bytes": artifact.flash_bytes, "macs": macs,
+        "instructions_per_step": found["instructions_per_step"],
+        "instructions_per_mac": found["instructions_per_step"] / macs,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--steps", type=int, default=3)
+    options = parser.parse_args()
+    rows = []
+    for name, schemes in SCHEMES.items():
+        recipe = load_recipe(EXAMPLES / f"{name}.py")
+        quantized = prepare(recipe)
+        rows += [
+            measure(recipe, quantized, board, scheme, options.steps)
+            for scheme in schemes
+            for board in BOARDS
+        ]
+    report.print_rows(rows, f"{options.steps} training steps on emulated boards", options.json)
+
+
+if __name__ == "__main__":
+    main()
