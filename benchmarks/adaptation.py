@@ -1,9 +1,9 @@
-"""HAR: accuracy on a new person's other arm after 300 batch-1 steps, int8 on the device's C beside fp32.
+"""HAR: accuracy on a new person's other arm after 300 batch-1 steps, int8 C beside fp32.
 
     python benchmarks/adaptation.py [--json] [--persons 1,4,5,9,2] [--steps 300]
 
-Learning rates were picked on persons 3, 6 and 8 (``--pick`` prints that sweep), which the table does
-not hold. int8 rows run in the host emulator, whose bits are the firmware's.
+Learning rates were picked on persons 3, 6 and 8 (``--pick`` prints that sweep), which the table
+does not hold. int8 rows run in the host emulator, whose bits are the firmware's.
 """
 
 from __future__ import annotations
@@ -17,32 +17,28 @@ from typing import Any
 import numpy as np
 
 from tinytrain import report, runner
-from tinytrain.baseline import finetune_fp32, parameters_of
 from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe, prepare
+from tinytrain.demo import FP32, INT8, fp32
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Optimizer, Recipe, UpdateScheme, load_recipe
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "har.py"
 HEAD = UpdateScheme({"head": 1.0}, ("head",), "head only")
-INT8: dict[str, tuple[Optimizer, UpdateScheme | None]] = {
-    "int8, LSB-normalised step": (Optimizer("lsb", 3.0), None),
+INT8_ROWS: dict[str, tuple[Optimizer, UpdateScheme | None]] = {
+    **{name: (optimizer, None) for name, optimizer in INT8.items()},
     "int8, LSB-normalised, int16 storage": (Optimizer("lsb", 3.0, weights="int16"), None),
-    "int8, SGD + QAS": (Optimizer("sgd", 0.2), None),
-    "int8, SGD without QAS": (Optimizer("sgd", 1e4, qas=False), None),
     "int8, LSB-normalised, head only": (Optimizer("lsb", 3.0), HEAD),
 }
-# method: (optimizer, rate, the recipe's scheme or all parameters)
-FP32: dict[str, tuple[str, float, bool]] = {
-    "fp32 PyTorch Adam, same parameters": ("adam", 3e-3, True),
-    "fp32 PyTorch Adam, all parameters": ("adam", 1e-3, False),
+FP32_ROWS = {
+    **FP32,
     "fp32 PyTorch SGD, same parameters": ("sgd", 0.03, True),
     "fp32 PyTorch SGD, all parameters": ("sgd", 0.03, False),
 }
 GRID = {
     "int8, LSB-normalised step": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0),
-    "int8, SGD + QAS": (0.01, 0.03, 0.1, 0.2),
-    "int8, SGD without QAS": (1e2, 1e3, 1e4, 1e5),
+    "int8, SGD with quantization-aware scaling": (0.01, 0.03, 0.1, 0.2),
+    "int8, SGD without": (1e2, 1e3, 1e4, 1e5),
     "fp32 PyTorch Adam, same parameters": (3e-4, 1e-3, 3e-3, 1e-2),
     "fp32 PyTorch Adam, all parameters": (3e-4, 1e-3, 3e-3),
     "fp32 PyTorch SGD, same parameters": (0.01, 0.03, 0.1),
@@ -51,7 +47,9 @@ GRID = {
 Prepared = dict[int, tuple[Recipe, Quantized]]
 
 
-def int8(recipe: Recipe, quantized: Quantized, optimizer: Optimizer, scheme: Any, steps: int) -> Any:
+def int8(
+    recipe: Recipe, quantized: Quantized, optimizer: Optimizer, scheme: Any, steps: int
+) -> Any:
     """(evaluations before, after) of int8 training in the host emulator."""
     optimizer = replace(optimizer, steps=steps)
     recipe = recipe.replace(optimizer=optimizer, scheme=scheme or recipe.scheme)
@@ -63,31 +61,26 @@ def int8(recipe: Recipe, quantized: Quantized, optimizer: Optimizer, scheme: Any
     return done.before, done.after
 
 
-def fp32(recipe: Recipe, rule: Any, rate: float, same: bool, steps: int) -> Any:
-    assert isinstance(recipe.scheme, UpdateScheme)
-    masks = parameters_of(recipe.model, recipe.scheme) if same else None
-    done = finetune_fp32(recipe.model, recipe.train, recipe.tests, steps=steps, parameters=masks,
-                         optimizer=rule, learning_rate=rate)  # fmt: skip
-    return done.before, done.after
-
-
 def measure(method: str, rate: float | None, prepared: Prepared, steps: int) -> dict[str, Any]:
     """One row: mean and spread over the persons."""
     found = []
     for recipe, quantized in prepared.values():
-        if method in INT8:
-            optimizer, scheme = INT8[method]
+        if method in INT8_ROWS:
+            optimizer, scheme = INT8_ROWS[method]
             optimizer = replace(optimizer, learning_rate=rate or optimizer.learning_rate)
             found.append(int8(recipe, quantized, optimizer, scheme, steps))
         else:
-            rule, usual, same = FP32[method]
-            found.append(fp32(recipe, rule, rate or usual, same, steps))
-    new = [list(after.values())[0] for _, after in found]
+            rule, usual, same = FP32_ROWS[method]
+            done = fp32(recipe, rule, rate or usual, same)
+            found.append((done.before, done.after))
+    new = [next(iter(after.values())) for _, after in found]
     old = [list(after.values())[1] for _, after in found]
-    used = rate or (INT8[method][0].learning_rate if method in INT8 else FP32[method][1])
+    used = rate or (
+        INT8_ROWS[method][0].learning_rate if method in INT8_ROWS else FP32_ROWS[method][1]
+    )
     return {
         "method": method, "learning_rate": f"{used:g}",
-        "target_before": float(np.mean([list(b.values())[0].accuracy for b, _ in found])),
+        "target_before": float(np.mean([next(iter(b.values())).accuracy for b, _ in found])),
         "target_mean": float(np.mean([e.accuracy for e in new])),
         "target_std": float(np.std([e.accuracy for e in new])),
         "target_loss": float(np.mean([e.loss for e in new])),
@@ -109,7 +102,7 @@ def main() -> None:
     for person in map(int, persons.split(",")):
         recipe = load_recipe(EXAMPLE, person=person, steps=options.steps)
         prepared[person] = recipe, prepare(recipe)
-    jobs: list[tuple[str, float | None]] = [(m, None) for m in (*INT8, *FP32)]
+    jobs: list[tuple[str, float | None]] = [(m, None) for m in (*INT8_ROWS, *FP32_ROWS)]
     if options.pick:
         jobs = [(method, rate) for method, rates in GRID.items() for rate in rates]
     rows = [measure(method, rate, prepared, options.steps) for method, rate in jobs]

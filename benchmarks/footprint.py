@@ -1,4 +1,4 @@
-"""Planned against measured: SRAM, flash and instructions a step of every example on emulated boards.
+"""Planned against measured: SRAM, flash, instructions a step of each example, emulated boards.
 
     python benchmarks/footprint.py [--json] [--steps 3]
 

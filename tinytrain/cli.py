@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from . import report, runner
 from .boards import all_boards, load_board
 from .build import build as build_firmware
-from .compiler import Compiled, compile_recipe
+from .compiler import Compiled, check_budget, compile_recipe
 from .doctor import checks
 from .errors import RecipeError, TinytrainError
 from .recipe import Recipe, load_recipe
@@ -91,6 +91,7 @@ def plan(
     map_file: Annotated[
         Path | None, typer.Option("--map", help="write the memory map as .svg or .png")
     ] = None,
+    layers: Annotated[bool, typer.Option(help="the quantization noise of every layer")] = False,
     json_: Json = False,
 ) -> None:  # fmt: skip
     """What a training step costs on a board: SRAM by part, flash, MACs. Links the firmware."""
@@ -103,11 +104,11 @@ def plan(
     if map_file:
         report.memory_map(compiled, map_file)
     if json_:
-        show(facts)
+        show(facts | {"noise": [asdict(row) for row in compiled.quantized.report]})
     else:
+        if layers:
+            report.print_noise(out, compiled)
         report.print_plan(out, compiled, facts)
-    from .compiler import check_budget
-
     check_budget(compiled)
 
 

@@ -13,12 +13,13 @@ from .boards import Board, runtime_bytes
 from .codec import Codec, Tensor
 from .emit import CONST_ALIGN, emit, padded_bytes, parameters, table_bytes, vocabulary
 from .errors import BudgetError, RecipeError
+from .fit import fit
 from .frontend.torch_export import from_torch
 from .ir import Graph
 from .memory import Plan, aligned, plan
 from .quantize import Quantized, quantize
 from .recipe import Optimizer, Recipe
-from .schedule import fit, prune
+from .schedule import prune
 from .schedule_rate import knots
 from .select import apply_scheme, layers_of, resolve
 

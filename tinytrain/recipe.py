@@ -103,7 +103,7 @@ class Recipe:
     train: Dataset
     tests: dict[str, Dataset]
     loss: Literal["classes", "tokens"]
-    scheme: UpdateScheme
+    scheme: UpdateScheme | str  # or full, head_only, bias_only, last_k:N
     optimizer: Optimizer = Optimizer()
     metric: Literal["accuracy", "bits_per_token"] = "accuracy"
     weight_scales: Literal["tensor", "channel"] = "tensor"

@@ -15,6 +15,7 @@ from .boards import Board
 from .build import Artifact, build
 from .compiler import Compiled
 from .doctor import Check
+from .emit import environment
 from .errors import ToolchainError
 
 SRAM_PARTS = (
@@ -174,6 +175,17 @@ def _save(figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
+def html(result: Mapping[str, Any], compiled: Compiled, folder: Path) -> None:
+    """``report.html`` beside the pictures of ``folder``: one page that needs no other file."""
+    pictures = {name: (folder / f"{name}.svg").read_text() for name in ("memory", "learning")}
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(result=result, parts=SRAM_PARTS, pictures=pictures, noise=compiled.quantized.report)
+    )
+    (folder / "report.html").write_text(page)
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str, as_json: bool) -> None:
     """Rows with the same keys: a table for people, or JSON with full precision."""
     if as_json:
@@ -184,7 +196,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str, as_json: bool) -> 
         console = Console(width=200)
     table = Table(title=title)
     for key, value in rows[0].items():
-        table.add_column(key.replace("_", " "), justify="left" if isinstance(value, str) else "right")
+        table.add_column(
+            key.replace("_", " "), justify="left" if isinstance(value, str) else "right"
+        )
     for row in rows:
         table.add_row(*map(_cell, row.values()))
     console.print(table)

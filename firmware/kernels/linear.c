@@ -11,8 +11,7 @@ static inline const int8_t *weight_row(const int8_t *w, const int8_t *wt, const 
     return rows[o] >= 0 ? wt + rows[o] * C : w + ~rows[o] * C;
 }
 
-static inline int32_t bias_of(const int32_t *b, const int32_t *bt, const int16_t *rows,
-                              int32_t o) {
+static inline int32_t bias_of(const int32_t *b, const int32_t *bt, const int16_t *rows, int32_t o) {
     if (rows == NULL || bt == NULL) {
         return b[o];
     }
@@ -38,8 +37,8 @@ static inline void dot_2x2(int32_t acc[4], const int8_t *restrict x0, const int8
 
 /* Both widths of linear: y8 or y16 is NULL. The last odd row or column repeats its neighbour's
  * pointer, so that its products are made twice and stored once. */
-static inline void linear(int8_t *y8, int16_t *y16, int32_t limit, const int8_t *x,
-                          const int8_t *w, const int8_t *wt, const int16_t *rows, const int32_t *b,
+static inline void linear(int8_t *y8, int16_t *y16, int32_t limit, const int8_t *x, const int8_t *w,
+                          const int8_t *wt, const int16_t *rows, const int32_t *b,
                           const int32_t *bt, const int32_t *mult, const int32_t *shift, int32_t T,
                           int32_t C, int32_t O, int32_t per_channel) {
     for (int32_t o = 0; o < O; o += 2) {
@@ -155,8 +154,8 @@ static void weight_gradient_row(int32_t *restrict acc, const int8_t *restrict g,
 
 /* eta * 2^E / sqrt(V); nothing before the first moment is known. */
 static tt_multiplier lsb_rate(float eta, int32_t exponent, float moment) {
-    return tt_float_multiplier(
-        moment > 0.0f ? (eta * tt_pow2f(exponent)) / tt_sqrtf(moment) : 0.0f);
+    return tt_float_multiplier(moment > 0.0f ? (eta * tt_pow2f(exponent)) / tt_sqrtf(moment)
+                                             : 0.0f);
 }
 
 static void next_moment(float *moment, uint64_t squares, int32_t count, int32_t exponent,

@@ -1,4 +1,4 @@
-"""Every operator: its C kernel against its numpy meaning, bit for bit, canaries round each buffer."""
+"""Every operator: its C kernel against its numpy meaning, bit for bit, canaries all round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples on every target: the same bits after whole runs, and what was planned is what is used.
+"""The examples on every target: the same bits after whole runs, and planned = measured.
 
 ``make test`` runs one long run a target and short ones of the rest; ``make test-all`` the matrix.
 """
@@ -72,9 +72,7 @@ def check_plan(compiled: Compiled, session: Any, artifact: Any) -> None:
     static += sram.io_bytes + sram.runtime_bytes
     assert artifact.sections[".data"] + artifact.sections[".bss"] == static
     assert artifact.sections[".data"] == sum(
-        t.bytes
-        for t in compiled.codec.state
-        if compiled.train.params[t.name].data.any()
+        t.bytes for t in compiled.codec.state if compiled.train.params[t.name].data.any()
     )
     assert artifact.symbols["tt_model_arena"] == sram.arena_bytes
     assert artifact.sections[".stack"] == sram.stack_bytes

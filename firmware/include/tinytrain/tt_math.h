@@ -19,7 +19,9 @@ static inline int32_t tt_clamp(int32_t x, int32_t limit) {
     return x > limit ? limit : (x < -limit ? -limit : x);
 }
 
-static inline int32_t tt_abs(int32_t x) { return x < 0 ? -x : x; }
+static inline int32_t tt_abs(int32_t x) {
+    return x < 0 ? -x : x;
+}
 
 /* round-half-up(acc * mult * 2^-shift), saturated to +-limit. mult in [0, 2^31), shift in [1, 62]. */
 static inline int32_t tt_requantize(int32_t acc, int32_t mult, int32_t shift, int32_t limit) {
