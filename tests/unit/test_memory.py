@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tinytrain.boards import load_board
 from tinytrain.compiler import Compiled, compile_recipe
+from tinytrain.fit import fit
 from tinytrain.ir import DTYPES, Graph, Node, Step, Value, execute
 from tinytrain.memory import (
     ALIGN,
@@ -28,7 +29,6 @@ from tinytrain.memory import (
     scratch_name,
 )
 from tinytrain.recipe import Dataset, Optimizer, Recipe
-from tinytrain.schedule import fit
 from tinytrain.zoo import CharLM, SensorTransformer
 
 # -- placement -------------------------------------------------------------------------------------
