@@ -21,7 +21,7 @@ from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe, prepare
 from tinytrain.datasets import load_text
 from tinytrain.quantize import Quantized
-from tinytrain.recipe import Optimizer, Recipe, UpdateScheme, load_recipe
+from tinytrain.recipe import Optimizer, Recipe, load_recipe
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "char_lm.py"
 INT8: dict[str, Optimizer] = {
@@ -57,7 +57,6 @@ def int8(recipe: Recipe, quantized: Quantized, optimizer: Optimizer) -> dict[str
 
 
 def fp32(recipe: Recipe, rule: Any, rate: float, same: bool, steps: int) -> dict[str, Any]:
-    assert isinstance(recipe.scheme, UpdateScheme)
     masks = parameters_of(recipe.model, recipe.scheme) if same else None
     done = finetune_fp32(recipe.model, recipe.train, recipe.tests, steps=steps, parameters=masks,
                          optimizer=rule, learning_rate=rate)  # fmt: skip

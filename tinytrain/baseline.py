@@ -7,7 +7,6 @@ channels; only the arithmetic and the optimizer differ.
 from __future__ import annotations
 
 import copy
-import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,10 +18,12 @@ from torch.nn import functional
 from .errors import RecipeError, SchemeError
 from .pretrain import mean_loss, one_thread, to_tensor
 from .recipe import Dataset, UpdateScheme
+from .select import Layer, resolve, selections
 from .session import Evaluation
 
 Rule = Literal["adam", "sgd"]
 Masks = dict[str, Tensor]
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 GRID: dict[Rule, tuple[float, ...]] = {
     "adam": (3e-4, 1e-3, 3e-3, 1e-2),
@@ -55,46 +56,25 @@ def all_parameters(model: nn.Module) -> Masks:
     return {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters()}
 
 
-def parameters_of(model: nn.Module, scheme: UpdateScheme) -> Masks:
+def parameters_of(model: nn.Module, scheme: UpdateScheme | str) -> Masks:
     """What a scheme trains: parameter name to a bool mask of its shape, where True trains.
 
-    A ratio trains the first ``max(1, round(ratio * O))`` output channels. Raises SchemeError for a
-    pattern that fits no layer, a ratio outside (0, 1], or a channel that is not there.
+    The scheme is read as the compiler reads it (``select.selections``), over the linear and
+    convolution layers of the model. Raises SchemeError as that does, and for a bias that a layer
+    does not have.
     """
-    layers = {
-        n: m for n, m in model.named_modules() if isinstance(getattr(m, "weight", None), Tensor)
-    }
-    chosen: dict[str, tuple[int, ...]] = {}
-    for pattern, what in scheme.weights.items():
-        for name in _fitting(layers, pattern):
-            chosen[name] = _channels(name, layers[name].weight.shape[0], what)
+    modules = {n: m for n, m in model.named_modules() if isinstance(m, LAYERS)}
+    layers = [Layer(n, m.weight.shape[0], m.weight[0].numel()) for n, m in modules.items()]
     masks = {}
-    for name, channels in chosen.items():
-        masks[f"{name}.weight"] = _mask(layers[name].weight, channels)
-    for pattern in scheme.biases:
-        for name in _fitting(layers, pattern):
-            bias = getattr(layers[name], "bias", None)
-            if not isinstance(bias, Tensor):
-                raise SchemeError(f"layer {name} has no bias to train; take it out of biases")
-            masks[f"{name}.bias"] = _mask(bias, chosen.get(name, tuple(range(len(bias)))))
+    for chosen in selections(resolve(scheme, layers), layers):
+        module = modules[chosen.layer]
+        if chosen.weight:
+            masks[f"{chosen.layer}.weight"] = _mask(module.weight, chosen.channels)
+        if chosen.bias:
+            if module.bias is None:
+                raise SchemeError(f"layer {chosen.layer} has no bias; take it out of biases")
+            masks[f"{chosen.layer}.bias"] = _mask(module.bias, chosen.channels)
     return masks
-
-
-def _fitting(layers: Mapping[str, nn.Module], pattern: str) -> list[str]:
-    names = [name for name in layers if fnmatch.fnmatchcase(name, pattern)]
-    if not names:
-        raise SchemeError(f"no layer is called {pattern!r}; the model has: {', '.join(layers)}")
-    return names
-
-
-def _channels(name: str, count: int, what: float | tuple[int, ...]) -> tuple[int, ...]:
-    if isinstance(what, tuple):
-        if not what or min(what) < 0 or max(what) >= count:
-            raise SchemeError(f"layer {name}: channels {what} are not all in 0..{count - 1}")
-        return what
-    if not 0.0 < what <= 1.0:
-        raise SchemeError(f"layer {name}: ratio {what} is not in (0, 1]")
-    return tuple(range(max(1, round(what * count))))
 
 
 def _mask(parameter: Tensor, channels: tuple[int, ...]) -> Tensor:

@@ -26,7 +26,7 @@ from .boards import load_board
 from .compiler import Compiled, compile_recipe, prepare
 from .errors import TinytrainError
 from .quantize import Quantized
-from .recipe import Optimizer, Recipe, UpdateScheme, load_recipe
+from .recipe import Optimizer, Recipe, load_recipe
 from .session import Evaluation, StepResult
 
 FOLDER = Path("build/demo")
@@ -92,7 +92,6 @@ def train_on(
 
 def fp32(recipe: Recipe, rule: Rule, rate: float, same: bool) -> Finetuned:
     """PyTorch on the same stream for as many steps."""
-    assert isinstance(recipe.scheme, UpdateScheme)
     masks = parameters_of(recipe.model, recipe.scheme) if same else None
     return finetune_fp32(
         recipe.model, recipe.train, recipe.tests, steps=recipe.optimizer.steps, parameters=masks,

@@ -40,7 +40,7 @@ def data() -> Dataset:
 SCHEMES = [
     UpdateScheme({"blocks.*.o": 1.0, "head": 1.0}, ("blocks.*.o", "head")),
     UpdateScheme({"blocks.1.f2": 0.25, "head": (2, 0)}, ("blocks.1.f2",)),
-    UpdateScheme({"blocks.*.f1": 0.5, "blocks.0.f1": (3,)}, ("blocks.0.*", "norm")),
+    UpdateScheme({"blocks.*.f1": 0.5, "blocks.0.f1": (3,)}, ("blocks.0.*", "head")),
 ]
 
 
@@ -76,22 +76,23 @@ def test_scheme_patterns() -> None:
     assert set(masks) >= {
         "blocks.0.f1.weight",
         "blocks.1.f1.weight",
-        "norm.bias",
+        "head.bias",
         "blocks.0.q.bias",
     }
     assert masks["blocks.0.f1.weight"].any(1).nonzero().flatten().tolist() == [3]  # later wins
     assert masks["blocks.0.f1.bias"].nonzero().flatten().tolist() == [3]
     assert masks["blocks.1.f1.weight"].any(1).nonzero().flatten().tolist() == list(range(16))
+    assert not any(".ln" in name or name.startswith("norm") for name in masks)  # as on the device
     assert masks["blocks.0.q.bias"].all() and "blocks.1.f1.bias" not in masks
 
 
 @pytest.mark.parametrize(
     ("scheme", "message"),
     [
-        (UpdateScheme({"blocks.*.attn": 1.0}), "blocks.0.ln1"),
+        (UpdateScheme({"blocks.*.attn": 1.0}), "blocks.0.q"),
         (UpdateScheme({"head": 0.0}), r"\(0, 1\]"),
         (UpdateScheme({"head": (0, 3)}), r"0\.\.2"),
-        (UpdateScheme({}, ("nothing",)), "no layer"),
+        (UpdateScheme({}, ("nothing",)), "no linear layer"),
     ],
 )
 def test_bad_schemes_say_why(scheme: UpdateScheme, message: str) -> None:
