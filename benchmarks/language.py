@@ -27,16 +27,16 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "char_lm.py"
 INT8: dict[str, Optimizer] = {
     "int8, LSB-normalised step": Optimizer("lsb", 1.0),
     "int8, LSB-normalised, int16 storage": Optimizer("lsb", 1.0, weights="int16"),
-    "int8, SGD + QAS": Optimizer("sgd", 0.3),
+    "int8, SGD + QAS": Optimizer("sgd", 1.0),
     "int8, SGD without QAS": Optimizer("sgd", 1e4, qas=False),
 }
 FP32: dict[str, tuple[str, float, bool]] = {
-    "fp32 PyTorch Adam, same parameters": ("adam", 3e-3, True),
+    "fp32 PyTorch Adam, same parameters": ("adam", 6e-3, True),
     "fp32 PyTorch Adam, all parameters": ("adam", 1e-3, False),
 }
 GRID = {
     "int8, LSB-normalised step": (0.5, 1.0, 2.0, 3.0),
-    "int8, SGD + QAS": (0.1, 0.3, 1.0),
+    "int8, SGD + QAS": (0.1, 0.3, 1.0, 3.0),
     "int8, SGD without QAS": (1e3, 1e4, 1e5),
     "fp32 PyTorch Adam, same parameters": (1e-3, 3e-3, 6e-3, 1e-2),
     "fp32 PyTorch Adam, all parameters": (3e-4, 1e-3, 2e-3),

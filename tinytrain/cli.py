@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +27,7 @@ app = typer.Typer(
     help="Train small transformers in int8 on microcontrollers.", no_args_is_help=True,
     add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
+NOT_LINKED = {"flash_bytes": None, "flash_note": "not linked: it does not fit"}
 out, err = Console(), Console(stderr=True)
 
 Source = Annotated[Path, typer.Argument(help="Python file that defines recipe()")]
@@ -99,8 +100,9 @@ def plan(
     target = load_board(board)
     with progress("calibrating", json_) as track:
         compiled = compile_recipe(recipe, target, progress=track, check=False)
-    facts = compiled.facts() | report.flash_facts(compiled)
+    facts = compiled.facts()
     facts["fits"] = facts["sram_bytes"] <= facts["sram_budget_bytes"]
+    facts |= report.flash_facts(compiled) if facts["fits"] else NOT_LINKED
     if map_file:
         report.memory_map(compiled, map_file)
     if json_:
@@ -149,35 +151,46 @@ def run(
     board = load_board("host" if target == "numpy" else target)
     with progress("calibrating", json_) as track:
         compiled = compile_recipe(recipe, board, progress=track)
-    show(run_facts(recipe, compiled, target, limit, lines, quiet=json_)) if json_ else \
-        report.print_run(out, run_facts(recipe, compiled, target, limit, lines))  # fmt: skip
+    facts = run_facts(recipe, compiled, target, limit, lines, quiet=json_)
+    if json_:
+        show(facts)
+    else:
+        report.print_run(out, facts)
 
 
 def run_facts(
     recipe: Recipe, compiled: Compiled, target: str, limit: int | None = None,
     lines: Path | None = None, quiet: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Open the target, train with a live bar, close, give what ``run --json`` prints."""
-    steps = recipe.optimizer.steps
+    """Open the target, train under live bars, close, give what ``run --json`` prints."""
     folder = Path("build/run") / f"{recipe.name}-{target}"
-    log = lines.open("w") if lines else None
-    session, artifact = runner.open_session(compiled, target, folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.3f}"))  # fmt: skip
-    try:
-        with session, Progress(*columns, console=err, disable=quiet) as bar:
-            task = bar.add_task(f"{recipe.name} on {target}", total=steps, loss=float("nan"))
+               TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))  # fmt: skip
+    with ExitStack() as stack:
+        try:
+            log = stack.enter_context(lines.open("w")) if lines else None
+        except OSError as error:
+            raise RecipeError(f"--jsonl {lines}: cannot be written: {error.strerror}") from error
+        session, artifact = runner.open_session(compiled, target, folder)
+        stack.enter_context(session)
+        bar = stack.enter_context(Progress(*columns, console=err, disable=quiet))
 
-            def on_step(result: StepResult) -> None:
-                bar.update(task, advance=1, loss=result.loss)
-                if log:
-                    log.write(json.dumps(asdict(result)) + "\n")
+        def watch(items: Sequence[int], title: str) -> Iterator[int]:
+            task = bar.add_task(title, total=len(items), loss="")
+            for item in items:
+                yield item
+                bar.advance(task)
 
-            done = runner.train(session, recipe, steps, target, limit=limit, on_step=on_step)
-        done.measured = runner.measurements(session, artifact)
-    finally:
-        if log:
-            log.close()
+        def on_step(result: StepResult) -> None:
+            bar.update(bar.task_ids[-1], loss=f"loss {result.loss:.3f}")
+            if log:
+                log.write(json.dumps(asdict(result)) + "\n")
+
+        steps = recipe.optimizer.steps
+        done = runner.train(
+            session, recipe, steps, target, limit=limit, watch=watch, on_step=on_step
+        )
+    done.measured = runner.measurements(session, artifact)
     return {"model": recipe.name, "scheme": compiled.scheme} | done.facts(recipe.metric)
 
 

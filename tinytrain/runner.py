@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,13 @@ from .compiler import Compiled
 from .recipe import Dataset, Recipe
 from .session import Evaluation, Session, StepResult
 
+Watch = Callable[[Sequence[int], str], Iterable[int]]
 WINDOW = 20  # steps that loss_first and loss_last average
+
+
+def unwatched(items: Sequence[int], title: str) -> Iterable[int]:
+    """No progress bar."""
+    return items
 
 
 @dataclass
@@ -71,28 +77,40 @@ def open_session(compiled: Compiled, target: str, out: Path) -> tuple[Session, A
     return QemuSession(board, artifact, compiled.codec), artifact
 
 
-def evaluate(session: Session, tests: dict[str, Dataset], limit: int | None) -> dict[str, Any]:
-    return {
-        name: session.evaluate(list(data.x[:limit]), list(data.y[:limit]))
-        for name, data in tests.items()
-    }
+def spread(data: Dataset, limit: int | None) -> list[int]:
+    """Indices of at most ``limit`` samples, evenly over the data set."""
+    count = len(data) if limit is None else min(limit, len(data))
+    return [i * len(data) // count for i in range(count)]
+
+
+def evaluate(
+    session: Session, tests: dict[str, Dataset], limit: int | None = None, watch: Watch = unwatched,
+    when: str = "measuring",
+) -> dict[str, Evaluation]:  # fmt: skip
+    """Score every test set, or ``limit`` samples of each."""
+    found = {}
+    for name, data in tests.items():
+        chosen = spread(data, limit)
+        xs = (data.x[i] for i in watch(chosen, f"{when}: {name}"))
+        found[name] = session.evaluate(xs, (data.y[i] for i in chosen))
+    return found
 
 
 def train(
     session: Session, recipe: Recipe, steps: int, target: str, *, limit: int | None = None,
-    on_step: Callable[[StepResult], None] | None = None,
+    watch: Watch = unwatched, on_step: Callable[[StepResult], None] | None = None,
 ) -> Run:  # fmt: skip
     """Measure, train ``steps`` steps over the recipe's stream, measure again. ``limit``: samples
-    of each test set that count (None: all)."""
-    before = evaluate(session, recipe.tests, limit)
+    of each test set that count (None: all); ``watch`` sees every loop, for progress bars."""
+    before = evaluate(session, recipe.tests, limit, watch, "before")
     losses: list[float] = []
-    for i in range(steps):
+    for i in watch(range(steps), f"{recipe.name} on {target}"):
         at = i % len(recipe.train)
         result = session.step(recipe.train.x[at], recipe.train.y[at])
         losses.append(result.loss)
         if on_step:
             on_step(result)
-    after = evaluate(session, recipe.tests, limit)
+    after = evaluate(session, recipe.tests, limit, watch, "after")
     return Run(target, losses, before, after, session.weights_sha256())
 
 
