@@ -1,6 +1,6 @@
 """HAR: accuracy on a new person's other arm after 300 batch-1 steps, int8 C beside fp32.
 
-    python benchmarks/adaptation.py [--json] [--persons 1,4,5,9,2] [--steps 300]
+    python benchmarks/adaptation.py [--json] [--save] [--persons 1,4,5,9,2] [--steps 300]
 
 Learning rates were picked on persons 3, 6 and 8 (``--pick`` prints that sweep), which the table
 does not hold. int8 rows run in the host emulator, whose bits are the firmware's.
@@ -8,15 +8,15 @@ does not hold. int8 rows run in the host emulator, whose bits are the firmware's
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 
-from tinytrain import report, runner
+from tinytrain import runner
 from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe, prepare
 from tinytrain.demo import FP32, INT8, fp32
@@ -91,11 +91,9 @@ def measure(method: str, rate: float | None, prepared: Prepared, steps: int) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
+    parser = common.parser(__doc__, 300)
     parser.add_argument("--pick", action="store_true", help="the sweep that picked the rates")
     parser.add_argument("--persons", default=None)
-    parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
     persons = options.persons or ("3,6,8" if options.pick else "1,4,5,9,2")
     prepared: Prepared = {}
@@ -107,7 +105,7 @@ def main() -> None:
         jobs = [(method, rate) for method, rates in GRID.items() for rate in rates]
     rows = [measure(method, rate, prepared, options.steps) for method, rate in jobs]
     title = f"HAR, persons {persons}, {options.steps} batch-1 steps"
-    report.print_rows(rows, title, options.json)
+    common.finish(rows, title, options)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
 """Planned against measured: SRAM, flash, instructions a step of each example, emulated boards.
 
-    python benchmarks/footprint.py [--json] [--steps 3]
+    python benchmarks/footprint.py [--json] [--save] [--steps 3]
 
 Instructions are counted by the emulator and are not cycles.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from tinytrain import report, runner
+import common
+
+from tinytrain import runner
 from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe, prepare
 from tinytrain.quantize import Quantized
@@ -51,9 +52,7 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--steps", type=int, default=3)
+    parser = common.parser(__doc__, 3)
     options = parser.parse_args()
     rows = []
     for name, schemes in SCHEMES.items():
@@ -64,7 +63,7 @@ def main() -> None:
             for scheme in schemes
             for board in BOARDS
         ]
-    report.print_rows(rows, f"{options.steps} training steps on emulated boards", options.json)
+    common.finish(rows, f"{options.steps} training steps on emulated boards", options)
 
 
 if __name__ == "__main__":

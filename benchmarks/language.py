@@ -1,6 +1,6 @@
 """char_lm: bits per character on modern and old text after batch-1 steps, int8 beside fp32.
 
-    python benchmarks/language.py [--json] [--steps 400] [--pick]
+    python benchmarks/language.py [--json] [--save] [--steps 400] [--pick]
 
 ``--pick`` prints the sweep that picked the learning rates: its target is the address before the
 table's, which nothing was trained on either.
@@ -9,13 +9,14 @@ int8 rows run in the host emulator, whose bits are the firmware's.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tinytrain import report, runner
+import common
+
+from tinytrain import runner
 from tinytrain.baseline import finetune_fp32, parameters_of
 from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe, prepare
@@ -74,10 +75,8 @@ def _row(bits: list[float], trained: int, sram: int | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
+    parser = common.parser(__doc__, 400)
     parser.add_argument("--pick", action="store_true", help="the sweep that picked the rates")
-    parser.add_argument("--steps", type=int, default=400)
     options = parser.parse_args()
     recipe = load_recipe(EXAMPLE, steps=options.steps)
     quantized = prepare(recipe)
@@ -97,7 +96,7 @@ def main() -> None:
             used = rate or usual
             found = fp32(recipe, rule, used, same, options.steps)
         rows.append({"method": method, "learning_rate": f"{used:g}", **found})
-    report.print_rows(rows, f"char_lm, {options.steps} batch-1 steps; {recipe.note}", options.json)
+    common.finish(rows, f"char_lm, {options.steps} batch-1 steps; {recipe.note}", options)
 
 
 if __name__ == "__main__":

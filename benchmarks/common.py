@@ -1,0 +1,59 @@
+"""What the benchmarks share: their options, and how rows are shown and kept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tinytrain import report
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def parser(description: str | None, steps: int) -> argparse.ArgumentParser:
+    """Options of every benchmark."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
+    made.add_argument("--save", action="store_true", help="keep the rows in benchmarks/results")
+    made.add_argument("--steps", type=int, default=steps, help="training steps")
+    return made
+
+
+def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Namespace) -> None:
+    """Print the rows; with ``--save`` keep them with the command, versions and date."""
+    report.print_rows(rows, title, options.json)
+    if not options.save:
+        return
+    script = Path(sys.argv[0])
+    words = [a for a in sys.argv[1:] if a not in ("--save", "--json")]
+    kept = {
+        "title": title,
+        "command": " ".join(["python", f"benchmarks/{script.name}", *words]),
+        "date": date.today().isoformat(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": version("torch"),
+            "numpy": version("numpy"),
+            "arm-none-eabi-gcc": tool("arm-none-eabi-gcc"),
+            "qemu-system-arm": tool("qemu-system-arm"),
+        },
+        "rows": rows,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{script.stem}.json").write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def tool(name: str) -> str:
+    """First line of what a program says of its version."""
+    done = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()[0]
