@@ -1,0 +1,65 @@
+"""Writes docs/results.md from the results that ``--save`` kept; ``--check`` only says if it is stale.
+
+python benchmarks/page.py [--check]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+HEAD = """# Results
+
+Made by `python benchmarks/page.py` from what `python benchmarks/NAME.py --save` measured. Learning
+rates come from the sweeps that `--pick` prints: other persons, or another address, than the tables'.
+One seed each; a HAR test set has 68 to 146 windows a person, so differences below about two points
+are noise. Instructions are counted by the emulator and are not cycles.
+"""
+INTRO = {
+    "adaptation": "## HAR: a new person's other arm\n\nAccuracy, mean over persons. *Target* is the "
+    "left arm of a person that pre-training never saw, *source* their right arm (also unseen). The "
+    "scheme is `o` of all blocks and the head (17,095 parameters) unless the row says otherwise.",
+    "language": "## char_lm: from old addresses to a modern one\n\nBits per character. *Target* is "
+    "the speaker's last address, *source* held-out addresses of the nineteenth century.",
+    "footprint": "## Planned and measured\n\nBytes and instructions on emulated boards. Measured "
+    "SRAM is `.data` + `.bss` + the stack that was used; the plan reserves 1,024 bytes of stack.",
+}
+
+
+def cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str("" if value is None else value)
+
+
+def section(name: str) -> str:
+    """One kept result as Markdown."""
+    kept = json.loads((RESULTS / f"{name}.json").read_text())
+    rows = kept["rows"]
+    lines = [
+        "| " + " | ".join(key.replace("_", " ") for key in rows[0]) + " |",
+        "|" + "|".join("---" if isinstance(v, str) else "--:" for v in rows[0].values()) + "|",
+    ]
+    lines += ["| " + " | ".join(map(cell, row.values())) + " |" for row in rows]
+    versions = ", ".join(f"{tool} {version}" for tool, version in kept["versions"].items())
+    foot = f"`{kept['command']}`, {kept['date']}; {versions}."
+    return "\n".join([INTRO[name], "", f"{kept['title']}:", "", *lines, "", foot, ""])
+
+
+def page() -> str:
+    return "\n".join([HEAD, *(section(name) for name in INTRO)])
+
+
+def main() -> None:
+    if "--check" not in sys.argv:
+        PAGE.write_text(page())
+    elif PAGE.read_text() != page():
+        sys.exit("docs/results.md is stale: run python benchmarks/page.py")
+
+
+if __name__ == "__main__":
+    main()
