@@ -1,4 +1,4 @@
-"""Writes docs/results.md from the results that ``--save`` kept; ``--check`` only says if it is stale.
+"""Writes docs/results.md from the results that ``--save`` kept; ``--check`` says if it is stale.
 
 python benchmarks/page.py [--check]
 """
@@ -15,14 +15,15 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 HEAD = """# Results
 
 Made by `python benchmarks/page.py` from what `python benchmarks/NAME.py --save` measured. Learning
-rates come from the sweeps that `--pick` prints: other persons, or another address, than the tables'.
+rates come from the sweeps that `--pick` prints: of other persons, or another address, than here.
 One seed each; a HAR test set has 68 to 146 windows a person, so differences below about two points
 are noise. Instructions are counted by the emulator and are not cycles.
 """
 INTRO = {
-    "adaptation": "## HAR: a new person's other arm\n\nAccuracy, mean over persons. *Target* is the "
-    "left arm of a person that pre-training never saw, *source* their right arm (also unseen). The "
-    "scheme is `o` of all blocks and the head (17,095 parameters) unless the row says otherwise.",
+    "adaptation": "## HAR: a new person's other arm\n\nAccuracy, mean over persons. *Target* is "
+    "the left arm of a person that pre-training never saw, *source* their right arm (also "
+    "unseen). The scheme is `o` of all blocks and the head (17,095 parameters) unless "
+    "the row says otherwise.",
     "language": "## char_lm: from old addresses to a modern one\n\nBits per character. *Target* is "
     "the speaker's last address, *source* held-out addresses of the nineteenth century.",
     "footprint": "## Planned and measured\n\nBytes and instructions on emulated boards. Measured "

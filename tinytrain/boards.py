@@ -79,7 +79,7 @@ def load_board(name: str) -> Board:
     names = _names()
     if name not in names:
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        hint = f"; did you mean {' or '.join(close)}?" if close else "."
         raise BoardError(f"no board {name!r}{hint} Known boards: {', '.join(names)}")
     return read_board(boards_dir() / name / "board.toml")
 

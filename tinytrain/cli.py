@@ -40,7 +40,7 @@ Weights = Annotated[str | None, typer.Option(help="storage of trained weights: i
 Steps = Annotated[int | None, typer.Option(help="training steps (default: the recipe's)")]
 Seed = Annotated[int | None, typer.Option(help="seed of the stochastic rounding")]
 Rate = Annotated[float | None, typer.Option("--learning-rate", help="see docs/numerics.md")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON object on stdout, nothing else")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else")]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tinytrain.autodiff import differentiate
 from tinytrain.errors import SchemeError
 from tinytrain.ir import Graph, Node, Step, execute
 from tinytrain.ops.base import exact_matmul, scales_of
-from tinytrain.ops.linear import linear_bias_update_s32, linear_update_s8
+from tinytrain.ops.update import linear_bias_update_s32, linear_update_s8
 from tinytrain.recipe import UpdateScheme
 from tinytrain.select import apply_scheme
 

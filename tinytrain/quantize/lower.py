@@ -21,7 +21,7 @@ from ..ops.attention import attention_mix_s8, attention_probs_u8, mix_attrs, pro
 from ..ops.elementwise import add_attrs, add_s8, affine_attrs, affine_s8, lut_node, view
 from ..ops.floating import FLOAT_OPS
 from ..ops.functions import UNARY
-from ..ops.linear import BIAS_LIMIT, linear_s8, linear_s16
+from ..ops.linear import linear_s8, linear_s16
 from ..ops.norm import layernorm_attrs, layernorm_s8
 from ..ops.tokens import (
     concat_tokens_s8,
@@ -31,6 +31,7 @@ from ..ops.tokens import (
     permute_s8,
     select_token_s8,
 )
+from ..ops.update import BIAS_LIMIT
 from .fold import affine
 
 F = FLOAT_OPS

@@ -17,7 +17,7 @@
  * of a nat;  e = tt_exp16[t];  rec = (255 << 24) / sum e;  p = (e * rec + 2^23) >> 24.
  * uint32 holds it: e * rec <= sum * rec <= 255 * 2^24, and 255 * 2^24 + 2^23 < 2^32, so p <= 255.
  * The largest e is 65535, so the sum is not 0; T <= 65537 keeps it in uint32.
- * C/H <= 66576 keeps max a - a[j] in int32.   scratch: int32 [T] */
+ * C/H <= 66572 keeps max a - a[j] in int32.   scratch: int32 [T] */
 void tt_attention_probs_u8(uint8_t *p, const int8_t *q, const int8_t *k, int32_t *scratch,
                            int32_t T, int32_t C, int32_t H, int32_t causal, int32_t mult,
                            int32_t shift);
@@ -49,7 +49,7 @@ void tt_attention_ds_s8(int8_t *gs, int32_t *gs_exp, const int8_t *g, const int3
  * The heads' exponents differ, so the result has the largest that a head needs,
  * E = max_h(gs_exp[h] + shift that fits head h), and head h is shifted by min(31, E - gs_exp[h])
  * with stochastic rounding; heads whose acc is all zero do not count (if none does, E is the
- * largest gs_exp). gq_exp[0] = E + exp_add.   scratch: int32 [T,C]   T <= 66576 */
+ * largest gs_exp). gq_exp[0] = E + exp_add.   scratch: int32 [T,C]   T <= 66572 */
 void tt_attention_dq_s8(int8_t *gq, int32_t *gq_exp, const int8_t *gs, const int32_t *gs_exp,
                         const int8_t *k, int32_t *scratch, const tt_step *st, int32_t T, int32_t C,
                         int32_t H, int32_t causal, int32_t exp_add, int32_t stream);

@@ -11,5 +11,6 @@
 #include "tinytrain/tt_loss.h"
 #include "tinytrain/tt_norm.h"
 #include "tinytrain/tt_tokens.h"
+#include "tinytrain/tt_update.h"
 
 #endif

@@ -1,0 +1,32 @@
+/* Weight and bias updates of linear layers, fused with their gradient.
+ *
+ * Letters: T tokens, C channels in, O channels out, K trained rows. rows[o] >= 0 is the trained row
+ * of channel o; rows NULL: all O rows train, in order.
+ *
+ * Reference: tinytrain/ops/update.py, bit for bit.
+ */
+#ifndef TT_UPDATE_H
+#define TT_UPDATE_H
+
+#include "tinytrain/tt_math.h"
+
+/* Weight gradient acc[k,i] = sum_t g[t,o] * x[t,i] and the step, for the trained rows o of k.
+ * moment not NULL: LSB-normalised step, delta = clamp(lr * 2^E * acc / sqrt(moment), +-8 lr) weight
+ *   LSBs (none while moment is 0), then moment <- beta moment + (1-beta) mean((2^E acc)^2).
+ * coefs not NULL: SGD, delta = lr * coefs[o] * 2^E * acc weight LSBs (QAS: Lin et al. 2022, eq. 4).
+ * fraction NULL: w <- clamp(floor(w - delta + u), +-127), u random in [0,1).
+ * fraction not NULL: 256 w + fraction <- clamp(it - round(256 delta), +-127*256).
+ *   w, fraction int8 [K,C]   moment float [1]   coefs float [O] if per_channel else [1]
+ *   scratch: int32 [C] */
+void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
+                         const int32_t *g_exp, const int8_t *x, const float *coefs,
+                         const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
+                         int32_t C, int32_t O, int32_t per_channel, int32_t stream);
+
+/* Bias gradient acc[k] = sum_t g[t,o] and the step; unit: bias LSBs of one weight LSB (1 / s_x).
+ * b <- clamp(b - delta, +-(2^30 - 1)), rounded half up; rules as above.   b int32 [K] */
+void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const int32_t *g_exp,
+                               const float *coefs, const int16_t *rows, const tt_step *st,
+                               int32_t T, int32_t O, int32_t per_channel, float unit);
+
+#endif

@@ -1,0 +1,123 @@
+#include "tinytrain/tt_update.h"
+
+#include <stddef.h>
+
+/* acc[i] = sum_t g[t,o] * x[t,i] */
+static void weight_gradient_row(int32_t *restrict acc, const int8_t *restrict g,
+                                const int8_t *restrict x, int32_t T, int32_t C, int32_t O,
+                                int32_t o) {
+    for (int32_t i = 0; i < C; i++) {
+        acc[i] = 0;
+    }
+    int32_t t = 0;
+    for (; t + 1 < T; t += 2) {
+        const int32_t u = g[t * O + o], v = g[(t + 1) * O + o];
+        const int8_t *restrict x0 = x + t * C;
+        const int8_t *restrict x1 = x0 + C;
+        for (int32_t i = 0; i < C; i++) {
+            acc[i] += u * x0[i] + v * x1[i];
+        }
+    }
+    if (t < T) {
+        const int32_t u = g[t * O + o];
+        for (int32_t i = 0; i < C; i++) {
+            acc[i] += u * x[t * C + i];
+        }
+    }
+}
+
+/* eta * 2^E / sqrt(V); nothing before the first moment is known. */
+static tt_multiplier lsb_rate(float eta, int32_t exponent, float moment) {
+    return tt_float_multiplier(moment > 0.0f ? (eta * tt_pow2f(exponent)) / tt_sqrtf(moment)
+                                             : 0.0f);
+}
+
+static void next_moment(float *moment, uint64_t squares, int32_t count, int32_t exponent,
+                        float beta) {
+    const float mean = tt_scaled_float(squares, 2 * exponent) / (float)count;
+    if (moment[0] > 0.0f) {
+        const float kept = beta * moment[0];
+        const float fresh = (1.0f - beta) * mean;
+        moment[0] = kept + fresh;
+    } else {
+        moment[0] = mean;
+    }
+}
+
+void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
+                         const int32_t *g_exp, const int8_t *x, const float *coefs,
+                         const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
+                         int32_t C, int32_t O, int32_t per_channel, int32_t stream) {
+    const float unit = fraction != NULL ? 256.0f : 65536.0f;
+    const float eta = st->learning_rate * unit;
+    const uint32_t key = tt_key(st, stream);
+    int32_t limit = 254 * (int32_t)unit;
+    tt_multiplier rate = {0, 0};
+    if (moment != NULL) {
+        rate = lsb_rate(eta, g_exp[0], moment[0]);
+        limit = (int32_t)(8.0f * eta);
+    }
+    uint64_t squares = 0;
+    int32_t trained = 0;
+    for (int32_t o = 0; o < O; o++) {
+        if (rows != NULL && rows[o] < 0) {
+            continue;
+        }
+        if (moment == NULL) {
+            rate = tt_float_multiplier((eta * coefs[per_channel ? o : 0]) * tt_pow2f(g_exp[0]));
+        }
+        weight_gradient_row(scratch, g, x, T, C, O, o);
+        for (int32_t i = 0; i < C; i++) {
+            const int32_t at = trained * C + i;
+            const int32_t acc = scratch[i];
+            const int32_t delta = tt_apply_multiplier(acc, rate, limit);
+            squares += (uint64_t)((int64_t)acc * acc);
+            if (fraction != NULL) {
+                const int32_t wide = tt_clamp(w[at] * 256 + fraction[at] - delta, 127 * 256);
+                w[at] = (int8_t)((wide + 128) >> 8);
+                fraction[at] = (int8_t)(wide - w[at] * 256);
+            } else {
+                const int32_t wide = w[at] * 65536 - delta + tt_random16(key, (uint32_t)at);
+                w[at] = (int8_t)tt_clamp(wide >> 16, 127);
+            }
+        }
+        trained++;
+    }
+    if (moment != NULL) {
+        next_moment(moment, squares, trained * C, g_exp[0], st->beta);
+    }
+}
+
+void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const int32_t *g_exp,
+                               const float *coefs, const int16_t *rows, const tt_step *st,
+                               int32_t T, int32_t O, int32_t per_channel, float unit) {
+    tt_multiplier rate = {0, 0};
+    int32_t limit = 1 << 24;
+    if (moment != NULL) {
+        const float eta = st->learning_rate * unit;
+        const float widest = 8.0f * eta;
+        rate = lsb_rate(eta, g_exp[0], moment[0]);
+        limit = widest < 16777216.0f ? (int32_t)widest : limit;
+    }
+    uint64_t squares = 0;
+    int32_t trained = 0;
+    for (int32_t o = 0; o < O; o++) {
+        if (rows != NULL && rows[o] < 0) {
+            continue;
+        }
+        if (moment == NULL) {
+            rate = tt_float_multiplier((st->learning_rate * coefs[per_channel ? o : 0]) *
+                                       tt_pow2f(g_exp[0]));
+        }
+        int32_t acc = 0;
+        for (int32_t t = 0; t < T; t++) {
+            acc += g[t * O + o];
+        }
+        squares += (uint64_t)((int64_t)acc * acc);
+        b[trained] = tt_clamp(b[trained] - tt_apply_multiplier(acc, rate, limit), (1 << 30) - 1);
+        trained++;
+    }
+    if (moment != NULL) {
+        next_moment(moment, squares, trained, g_exp[0], st->beta);
+    }
+}
