@@ -89,7 +89,7 @@ def test_a_wrong_file_is_explained(tmp_path: Path, old: str, new: str, says: str
 def test_unknown_board_names_the_close_ones() -> None:
     with pytest.raises(BoardError, match=r"no board 'qemu_an386'; did you mean qemu_mps2_an386"):
         load_board("qemu_an386")
-    with pytest.raises(BoardError, match=r"no board 'zzz' Known boards: host"):
+    with pytest.raises(BoardError, match=r"no board 'zzz'\. Known boards: host"):
         load_board("zzz")
     with pytest.raises(BoardError):
         load_board("../boards/host")
