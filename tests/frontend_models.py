@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tinytrain.frontend.torch_export import from_torch
-from tinytrain.ir import Graph
-from tinytrain.ops.floating import FLOAT_OPS, run_float
+from tinytrain.ir import Graph, execute
+from tinytrain.ops.floating import FLOAT_OPS
 
 T, D, H = 6, 8, 2
 FUTURE = torch.ones(T, T, dtype=torch.bool).triu(1)
@@ -50,7 +50,7 @@ def check(model: nn.Module, shape: tuple[int, ...] = (T, D), vocabulary: int = 0
     for _ in range(2):
         x = sample()
         wanted = model(torch.from_numpy(x)[None])[0].detach().numpy()
-        got = run_float(graph, x)
+        got = execute(graph, {graph.inputs[0].name: x})[graph.outputs[0].name]
         np.testing.assert_allclose(got, wanted.reshape(got.shape), atol=1e-4, rtol=1e-4)
     assert all(node.op in FLOAT_OPS.values() for node in graph.nodes)
     return graph

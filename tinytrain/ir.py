@@ -206,9 +206,6 @@ class Graph:
         params = {k: p for k, p in self.params.items() if k in used}
         return replace(self, nodes=tuple(nodes), params=params)
 
-    def producers(self) -> dict[str, int]:
-        return {v.name: i for i, n in enumerate(self.nodes) for v in n.outputs if v is not None}
-
     def macs(self) -> int:
         return sum(node.macs() for node in self.nodes)
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .ir import Graph, Node, Value
+from .ir import Graph, Node
 
 ALIGN = 8
 
@@ -185,8 +185,3 @@ def plan(graph: Graph, tries: int = 300) -> Plan:
     offset, top = place(buffers, bound, tries)
     address = {m: offset[b.name] for b in buffers for m in (b.values or (b.name,))}
     return Plan(tuple(buffers), address, top, bound, where)
-
-
-def location(value: Value, graph: Graph, found: Plan) -> int | None:
-    """Arena offset of a value, None for one that lives elsewhere."""
-    return found.offset.get(value.name)

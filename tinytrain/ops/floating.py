@@ -16,34 +16,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..ir import DTYPES, Array, Attrs, Graph, Op, Step, Type, Types
+from ..ir import Array, Attrs, Op, Step, Type, Types
 from .base import need
+from .functions import UNARY
 
 Ref = Callable[[Sequence[Any], Attrs, Step], tuple[Array]]
-
-
-def erf(x: Array) -> Array:
-    """Abramowitz and Stegun 7.1.26 in float64; absolute error below 1.5e-7."""
-    t = 1.0 / (1.0 + 0.3275911 * np.abs(x))
-    poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027
-           + t * 1.061405429))))  # fmt: skip
-    return np.asarray(np.sign(x) * (1.0 - poly * np.exp(-x * x)))
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
-
-
-UNARY: dict[str, Callable[[Array], Array]] = {
-    "gelu": lambda x: 0.5 * x * (1.0 + erf(x / math.sqrt(2.0))),
-    "gelu_tanh": lambda x: (
-        0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
-    ),
-    "relu": lambda x: np.maximum(x, 0.0),
-    "tanh": np.tanh,
-    "sigmoid": _sigmoid,
-    "silu": lambda x: x * _sigmoid(x),
-}
 
 
 def _float(*shape: int) -> tuple[Type]:
@@ -167,7 +144,9 @@ attention = Op(
     "attention", _attention_infer, _attention_ref,
     macs=lambda types, attrs: 2 * need(types[0]).shape[0] * need(types[0]).size,
 )  # fmt: skip
-unary = Op("unary", _unary_infer, _ref(lambda i, a: UNARY[a["fn"]](np.asarray(i[0], np.float64))))
+unary = Op(
+    "unary", _unary_infer, _ref(lambda i, a: UNARY[a["fn"]][0](np.asarray(i[0], np.float64)))
+)
 add = Op("add", _add_infer, _ref(lambda i, a: i[0] + i[1]))
 scale = Op(
     "scale", lambda types, attrs: _float(*_rows(types[0]).shape),
@@ -190,26 +169,3 @@ FLOAT_OPS: dict[str, Op] = {
         concat_tokens, reshape, permute,
     )
 }  # fmt: skip
-
-
-def float_values(graph: Graph, x: Any) -> dict[str, Array]:
-    """Every value of the float graph by name, for one sample ``x`` of the input's shape.
-
-    Raises ShapeError when ``x`` has another shape than the graph's input.
-    """
-    wanted = graph.inputs[0].type
-    if np.shape(x) != wanted.shape:
-        raise ShapeError(f"a sample has shape {np.shape(x)}; the model takes {wanted.shape}")
-    values: dict[str, Array] = {name: param.data for name, param in graph.params.items()}
-    values[graph.inputs[0].name] = np.asarray(x, DTYPES[wanted.dtype])
-    for node in graph.nodes:
-        ins = [None if v is None else values[v.name] for v in node.inputs]
-        for value, array in zip(node.outputs, node.op.ref(ins, node.attrs, Step()), strict=True):
-            if value is not None:
-                values[value.name] = array
-    return values
-
-
-def run_float(graph: Graph, x: Any) -> Array:
-    """The float graph's first output ``[T, C]`` for one sample ``x`` (no batch dimension)."""
-    return float_values(graph, x)[graph.outputs[0].name]

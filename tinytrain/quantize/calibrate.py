@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CalibrationError
+from ..errors import CalibrationError, ShapeError
 from ..ir import Array, Graph, execute
 
 SAMPLED = 4096  # values a sample keeps of each activation for a percentile
@@ -48,7 +48,12 @@ def ranges(
     seen: dict[str, list[Array]] = {}
     whole = method == "minmax"
     layer = {v.name: n.layer for n in graph.nodes for v in n.outputs if v is not None}
+    wanted = graph.inputs[0].type.shape
     for index, sample in enumerate(progress(samples)):
+        if np.shape(sample) != wanted:
+            raise ShapeError(
+                f"calibration sample {index} has shape {np.shape(sample)}; the model takes {wanted}"
+            )
         if not np.isfinite(sample).all():
             raise CalibrationError(f"calibration sample {index} holds NaN or infinity")
         values = execute(graph, {graph.inputs[0].name: sample})
