@@ -66,12 +66,11 @@ class BackwardBuild(Build):
         return Grad(value, gy.exponent)
 
     def fold_channel_scales(self, gy: Grad, scales: tuple[float, ...], node: Node) -> Grad:
-        steps, unit = channel_factors(scales)
+        steps, _ = channel_factors(scales)
         steps = np.maximum(steps, 1)
         factors = self.param(f"{node.layer}.grad_factors", steps)
-        peak = unit * 32767
         folded = self.input_gradient(
-            rescale_grad_s8, gy, [factors], gy.value.type.tensor_scale * unit / peak,
+            rescale_grad_s8, gy, [factors], gy.value.type.tensor_scale / 32767,
             f"{gy.value.name}.folded", node,
         )  # fmt: skip
         # G' = G * steps[o] / 32767 in size, so a real gradient is G' * scale * 32767 / steps[o].

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from .errors import ShapeError
 from .ir import DTYPES, Type
+from .ops.loss import LOGIT_SCALE
 
 Array = npt.NDArray[Any]
-LOGIT_SCALE = 2.0**-8
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,4 @@ class SerialSession(Session):
 
 
 def _result(line: Line) -> StepResult:
-    count = line["count"]
-    loss = line["loss_q16"] / max(1, count) / 65536
-    return StepResult(line["step"], loss, line["correct"], count)
+    return StepResult.of_sums(line["step"], line["loss_q16"], line["correct"], line["count"])

@@ -99,8 +99,7 @@ class HostSession(Session):
                 raise LinkError(f"a kernel wrote {side} the arena (guard zone is damaged)")
 
     def _result(self, m: _Metrics) -> StepResult:
-        loss = m.loss_q16 / 65536 / max(1, m.count)
-        return StepResult(int(self._clock.step), loss, m.correct, m.count)
+        return StepResult.of_sums(int(self._clock.step), m.loss_q16, m.correct, m.count)
 
     def predict(self, x: Array) -> npt.NDArray[np.float32]:
         self._load(x, np.full(self.codec.labels, -1))

@@ -68,5 +68,4 @@ class NumpySession(Session):
 
 
 def _result(metrics: Any, step: int) -> StepResult:
-    loss, correct, count = (int(v) for v in metrics)
-    return StepResult(step, loss / 65536 / max(1, count), correct, count)
+    return StepResult.of_sums(step, *(int(v) for v in metrics))

@@ -22,6 +22,11 @@ class StepResult:
     correct: int
     count: int
 
+    @classmethod
+    def of_sums(cls, step: int, loss_q16: int, correct: int, count: int) -> StepResult:
+        """From what the firmware counts: the sum of the losses in 2**-16 nat."""
+        return cls(step, loss_q16 / 65536 / max(1, count), correct, count)
+
 
 @dataclass(frozen=True)
 class Evaluation:

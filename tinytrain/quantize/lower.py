@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ..codec import LOGIT_SCALE
 from ..errors import CalibrationError, UnsupportedOp
 from ..ir import Array, Build, Graph, Node, Op, Type, Value
 from ..numerics import multiplier
@@ -22,6 +21,7 @@ from ..ops.elementwise import add_attrs, add_s8, affine_attrs, affine_s8, lut_no
 from ..ops.floating import FLOAT_OPS
 from ..ops.functions import UNARY
 from ..ops.linear import linear_s8, linear_s16
+from ..ops.loss import LOGIT_SCALE
 from ..ops.norm import layernorm_attrs, layernorm_s8
 from ..ops.tokens import (
     concat_tokens_s8,
