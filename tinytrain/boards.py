@@ -131,11 +131,11 @@ def read_board(file: Path) -> Board:
 
 
 def runtime_bytes() -> int:
-    """``.bss`` of the runtime itself: TT_RUNTIME_BYTES of its header."""
+    """``.bss`` of the runtime itself: TT_RUNTIME_BYTES of its header, padded to 8."""
     header = firmware_dir() / "include" / "tinytrain" / "tt_runtime.h"
     found = re.search(r"#define TT_RUNTIME_BYTES (\d+)", header.read_text(encoding="utf-8"))
     assert found is not None
-    return int(found[1])
+    return -(-int(found[1]) // 8) * 8
 
 
 def _names() -> list[str]:

@@ -86,7 +86,8 @@ class Param:
 
 @dataclass(frozen=True)
 class Step:
-    """What a kernel may know of the running step; C has the same struct, ``tt_step``."""
+    """What a kernel may know of the running step; C has the same struct, ``tt_step`` (and there the
+    row at which a tile begins)."""
 
     seed: int = 1
     step: int = 0
@@ -114,6 +115,9 @@ class Op:
     ``grad(b, node, grads, wanted)`` builds the gradient of the inputs that are wanted.
     ``real(in_arrays, attrs)`` is the float meaning on real values, for finite differences.
     ``bound(in_types, attrs)``: largest absolute int32 accumulator; must stay below 2**31.
+    ``rowwise``: every output row t (first axis) comes from row t of these inputs and from the other
+    inputs as a whole; None: not so. Such nodes may run in a loop over blocks of rows. Kernels that
+    draw random numbers add ``st->row`` to their row index.
     ``examples(rng)`` gives cases that every test of operators runs.
 
     Argument order in C: outputs, inputs (absent ones NULL), scratch, step, dims, floats.
@@ -133,6 +137,7 @@ class Op:
     real: Callable[[Sequence[Any], Attrs], Any] | None = None
     macs: Callable[[Types, Attrs], int] | None = None
     bound: Callable[[Types, Attrs], int] | None = None
+    rowwise: tuple[int, ...] | None = None
     examples: Callable[[np.random.Generator], list[Case]] | None = None
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ Array = npt.NDArray[Any]
 
 GOLDEN = 0x9E3779B9
 MASK32 = 0xFFFFFFFF
+ZERO_EXPONENT = -(2**14)  # of a row of gradients that are all zero: below that of any other
 
 
 def multiplier(ratio: float) -> tuple[int, int]:
@@ -83,20 +84,38 @@ def gradient_shift(peak: int) -> int:
     return max(0, bit_length(peak) - 7)
 
 
-def stochastic_shift(acc: Array, shift: int, key: int, first: int = 0) -> Array:
+def stochastic_shift(acc: Array, shift: int | Array, key: int, first: int = 0) -> Array:
     """clamp(floor(acc * 2**-shift + u), -127, 127), u in [0, 1) with 16 bits.
 
     ``acc`` int32 range with |acc| < 2**30, any shape, its element i (C order) draws number
-    ``first + i`` of the stream. shift 0 is exact, shifts over 30 give 0.
+    ``first + i`` of the stream. ``shift``: one, or an array that broadcasts to ``acc``; 0 is exact,
+    over 30 gives 0.
     """
     wide = np.asarray(acc, np.int64)
-    if shift == 0:
-        return clamp(wide, 127)
-    if shift > 30:
-        return np.zeros(wide.shape, np.int8)
+    s = np.asarray(shift, np.int64)
     noise = random16(key, first + wide.size)[first:].reshape(wide.shape)
-    noise = noise >> (16 - shift) if shift <= 16 else noise << (shift - 16)
-    return clamp((wide + noise) >> shift, 127)
+    noise = np.where(s <= 16, noise >> np.clip(16 - s, 0, 16), noise << np.clip(s - 16, 0, 14))
+    return clamp(np.where(s > 30, 0, (wide + noise) >> np.clip(s, 0, 30)), 127)
+
+
+def row_shifts(acc: Array) -> Array:
+    """int64 ``[T, 1]``: the smallest shift that brings each row of ``acc`` ``[T, C]`` into int8."""
+    peaks = np.abs(np.asarray(acc, np.int64)).max(axis=1, initial=0)
+    return np.array([gradient_shift(int(p)) for p in peaks], np.int64)[:, None]
+
+
+def row_exponents(acc: Array, exponents: Array) -> Array:
+    """int16 ``[T]``: ``exponents``, but ZERO_EXPONENT where a row of ``acc`` is all zero."""
+    some = np.asarray(acc).any(axis=1)
+    return np.where(some, np.asarray(exponents, np.int64), ZERO_EXPONENT).astype(np.int16)
+
+
+def quantize_rows(acc: Array, exponents: Array, add: int, key: int) -> tuple[Array, Array]:
+    """Gradient accumulators ``[T, C]`` worth ``2**(exponents[t] + add)`` -> (int8 ``[T, C]``, int16
+    ``[T]``): each row by the smallest shift that fits, with stochastic rounding."""
+    shifts = row_shifts(acc)
+    found = row_exponents(acc, np.asarray(exponents, np.int64) + add + shifts[:, 0])
+    return stochastic_shift(acc, shifts, key), found
 
 
 def quantize_gradient(acc: Array, key: int) -> tuple[Array, int]:

@@ -1,5 +1,19 @@
 #include "tinytrain/tt_math.h"
 
+int16_t tt_quantize_row(int8_t *out, const int32_t *acc, int32_t n, int32_t base, uint32_t key,
+                        uint32_t first) {
+    int32_t peak = 0;
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t a = tt_abs(acc[i]);
+        peak = a > peak ? a : peak;
+    }
+    const int32_t shift = tt_gradient_shift(peak);
+    for (int32_t i = 0; i < n; i++) {
+        out[i] = tt_stochastic_shift(acc[i], shift, key, first + (uint32_t)i);
+    }
+    return tt_row_exponent(peak, base);
+}
+
 int32_t tt_quantize_gradient(int8_t *out, const int32_t *acc, int32_t count, uint32_t key) {
     int32_t peak = 0;
     for (int32_t i = 0; i < count; i++) {

@@ -21,7 +21,7 @@ SHIM = """
 #include "tinytrain/tt_math.h"
 uint32_t shim_key(uint32_t seed, uint32_t step, int32_t stream);
 uint32_t shim_key(uint32_t seed, uint32_t step, int32_t stream) {
-    const tt_step st = {seed, step, 0.0f, 0.0f};
+    const tt_step st = {seed, step, 0.0f, 0.0f, 0};
     return tt_key(&st, stream);
 }
 int32_t shim_random16(uint32_t key, uint32_t i);

@@ -5,15 +5,21 @@
 
 #include <stdint.h>
 
-/* The running step: seed of the run, steps done so far, learning rate and second-moment decay. */
+/* The running step: seed of the run, steps done so far, learning rate and second-moment decay; the
+ * row of the whole tensors at which a kernel's arguments begin (0 outside of a loop over rows), so
+ * that every element draws the same random number in any tiling. */
 typedef struct {
     uint32_t seed;
     uint32_t step;
     float learning_rate;
     float beta;
+    int32_t row;
 } tt_step;
 
 #define TT_GOLDEN 0x9E3779B9u
+
+/* Exponent of a row of gradients that are all zero: below that of any other. */
+#define TT_ZERO_EXPONENT (-16384)
 
 static inline int32_t tt_clamp(int32_t x, int32_t limit) {
     return x > limit ? limit : (x < -limit ? -limit : x);
@@ -78,6 +84,17 @@ static inline int8_t tt_stochastic_shift(int32_t acc, int32_t shift, uint32_t ke
     noise = shift <= 16 ? noise >> (16 - shift) : noise << (shift - 16);
     return (int8_t)tt_clamp((acc + noise) >> shift, 127);
 }
+
+/* Exponent of a row whose largest |acc| is peak and whose accumulators are worth 2^base. */
+static inline int16_t tt_row_exponent(int32_t peak, int32_t base) {
+    return (int16_t)(peak == 0 ? TT_ZERO_EXPONENT : base + tt_gradient_shift(peak));
+}
+
+/* One row of n accumulators worth 2^base -> int8 by the smallest shift that fits; returns the row's
+ * exponent. Element i draws number first + i of the stream. |acc| < 2^30. out may share its first
+ * bytes with acc. */
+int16_t tt_quantize_row(int8_t *out, const int32_t *acc, int32_t n, int32_t base, uint32_t key,
+                        uint32_t first);
 
 /* int32 accumulators -> int8 with the smallest shift that fits; returns the shift.
  * Element i draws number i of the stream. out may share its first bytes with acc. */
