@@ -48,6 +48,10 @@ PICKED = [
     ("channels", "noqas", "int16", "last_k:1", "constant", 0),
     ("channels", "sgd", "int16", "some", "constant", 0),
     ("lm", "lsb", "int8", "head_only", "linear", 0),
+    ("cct", "lsb", "int8", "head_only", "linear", 0),
+    ("cct", "lsb", "int16", "full", "cosine", 2),
+    ("cct", "sgd", "int8", "half", "constant", 0),
+    ("cct", "noqas", "int16", "bias_only", "linear", 0),
 ]
 
 

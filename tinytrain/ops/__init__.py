@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..ir import Op
-from . import attention, elementwise, gradient, linear, loss, norm, tokens, update
+from . import attention, conv, elementwise, gradient, linear, loss, norm, pool, tokens, update
 
-FAMILIES = (linear, update, norm, elementwise, tokens, attention, loss, gradient)
+FAMILIES = (linear, update, norm, elementwise, tokens, attention, loss, gradient, conv, pool)
 REGISTRY: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}

@@ -35,6 +35,10 @@ class Backward(Protocol):
         ``stream``, ``scale`` (mantissa of factor), ``exp_add`` (exponent of factor), ``layer``."""
         ...
 
+    def aligned(self, gy: Grad) -> Grad:
+        """One exponent for all rows, which what contracts over rows needs; made once a gradient."""
+        ...
+
     def clip(self, gy: Grad, node: Node) -> Grad:
         """Zero the gradient where ``node``'s output saturated (one saved bit an element)."""
         ...
@@ -45,9 +49,10 @@ class Backward(Protocol):
         ...
 
     def update_weight(
-        self, op: Op, gy: Grad, x: Value, w: Value, rows: Value | None, node: Node
-    ) -> None:
-        """The node that steps a trained weight."""
+        self, op: Op, gy: Grad, x: Value, w: Value, rows: Value | None, node: Node,
+        more: Sequence[Value] = (), **attrs: Any,
+    ) -> None:  # fmt: skip
+        """The node that steps a trained weight; ``more`` inputs stand behind the rows."""
         ...
 
     def update_bias(
@@ -85,6 +90,22 @@ def need(kind: Type | None, dtype: str | None = None, rank: int | None = None) -
     if rank is not None and len(kind.shape) != rank:
         raise ShapeError(f"expected rank {rank}, got {kind}")
     return kind
+
+
+def need_gradient(value: Type | None, exponent: Type | None) -> Type:
+    """The type of a gradient's codes, checked: int8, with one int16 exponent for each row."""
+    g, e = need(value, "i8"), need(exponent, "i16", 1)
+    if e.shape != g.shape[:1]:
+        raise ShapeError(f"one exponent for each row of {g} is needed, got {e}")
+    return g
+
+
+def need_aligned(value: Type | None, exponent: Type | None) -> Type:
+    """The type of an aligned gradient's codes, checked: int8 ``[T, C]``, one int16 exponent."""
+    g, e = need(value, "i8", 2), need(exponent, "i16", 1)
+    if e.shape != (1,):
+        raise ShapeError(f"one exponent for all rows of {g} is needed, got {e}")
+    return g
 
 
 def exact_matmul(a: Array, b: Array) -> Array:
