@@ -9,9 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinytrain.boards import load_board
+from tinytrain.compiler import compile_recipe
 from tinytrain.datasets import fashion, load_fashion
 from tinytrain.errors import DataError
+from tinytrain.pretrain import Settings
+from tinytrain.recipe import load_recipe
 
+ROOT = Path(__file__).resolve().parents[2]
 SETS = ("pretrain", "adapt", "validation", "target", "source")
 
 
@@ -120,3 +125,19 @@ def test_real_data() -> None:
         pytest.skip("Fashion-MNIST is not installed")
     assert train.x.shape == (60_000, 28, 28) and test.x.shape == (10_000, 28, 28)
     assert (np.bincount(test.y) == 1000).all() and len(fashion.LABELS) == 10
+
+
+def test_the_example_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With a pre-training of one step."""
+    try:
+        fashion.find_fashion()
+    except DataError:
+        pytest.skip("Fashion-MNIST is not installed")
+    monkeypatch.setenv("TINYTRAIN_CACHE", str(tmp_path))
+    brief = Settings(steps=1, batch=2)
+    recipe = load_recipe(ROOT / "examples" / "cct.py", test_images=4, pretraining=brief)
+    made = compile_recipe(recipe.replace(scheme="head_only"), load_board("qemu_mps2_an386"))
+    session = made.session()
+    assert made.evaluate.macs() == 34_161_920 and made.sram.sram_bytes < 64 * 1024
+    session.step(recipe.train.x[0], recipe.train.y[0])
+    assert session.predict(recipe.tests["upright"].x[0]).shape == (10,)
