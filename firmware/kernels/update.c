@@ -2,7 +2,11 @@
 
 #include <stddef.h>
 
-/* acc[i] = sum_t g[t,o] * x[t,i] */
+static inline int trains(const int16_t *rows, int32_t o) {
+    return rows == NULL || rows[o] >= 0;
+}
+
+/* acc[i] = sum_t g[t,o] * x[t,i], from the left: each product is one multiply-accumulate. */
 static void weight_gradient_row(int32_t *restrict acc, const int8_t *restrict g,
                                 const int8_t *restrict x, int32_t T, int32_t C, int32_t O,
                                 int32_t o) {
@@ -15,7 +19,7 @@ static void weight_gradient_row(int32_t *restrict acc, const int8_t *restrict g,
         const int8_t *restrict x0 = x + t * C;
         const int8_t *restrict x1 = x0 + C;
         for (int32_t i = 0; i < C; i++) {
-            acc[i] += u * x0[i] + v * x1[i];
+            acc[i] = acc[i] + u * x0[i] + v * x1[i];
         }
     }
     if (t < T) {
@@ -30,6 +34,10 @@ static void weight_gradient_row(int32_t *restrict acc, const int8_t *restrict g,
 static tt_multiplier lsb_rate(float eta, int32_t exponent, float moment) {
     return tt_float_multiplier(moment > 0.0f ? (eta * tt_pow2f(exponent)) / tt_sqrtf(moment)
                                              : 0.0f);
+}
+
+static tt_multiplier sgd_rate(float eta, float coef, int32_t exponent) {
+    return tt_float_multiplier((eta * coef) * tt_pow2f(exponent));
 }
 
 static void next_moment(float *moment, uint64_t squares, int32_t count, int32_t exponent,
@@ -64,7 +72,7 @@ tt_weight_step tt_weight_step_begin(const tt_step *st, const int8_t *fraction, c
 void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const int32_t *acc,
                         int32_t C, const float *coef) {
     if (coef != NULL) {
-        s->rate = tt_float_multiplier((s->eta * coef[0]) * tt_pow2f(s->exponent));
+        s->rate = sgd_rate(s->eta, coef[0], s->exponent);
     }
     const tt_multiplier rate = s->rate;
     const int32_t first = s->count;
@@ -93,12 +101,12 @@ void tt_weight_step_end(const tt_weight_step *s, float *moment, float beta) {
 }
 
 void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
-                         const int32_t *g_exp, const int8_t *x, const float *coefs,
+                         const int16_t *g_exp, const int8_t *x, const float *coefs,
                          const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
                          int32_t C, int32_t O, int32_t per_channel, int32_t stream) {
     tt_weight_step s = tt_weight_step_begin(st, fraction, moment, g_exp[0], stream);
     for (int32_t o = 0; o < O; o++) {
-        if (rows != NULL && rows[o] < 0) {
+        if (!trains(rows, o)) {
             continue;
         }
         weight_gradient_row(scratch, g, x, T, C, O, o);
@@ -108,7 +116,7 @@ void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_
     tt_weight_step_end(&s, moment, st->beta);
 }
 
-void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const int32_t *g_exp,
+void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const int16_t *g_exp,
                                const float *coefs, const int16_t *rows, const tt_step *st,
                                int32_t T, int32_t O, int32_t per_channel, float unit) {
     tt_multiplier rate = {0, 0};
@@ -122,12 +130,11 @@ void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const
     uint64_t squares = 0;
     int32_t trained = 0;
     for (int32_t o = 0; o < O; o++) {
-        if (rows != NULL && rows[o] < 0) {
+        if (!trains(rows, o)) {
             continue;
         }
         if (moment == NULL) {
-            rate = tt_float_multiplier((st->learning_rate * coefs[per_channel ? o : 0]) *
-                                       tt_pow2f(g_exp[0]));
+            rate = sgd_rate(st->learning_rate, coefs[per_channel ? o : 0], g_exp[0]);
         }
         int32_t acc = 0;
         for (int32_t t = 0; t < T; t++) {

@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from ..ir import Op
-from . import attention, conv, elementwise, gradient, linear, loss, norm, pool, tokens, update
+from . import (
+    attention,
+    attention_fused,
+    attention_grad,
+    conv,
+    elementwise,
+    gradient,
+    linear,
+    loss,
+    norm,
+    pool,
+    tokens,
+    update,
+)
 
-FAMILIES = (linear, update, norm, elementwise, tokens, attention, loss, gradient, conv, pool)
+FAMILIES = (
+    linear, update, norm, elementwise, tokens, attention, attention_grad, attention_fused, loss,
+    gradient, conv, pool,
+)  # fmt: skip
 REGISTRY: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}

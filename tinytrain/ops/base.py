@@ -12,11 +12,13 @@ from ..ir import Array, Node, Op, Type, Value
 
 
 class Grad(NamedTuple):
-    """A gradient: int8 ``value`` and int32 ``exponent`` (``[1]``, or ``[H]`` one a head).
+    """A gradient: int8 ``value`` ``[T, C]`` and int16 ``exponent`` ``[T]``, one a row.
 
     Real gradient of the loss with respect to the real activation =
-    ``value * 2**exponent * value.type.scale``.
-    The Grad of a probability is the gradient of its scores (``attention.py``).
+    ``value[t, c] * 2**exponent[t] * value.type.scale``. A row of zeros has ZERO_EXPONENT, or what
+    it had before clipping emptied it. An aligned gradient has one exponent ``[1]`` for all rows.
+    The Grad of a probability is the gradient of its scores ``[H, T, T]``, exponents ``[H, T]``: one
+    a row of each head (``attention.py``).
     """
 
     value: Value
@@ -31,8 +33,9 @@ class Backward(Protocol):
         **attrs: Any,
     ) -> Grad:  # fmt: skip
         """A node ``(value, exponent) = op(gy.value, gy.exponent, *more)`` whose output, as integer
-        accumulators, is worth ``factor * 2**exponent`` (gy's scale included). Sets the attributes
-        ``stream``, ``scale`` (mantissa of factor), ``exp_add`` (exponent of factor), ``layer``."""
+        accumulators, is worth ``factor * 2**exponent`` row by row (gy's scale included). Sets the
+        attributes ``stream``, ``scale`` (mantissa of factor), ``exp_add`` (exponent of factor) and
+        ``layer``."""
         ...
 
     def aligned(self, gy: Grad) -> Grad:
@@ -52,13 +55,14 @@ class Backward(Protocol):
         self, op: Op, gy: Grad, x: Value, w: Value, rows: Value | None, node: Node,
         more: Sequence[Value] = (), **attrs: Any,
     ) -> None:  # fmt: skip
-        """The node that steps a trained weight; ``more`` inputs stand behind the rows."""
+        """The node that steps a trained weight; ``gy`` is aligned, ``more`` inputs stand behind the
+        rows."""
         ...
 
     def update_bias(
         self, op: Op, gy: Grad, x: Value, b: Value, rows: Value | None, node: Node
     ) -> None:
-        """The node that steps a trained bias."""
+        """The node that steps a trained bias; ``gy`` is aligned."""
         ...
 
     def node(self, op: Op, inputs: Sequence[Value | None], name: str, **attrs: Any) -> Any:

@@ -1,5 +1,6 @@
 """Weight and bias updates of linear layers, fused with their gradient; the step of any weight.
 
+A sum over rows needs one exponent for all of them: ``g`` and ``e`` are an aligned gradient.
 ``rows[o]`` >= 0 is the trained row of output channel ``o`` (see ``linear.py``). int16-stored
 weights are two int8 planes: ``w`` = (W16 + 128) >> 8, which all products read, and ``fraction`` =
 W16 - 256 * w, which only the update reads.
@@ -15,6 +16,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Op, Step, Type, Types
 from ..numerics import (
+    ZERO_EXPONENT,
     apply_multiplier,
     clamp,
     float_multiplier,
@@ -24,7 +26,7 @@ from ..numerics import (
     sqrtf,
     stream_key,
 )
-from .base import exact_matmul, need
+from .base import exact_matmul, need, need_aligned
 
 BIAS_LIMIT = 2**30 - 1
 PRODUCT = 127 * 127
@@ -55,8 +57,8 @@ def step_weights(
     eta = np.float32(step.learning_rate * unit)
     power = pow2f(exponent)
     if moment is not None:
-        factors, limit = _lsb_factor(eta, power, moment), int(np.float32(STEP_LIMIT) * eta)
-        delta = apply_multiplier(acc, *float_multiplier(factors), limit)
+        factor, limit = _lsb_factor(eta, power, moment), int(np.float32(STEP_LIMIT) * eta)
+        delta = apply_multiplier(acc, *float_multiplier(factor), limit)
     else:
         assert coefs is not None
         delta = _sgd_steps(acc, coefs, order, eta, power, 254 * int(unit))
@@ -111,8 +113,8 @@ def _update_infer(types: Types, attrs: Attrs) -> tuple[Type | None, ...]:
 
 def update_types(types: Types) -> tuple[Type | None, ...]:
     """Types of what ``step_weights`` gives, for the inputs of a weight update."""
-    g, _, _, w, fraction, moment, coefs, rows = types
-    g, w = need(g), need(w)
+    g, e, _, w, fraction, moment, coefs, rows = types
+    g, w = need_aligned(g, e), need(w)
     if g.shape[1] != (rows.shape[0] if rows else w.shape[0]):
         raise ShapeError(f"weight update: gradient {g} does not fit weight {w}")
     if (moment is None) == (coefs is None):
@@ -130,7 +132,7 @@ def _update_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
 
 def _bias_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array | None, ...]:
     g, e, b, moment, coefs, rows = ins
-    order = np.arange(len(b)) if rows is None else np.flatnonzero(rows >= 0)
+    order = trained_channels(rows, len(b))
     acc = g[:, order].astype(np.int64).sum(axis=0)
     power = pow2f(int(e[0]))
     if moment is not None:
@@ -138,18 +140,14 @@ def _bias_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array | Non
         limit = int(min(np.float32(STEP_LIMIT) * eta, np.float32(2**24)))
         delta = apply_multiplier(acc, *float_multiplier(_lsb_factor(eta, power, moment)), limit)
     else:
-        each = coefs[order] if len(coefs) > 1 else np.repeat(coefs, len(b))
-        rate = [np.float32(np.float32(step.learning_rate * c) * power) for c in each]
-        delta = np.array([
-            apply_multiplier(a, *float_multiplier(r), 2**24) for a, r in zip(acc, rate, strict=True)
-        ])  # fmt: skip
+        delta = _sgd_steps(acc, coefs, order, step.learning_rate, power, 2**24)
     new = np.clip(b.astype(np.int64) - delta, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
     return new, _next_moment(moment, acc, int(e[0]), step)
 
 
 def _bias_infer(types: Types, attrs: Attrs) -> tuple[Type | None, ...]:
-    g, _, b, moment, coefs, rows = types
-    g, b = need(g, "i8", 2), need(b, "i32", 1)
+    g, e, b, moment, coefs, rows = types
+    g, b = need_aligned(g, e), need(b, "i32", 1)
     if g.shape[1] != (rows.shape[0] if rows else b.shape[0]):
         raise ShapeError(f"linear_bias_update: gradient {g} does not fit bias {b}")
     if (moment is None) == (coefs is None):
@@ -183,15 +181,17 @@ def _update_examples(rng: np.random.Generator) -> list[Case]:
     cases = []
     for t, c, o in SHAPES:
         for wide in (False, True):
-            for rule in ("lsb", "first", "sgd", "sgd_channels"):
-                w, rows = codes(rng, o, c), None
+            for rule in ("lsb", "first", "none", "sgd", "sgd_channels"):
+                g, w, rows = codes(rng, t, o), codes(rng, o, c), None
                 if o > 1 and wide:
                     _, w, rows = split_rows(rng, w)
-                e = rng.integers(-20, -8, 1).astype(np.int32)
-                level = (2.0 ** int(e[0]) * 4000) ** 2 if rule == "lsb" else 0.0
+                e = rng.integers(-20, -8, 1).astype(np.int16)
+                level = (2.0 ** int(e[0]) * 4000) ** 2 if rule != "first" else 0.0
+                if rule == "none":
+                    g, e = g * np.int8(0), np.array([ZERO_EXPONENT], np.int16)
                 coefs = rng.uniform(0.5, 2, o if rule == "sgd_channels" else 1).astype(np.float32)
                 ins = (
-                    codes(rng, t, o), e, codes(rng, t, c), w,
+                    g, e, codes(rng, t, c), w,
                     rng.integers(-128, 128, w.shape).astype(np.int8) if wide else None,
                     None if "sgd" in rule else np.array([level], np.float32),
                     coefs if "sgd" in rule else None, rows,
