@@ -115,8 +115,8 @@ class CCT(nn.Module):
                 nn.Conv2d(widths[i], widths[i + 1], 3, padding=1) for i in range(2)
             )
             for conv in self.convs:
-                nn.init.kaiming_normal_(conv.get_parameter("weight"))
-            self.convs.to(memory_format=torch.channels_last)  # a quarter faster to pre-train
+                weight = nn.init.kaiming_normal_(conv.get_parameter("weight"))
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)  # is faster
             self.pos = nn.Parameter(0.2 * torch.randn(tokens, d))
             self.blocks = nn.ModuleList(Block(d, heads, ratio=1) for _ in range(blocks))
             self.norm = nn.LayerNorm(d)

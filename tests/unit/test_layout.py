@@ -71,7 +71,7 @@ def test_readme_names_make_targets_that_exist() -> None:
 
 
 def texts() -> Iterator[Path]:
-    yield from (path for path in ROOT.iterdir() if path.is_file())
+    yield from (path for path in ROOT.iterdir() if path.is_file() and path.name != ".git")
     for folder in (".ci", *PROJECT):
         yield from (ROOT / folder).rglob("*")
 
