@@ -43,7 +43,7 @@ def recipe(
         tests={"turned camera": data.target, "upright": data.source},
         loss="classes",
         scheme=SCHEME,
-        optimizer=Optimizer(rule="lsb", learning_rate=1.0, steps=steps),
+        optimizer=Optimizer(rule="lsb", learning_rate=0.5, steps=steps),
         metric="accuracy",
         note=f"Fashion-MNIST; the camera is turned by {degrees:g} degrees; test images are of the "
         "test file, half of which is seen upright",

@@ -19,6 +19,7 @@ from tinytrain.boards import load_board
 from tinytrain.build import build
 from tinytrain.compiler import compile_recipe
 from tinytrain.emulator import HostSession
+from tinytrain.fit import Planning
 from tinytrain.recipe import Dataset, Optimizer, Recipe
 from tinytrain.zoo import SensorTransformer
 
@@ -88,6 +89,15 @@ def test_random_schemes(tmp_path: Path, seed: int) -> None:
     made = toys.compiled(kind, toys.random_scheme(toys.layers(kind), seed), seed=77 + seed)
     with toys.host(made, tmp_path / "b") as host:
         toys.assert_same(host, made.session(), toys.data(kind), STEPS)
+
+
+@pytest.mark.parametrize("scheme", ["full", "last_k:1"])
+def test_smallest_form_of_images(tmp_path: Path, scheme: str) -> None:
+    """With loops over rows, attention by heads and values made again; numpy runs the plain step."""
+    made = toys.compiled("cct", scheme, Planning(recompute="min-memory", tile="auto"))
+    assert made.step.tiled and made.step.again
+    with toys.host(made, tmp_path / "b") as host:
+        toys.assert_same(host, made.session(), toys.data("cct"), STEPS)
 
 
 @pytest.mark.slow
