@@ -128,7 +128,7 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
-@pytest.mark.parametrize("kind", ["lm", "channels"])
+@pytest.mark.parametrize("kind", ["lm", "channels", "cct"])
 def test_every_optimization_gives_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, flags: str
 ) -> None:
@@ -180,7 +180,9 @@ with HostSession(Path(library), codec) as session:
 """
 
 
-@pytest.mark.parametrize(("kind", "scheme"), [("sensor", "some"), ("lm", "full"), ("vit", "half")])
+@pytest.mark.parametrize(
+    ("kind", "scheme"), [("sensor", "some"), ("lm", "full"), ("vit", "half"), ("cct", "full")]
+)
 def test_address_sanitizer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, scheme: str
 ) -> None:

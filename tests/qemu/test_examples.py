@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinytrain.boards import load_board
+from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.pretrain import Settings
 from tinytrain.quantize import Quantized
-from tinytrain.recipe import Optimizer, Recipe, UpdateScheme, load_recipe
+from tinytrain.recipe import Dataset, Optimizer, Recipe, UpdateScheme, load_recipe
 from tinytrain.runner import open_session
+from tinytrain.zoo import CCT
 
 pytestmark = pytest.mark.qemu
 
@@ -85,7 +86,14 @@ def same_bits(
     name: str, board: str, rule: str, storage: str, steps: int, folder: Path,
     scheme: UpdateScheme | None = None, numpy_too: bool = True,
 ) -> None:  # fmt: skip
-    recipe, compiled = compiled_for(name, board, rule, storage, scheme)
+    compare(*compiled_for(name, board, rule, storage, scheme), steps, folder, numpy_too)
+
+
+def compare(
+    recipe: Recipe, compiled: Compiled, steps: int, folder: Path, numpy_too: bool = True
+) -> None:
+    """The board that it is compiled for, the host and the interpreter."""
+    board = compiled.board.name
     losses, digest, session, artifact = run(recipe, compiled, board, steps, folder)
     check_plan(compiled, session, artifact)
     for other in ("host", "numpy") if numpy_too else ("host",):
@@ -115,6 +123,26 @@ def test_short_runs_have_the_same_bits(name: str, rule: str, storage: str, tmp_p
 @pytest.mark.parametrize("scheme", [ALL_BLOCKS, LAST], ids=lambda s: s.name)
 def test_two_schemes_fit_256_kilobytes(scheme: UpdateScheme, board: str, tmp_path: Path) -> None:
     same_bits("har", board, "lsb", "int16", 3, tmp_path, scheme)
+
+
+@lru_cache(maxsize=1)
+def images() -> tuple[Recipe, Quantized]:
+    """The example ``cct`` with random weights and images, as its data is in no Python package."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(16, 1, 32, 32)).astype(np.float32)
+    data = Dataset(x, rng.integers(0, 10, 16))
+    scheme = UpdateScheme({"blocks.1.*": 1.0, "head": 1.0}, ("blocks.1.*", "head"))
+    recipe = Recipe("cct", CCT().eval(), x, data, {"test": data}, "classes", scheme)
+    return recipe, prepare(recipe)
+
+
+@pytest.mark.parametrize(("board", "kilobytes"), [(BOARDS[0], 256), (BOARDS[1], 200)])
+def test_images_have_the_same_bits(board: str, kilobytes: int, tmp_path: Path) -> None:
+    """As it is; and by rows and with values made again, as 200 KB demand."""
+    recipe, quantized = images()
+    compiled = compile_recipe(recipe, with_sram(load_board(board), 1024 * kilobytes), quantized)
+    assert bool(compiled.step.again) == (kilobytes == 200)
+    compare(recipe, compiled, 3, tmp_path)
 
 
 @pytest.mark.matrix
