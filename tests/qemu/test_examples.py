@@ -38,7 +38,11 @@ LAST = UpdateScheme({"blocks.3.*": 0.5, "head": 1.0}, ("blocks.3.*", "head"), "h
 @lru_cache(maxsize=2)
 def example(name: str) -> tuple[Recipe, Quantized]:
     """An example with a short pre-training, on data that is in packages."""
-    options: dict[str, Any] = {"har": {}, "char_lm": {"source": "pydoc", "pretraining": BRIEF}}
+    options: dict[str, Any] = {
+        "har": {},
+        "char_lm": {"source": "pydoc", "pretraining": BRIEF},
+        "lm128": {"source": "pydoc", "pretraining": replace(BRIEF, steps=20, batch=8)},
+    }
     recipe = load_recipe(EXAMPLES / f"{name}.py", **options[name])
     return recipe, prepare(recipe)
 
@@ -125,6 +129,10 @@ def test_two_schemes_fit_256_kilobytes(scheme: UpdateScheme, board: str, tmp_pat
 def test_a_quarter_of_the_memory_gives_the_same_bits(board: str, tmp_path: Path) -> None:
     """64 KB in all: loops over rows, attention by heads, values made again."""
     same_bits("har", board, "lsb", "int8", 8, tmp_path, ALL_BLOCKS, board == BOARDS[0], 65536)
+
+
+def test_context_of_128_fits_240_kilobytes(tmp_path: Path) -> None:
+    same_bits("lm128", BOARDS[0], "lsb", "int8", 2, tmp_path, sram=245760)
 
 
 @pytest.mark.matrix
