@@ -60,8 +60,8 @@ def fit(
     progress: Callable[[Iterable[Graph]], Iterable[Graph]] = iter,
 ) -> Fitted:  # fmt: skip
     """The first of these whose arena is at most ``arena_bytes``: the graph as it is; with attention
-    by heads and loops over rows; with values made again, too (the fewest MACs). Otherwise, and for
-    ``min-memory``, the smallest that was found."""
+    by heads, loops over rows and, for the fewest MACs, values made again; the same with fewer keys
+    of the attention at once. Otherwise, and for ``min-memory``, the smallest that was found."""
     planning = planning or Planning()
     plain = Fitted(graph, plan(graph))
     tile, mode = planning.tile == "auto", planning.recompute
@@ -69,11 +69,11 @@ def fit(
         return plain
     if mode != "min-memory" and plain.plan.arena_bytes <= arena_bytes:
         return plain
-    forms = fused_forms(graph) if tile else [graph]
-    found = [_fit(form, arena_bytes, planning) for form in progress(forms)]
-    fitting = [f for f in found if f.plan.arena_bytes <= arena_bytes]
-    if fitting and mode != "min-memory":
-        return min(fitting, key=lambda f: extra_cost(f.graph, graph))
+    found: list[Fitted] = []
+    for form in progress(fused_forms(graph) if tile else [graph]):
+        found.append(_fit(form, arena_bytes, planning))
+        if found[-1].plan.arena_bytes <= arena_bytes and mode != "min-memory":
+            return found[-1]
     return min([plain, *found], key=lambda f: (f.plan.arena_bytes, extra_cost(f.graph, graph)))
 
 

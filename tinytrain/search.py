@@ -87,9 +87,9 @@ class Search:
         nothing = self.trial(frozenset())
         if nothing and nothing.bytes <= budget:
             return nothing
-        found = [self._improve(end, budget) for start in self._starts()
+        found = [self._undo(end, budget) for start in self._starts()
                  if (end := self._descend(start, budget)).bytes <= budget]  # fmt: skip
-        return min(found, key=lambda t: t.cost, default=None)
+        return self._trade(min(found, key=lambda t: t.cost), budget) if found else None
 
     def _starts(self) -> list[Trial]:
         """Nothing made again; everything but the values that all others come from, for all updates
@@ -121,9 +121,8 @@ class Search:
         return any(value == name or value.startswith((f"{name}.again", f"{name}:"))
                    for value in trial.peak)  # fmt: skip
 
-    def _improve(self, best: Trial, budget: int) -> Trial:
-        """Undo what there is room for, dearest first; then trade single choices."""
-        best = self._undo(best, budget)
+    def _trade(self, best: Trial, budget: int) -> Trial:
+        """Single choices traded for others, as long as that makes it cheaper."""
         rng = random.Random(0)
         names = [*self.forward, *self.cuts, *self.own]
         for _ in range(SWAPS if best.choice else 0):
@@ -135,6 +134,7 @@ class Search:
         return best
 
     def _undo(self, best: Trial, budget: int) -> Trial:
+        """Without the choices that there is room to do without, dearest first."""
         for name in (*self.own, *self.forward, *self.cuts):
             if name in best.choice:
                 trial = self.trial(best.choice - {name})
