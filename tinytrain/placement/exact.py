@@ -13,12 +13,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import gcd
 
 from ortools.sat.python import cp_model
 
-from .first_fit import FirstFit, Layout, crowds
-from .problem import Buffer, Region, bound_of
+from .first_fit import FirstFit, Layout
+from .problem import Buffer, Region, bound_of, unit_of
 
 WORKERS = 2
 SUBSOLVERS = ("fixed", "no_lp")  # one follows our order of decisions, one learns its own
@@ -96,31 +95,27 @@ class _Problem:
         region: int, bound: int,
     ) -> None:  # fmt: skip
         self.buffers, self.regions = buffers, regions
-        self.unit = gcd(*(b.bytes for b in buffers)) or 1
+        self.unit = unit_of(buffers)
         self.size = [b.bytes // self.unit for b in buffers]
         rooms = [r.limit // self.unit for r in regions[:region]]
-        rooms += [used[region] // self.unit - 1]
-        rooms += [n // self.unit for n in used[region + 1 :]]
-        model = self.model = cp_model.CpModel()
-        low = min(-(-bound // self.unit), rooms[region] + 1)
-        self.height = model.new_int_var(low, max(low, rooms[region]), "height")
-        if low > rooms[region]:
-            model.add_bool_or([])  # nothing is between bound and use
+        rooms += [used[region] // self.unit - 1, *(n // self.unit for n in used[region + 1 :])]
+        self.model = cp_model.CpModel()
+        heights = cp_model.Domain(bound // self.unit, rooms[region])
+        self.height = self.model.new_int_var_from_domain(heights, "height")
         self.address = [
-            model.new_int_var(0, max(0, max(rooms) - n), b.name)
-            for b, n in zip(buffers, self.size, strict=True)
+            self.model.new_int_var(0, max(rooms), b.name) for b in buffers
         ]
-        self.here = [self._regions_of(i, rooms) for i in range(len(buffers))]
+        self.here = [self._regions_of(len(rooms)) for _ in buffers]
         for r, room in enumerate(rooms):
-            self._fill(r, room if r != region else self.height)
-        self._decide(region)
-        model.minimize(self.height)
+            self._fill(r, self.height if r == region else room)
+        self._decide()
+        self.model.minimize(self.height)
 
-    def _regions_of(self, i: int, rooms: Sequence[int]) -> list[cp_model.LiteralT]:
-        """Literals, one a region: buffer ``i`` lies there."""
-        if len(rooms) == 1:
+    def _regions_of(self, count: int) -> list[cp_model.LiteralT]:
+        """Literals, one a region: the buffer lies there."""
+        if count == 1:
             return [True]
-        here = [self.model.new_bool_var("") for _ in rooms]
+        here = [self.model.new_bool_var("") for _ in range(count)]
         self.model.add_exactly_one(here)
         return list(here)
 
@@ -139,12 +134,39 @@ class _Problem:
             for crowd in cliques(self.buffers):
                 self.model.add(sum(self.size[i] * self.here[i][r] for i in crowd) <= room)
 
-    def _decide(self, region: int) -> None:
-        """Try the least height first; then regions, the large buffers first; then the lowest
-        address, where what lives in the thick of things and long comes first."""
-        crowd = crowds(self.buffers)
-        model, every = self.model, range(len(self.buffers))
-        model.add_decision_strategy(
-            [self.height], cp_model.CHOOSE_FIRST, cp_model.SELECT_MIN_VALUE
-        )
-        ...
+    def _decide(self) -> None:
+        """Try the least height first, then regions by priority, then the lowest address; what
+        takes much memory for long comes first."""
+        area = [n * (b.dies + 1 - b.born) for n, b in zip(self.size, self.buffers, strict=True)]
+        order = sorted(range(len(area)), key=lambda i: -area[i])
+        decide = self.model.add_decision_strategy
+        decide([self.height], cp_model.CHOOSE_FIRST, cp_model.SELECT_MIN_VALUE)
+        if len(self.regions) > 1:
+            literals = [lit for i in order for lit in self.here[i][:-1]]
+            decide(literals, cp_model.CHOOSE_FIRST, cp_model.SELECT_MAX_VALUE)
+        addresses = [self.address[i] for i in order]
+        decide(addresses, cp_model.CHOOSE_LOWEST_MIN, cp_model.SELECT_MIN_VALUE)
+
+    def layout(self, solver: cp_model.CpSolver) -> Layout:
+        """What the solver found, or its first fit by address where that is no worse."""
+        start = [solver.value(at) * self.unit for at in self.address]
+        home = [[solver.boolean_value(lit) for lit in here].index(True) for here in self.here]
+        used = [0] * len(self.regions)
+        for b, at, r in zip(self.buffers, start, home, strict=True):
+            used[r] = max(used[r], at + b.bytes)
+        order = sorted(range(len(start)), key=lambda i: (start[i], home[i]))
+        found = Layout(order, home, start, used)
+        return FirstFit(self.buffers, self.regions).run(order, limit=found.key) or found
+
+
+def cliques(buffers: Sequence[Buffer]) -> list[list[int]]:
+    """The largest sets of buffers that are alive together."""
+    found: list[list[int]] = []
+    alive: list[int] = []
+    grown = False
+    for i in sorted(range(len(buffers)), key=lambda i: buffers[i].born):
+        still = [j for j in alive if buffers[j].dies >= buffers[i].born]
+        if grown and len(still) < len(alive):
+            found.append(alive)
+        alive, grown = [*still, i], True
+    return [*found, alive] if alive else found

@@ -138,18 +138,27 @@ def _lowest_first(fit: FirstFit, keys: Sequence[tuple[int, int]]) -> Order:
     return order
 
 
-def search(
-    buffers: Sequence[Buffer], regions: Sequence[Region], tries: int = TRIES
-) -> tuple[Layout, Layout]:
-    """(the best layout found, that of program order). Deterministic; never worse than the latter.
+def greedy(buffers: Sequence[Buffer], regions: Sequence[Region]) -> Layout:
+    """First fit in program order."""
+    return _whole(FirstFit(buffers, regions).run(program_order(buffers)))
+
+
+def _whole(layout: Layout | None) -> Layout:
+    """A run without a limit always ends."""
+    assert layout is not None
+    return layout
+
+
+def search(buffers: Sequence[Buffer], regions: Sequence[Region], tries: int = TRIES) -> Layout:
+    """The best layout found. Deterministic, and never worse than program order.
 
     From the best of some orders on, a buffer at the top of the region that matters most, or one
     below it, comes before one that it now waits for. What is no worse is kept; the search ends when
     the lower bound is met, after ``tries`` moves or WORK.
     """
     fit = FirstFit(buffers, regions)
-    layouts = [found for order in orders(buffers, fit) if (found := fit.run(order))]
-    greedy, best = layouts[0], min(layouts, key=lambda found: found.key)
+    layouts = [_whole(fit.run(order)) for order in orders(buffers, fit)]
+    best = min(layouts, key=lambda found: found.key)
     place = _places(best.order)
     rng = random.Random(0)
     bounds = bounds_of(buffers, regions, best.used)
@@ -163,7 +172,7 @@ def search(
             if found.used != best.used:
                 bounds = bounds_of(buffers, regions, found.used)
             best, place = found, _places(order)
-    return best, greedy
+    return best
 
 
 def _places(order: Order) -> list[int]:

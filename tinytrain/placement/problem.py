@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import gcd
 
 ALIGN = 8
 BOUND_MET = "lower bound met"
@@ -104,6 +105,11 @@ def live_bytes(buffers: Sequence[Buffer]) -> int:
     return lower_bound(buffers, max((b.dies for b in buffers), default=0))[0]
 
 
+def unit_of(buffers: Sequence[Buffer]) -> int:
+    """Bytes that divide every size, and so each address of a placement without needless holes."""
+    return gcd(*(b.bytes for b in buffers)) or 1
+
+
 def bound_of(
     buffers: Sequence[Buffer], regions: Sequence[Region], used: Sequence[int], index: int
 ) -> int:
@@ -112,9 +118,11 @@ def bound_of(
     What the other regions cannot hold at the node with the most live bytes must be here, and so
     must the buffers that are larger than each of them.
     """
+    unit = unit_of(buffers)
     others = [r.limit for r in regions[:index]] + list(used[index + 1 :])
     forced = [b for b in buffers if b.bytes > max(others, default=0)]
-    return max(0, live_bytes(buffers) - sum(others), live_bytes(forced))
+    rest = live_bytes(buffers) - sum(n // unit * unit for n in others)
+    return max(0, rest, live_bytes(forced))
 
 
 def bounds_of(
