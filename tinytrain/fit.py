@@ -8,7 +8,7 @@ search over real lifetimes; ``keep.py`` states the same choice as an integer pro
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -16,7 +16,8 @@ from .fusion import fused_forms
 from .ir import Graph
 from .keep import problem_of, solve
 from .loops import divisors, gather, with_rows
-from .memory import Plan, lifetimes, lower_bound, plan
+from .memory import Plan, lifetimes, plan
+from .placement import WHOLE, Method, Region, lower_bound
 from .recipe import one_of
 from .recompute import (
     bottlenecks,
@@ -30,7 +31,8 @@ from .schedule import live, prune
 Mode = Literal["off", "auto", "min-memory"]
 Tile = Literal["off", "auto"]
 FEW_ROWS = 4  # rows that a loop takes at a time while the search looks for room
-EXACT_ROUNDS = 4  # times that the integer program is asked
+EXACT_ROUNDS = 3  # times that the integer program is asked
+PLACINGS = 3  # times that less is asked of the search, because addresses took more than the bound
 SWAPS = 60  # tries to trade one kept value for another
 
 
@@ -38,16 +40,18 @@ SWAPS = 60  # tries to trade one kept value for another
 class Planning:
     """How a step is made to fit. ``recompute``: forward values may be made again (``auto``: when
     nothing cheaper fits; ``min-memory``: for the smallest arena, whatever it costs). ``tile``:
-    loops over rows and attention by heads where the plain step does not fit. ``exact``: what is
-    kept also by the integer program, not only by the fast search."""
+    loops over rows and attention by heads where the plain step does not fit. ``planner``: addresses
+    by the heuristic alone, with the solver for a few seconds where they are not proved the best
+    (``auto``), or for longer; ``exact`` also chooses what is kept by the integer program."""
 
     recompute: Mode = "auto"
     tile: Tile = "auto"
-    exact: bool = False
+    planner: Method = "auto"
 
     def __post_init__(self) -> None:
         one_of("recompute", self.recompute, get_args(Mode))
         one_of("tile", self.tile, get_args(Tile))
+        one_of("planner", self.planner, get_args(Method))
 
 
 @dataclass(frozen=True)
@@ -155,42 +159,59 @@ def shaped(rows: int) -> Callable[[Graph], Graph]:
 def fit(
     graph: Graph, arena_bytes: int, planning: Planning | None = None,
     progress: Callable[[Iterable[Graph]], Iterable[Graph]] = iter,
+    beside: Sequence[Region] = (),
 ) -> Fitted:  # fmt: skip
     """The first of these whose arena is at most ``arena_bytes``: the graph as it is; with attention
     by heads and loops over rows; with values made again, too (the fewest MACs). Otherwise, and for
-    ``min-memory``, the smallest that was found."""
+    ``min-memory``, the smallest that was found. ``beside``: memory that is filled first. Addresses
+    are those of the heuristic."""
     planning = planning or Planning()
-    plain = Fitted(graph, plan(graph))
+    regions = (*beside, Region(WHOLE[-1].name, arena_bytes))
+    plain = Fitted(graph, plan(graph, regions))
     tile, mode = planning.tile == "auto", planning.recompute
     if mode == "off" and not tile:
         return plain
-    if mode != "min-memory" and plain.plan.arena_bytes <= arena_bytes:
+    if mode != "min-memory" and plain.plan.fits:
         return plain
     forms = fused_forms(graph) if tile else [graph]
-    found = [_fit(form, arena_bytes, planning) for form in progress(forms)]
-    fitting = [f for f in found if f.plan.arena_bytes <= arena_bytes]
+    found = [_fit(form, regions, planning) for form in progress(forms)]
+    fitting = [f for f in found if f.plan.fits]
     if fitting and mode != "min-memory":
         return min(fitting, key=lambda f: extra_cost(f.graph, graph))
     return min([plain, *found], key=lambda f: (f.plan.arena_bytes, extra_cost(f.graph, graph)))
 
 
-def _fit(graph: Graph, budget: int, planning: Planning) -> Fitted:
+def _fit(graph: Graph, regions: Sequence[Region], planning: Planning) -> Fitted:
+    """Asks for less where the addresses take more than the largest sum of live bytes."""
+    search = Search(graph, shaped(FEW_ROWS) if planning.tile == "auto" else live)
+    budget = sum(region.limit for region in regions)
+    for _ in range(PLACINGS):
+        found = _within(search, budget, regions, planning)
+        over = found.plan.placement.over_bytes
+        if not over or found.plan.lower_bound_bytes > budget:
+            break
+        budget -= over
+    return found
+
+
+def _within(
+    search: Search, budget: int, regions: Sequence[Region], planning: Planning
+) -> Fitted:  # fmt: skip
     tile, mode = planning.tile == "auto", planning.recompute
-    search = Search(graph, shaped(FEW_ROWS) if tile else live)
     chosen = search.trial(frozenset())
     assert chosen is not None
     if mode == "min-memory":
         chosen = search.smallest()
     elif mode == "auto" and chosen.bytes > budget:
         chosen = search.cheapest(budget) or search.smallest()
-        if planning.exact:
+        if planning.planner == "exact":
             chosen = improved(search, chosen, budget)
     aim = chosen.bytes if mode == "min-memory" else max(budget, chosen.bytes)
     made = widened(chosen.graph, aim) if tile else chosen.graph
     made = prune(made)
     copied = [n for n in made.nodes if n.name.endswith(".again")]
     return Fitted(
-        made, plan(made), tuple(n.name.removesuffix(".again") for n in copied),
+        made, plan(made, regions), tuple(n.name.removesuffix(".again") for n in copied),
         sum(n.macs() for n in copied), tile,
     )  # fmt: skip
 

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 from .first_fit import TRIES, Layout, greedy, search
 from .problem import (
-    ALIGN, BOUND_MET, OPEN, SOLVED, WHOLE, Buffer, Placement, Region, aligned, bounds_of,
-    live_bytes, lower_bound,
+    ALIGN,
+    BOUND_MET,
+    OPEN,
+    SOLVED,
+    WHOLE,
+    Buffer,
+    Placement,
+    Region,
+    aligned,
+    bounds_of,
+    live_bytes,
+    lower_bound,
 )  # fmt: skip
 
 __all__ = [
-    "ALIGN", "BOUND_MET", "METHODS", "OPEN", "SOLVED", "Buffer", "Placement", "Region", "aligned",
-    "greedy_first_fit", "live_bytes", "lower_bound", "place",
+    "ALIGN", "BOUND_MET", "OPEN", "SOLVED", "WHOLE", "Buffer", "Method", "Placement", "Region",
+    "aligned", "greedy_first_fit", "live_bytes", "lower_bound", "place",
 ]  # fmt: skip
 
-METHODS = ("auto", "heuristic", "exact")
-TIME_LIMIT_S = {"auto": 5.0, "exact": 60.0}
+Method = Literal["auto", "heuristic", "exact"]
+TIME_LIMIT_S = {"auto": 5.0, "exact": 20.0}
 
 
 def place(
-    buffers: Sequence[Buffer], regions: Sequence[Region] = WHOLE, *, method: str = "auto",
+    buffers: Sequence[Buffer], regions: Sequence[Region] = WHOLE, *, method: Method = "auto",
     time_limit_s: float | None = None, tries: int = TRIES,
     watch: Callable[[int, int], None] | None = None,
 ) -> Placement:  # fmt: skip
     """Addresses for ``buffers`` in ``regions``, in order of priority; deterministic.
 
     ``heuristic`` takes below a second for 300 buffers. ``auto`` and ``exact`` add the solver where
-    the lower bound is not met, for 5 s and 60 s unless ``time_limit_s`` says otherwise. No method
-    is worse than ``greedy_first_fit``. ``watch(used, bound)``: the solver begins, bytes so far.
+    the lower bound is not met, for about 5 s and 20 s unless ``time_limit_s`` says otherwise, and
+    at most twice that. No method is worse than ``greedy_first_fit``. ``watch(used, bound)``: the
+    solver begins; bytes so far, and what they may become.
     """
-    assert method in METHODS, method
+    assert method in get_args(Method), method
     best = search(buffers, regions, tries)
     bounds: Sequence[int] = bounds_of(buffers, regions, best.used)
     if method == "heuristic" or list(bounds) == best.used:
@@ -42,9 +54,7 @@ def place(
     return _placement(buffers, regions, found.layout, found.bounds, found.cut_short)
 
 
-def greedy_first_fit(
-    buffers: Sequence[Buffer], regions: Sequence[Region] = WHOLE
-) -> Placement:
+def greedy_first_fit(buffers: Sequence[Buffer], regions: Sequence[Region] = WHOLE) -> Placement:
     """First fit in program order: what a planner does that does not look ahead."""
     layout = greedy(buffers, regions)
     return _placement(buffers, regions, layout, bounds_of(buffers, regions, layout.used))

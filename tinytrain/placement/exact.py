@@ -22,7 +22,7 @@ from .problem import Buffer, Region, bound_of, unit_of
 WORKERS = 2
 SUBSOLVERS = ("fixed", "no_lp")  # one follows our order of decisions, one learns its own
 WORK_PER_SECOND = 0.05  # deterministic time that a second of such a model takes, roughly
-GUARD = 3  # the clock ends a search that takes so many times its limit
+GUARD = 2  # the clock ends a search that takes so many times its limit
 
 Watch = Callable[[int, int], None]
 
@@ -102,9 +102,7 @@ class _Problem:
         self.model = cp_model.CpModel()
         heights = cp_model.Domain(bound // self.unit, rooms[region])
         self.height = self.model.new_int_var_from_domain(heights, "height")
-        self.address = [
-            self.model.new_int_var(0, max(rooms), b.name) for b in buffers
-        ]
+        self.address = [self.model.new_int_var(0, max(rooms), b.name) for b in buffers]
         self.here = [self._regions_of(len(rooms)) for _ in buffers]
         for r, room in enumerate(rooms):
             self._fill(r, self.height if r == region else room)
@@ -124,9 +122,7 @@ class _Problem:
         times, places = [], []
         for b, n, at, here in zip(self.buffers, self.size, self.address, self.here, strict=True):
             life = b.dies + 1 - b.born
-            times.append(
-                self.model.new_optional_fixed_size_interval_var(b.born, life, here[r], "")
-            )
+            times.append(self.model.new_optional_fixed_size_interval_var(b.born, life, here[r], ""))
             places.append(self.model.new_optional_fixed_size_interval_var(at, n, here[r], ""))
             self.model.add(at + n <= room).only_enforce_if(here[r])
         self.model.add_no_overlap_2d(times, places)
@@ -143,6 +139,7 @@ class _Problem:
         decide([self.height], cp_model.CHOOSE_FIRST, cp_model.SELECT_MIN_VALUE)
         if len(self.regions) > 1:
             literals = [lit for i in order for lit in self.here[i][:-1]]
+            literals = [lit for lit in literals if isinstance(lit, cp_model.IntVar)]
             decide(literals, cp_model.CHOOSE_FIRST, cp_model.SELECT_MAX_VALUE)
         addresses = [self.address[i] for i in order]
         decide(addresses, cp_model.CHOOSE_LOWEST_MIN, cp_model.SELECT_MIN_VALUE)

@@ -42,7 +42,9 @@ class Region:
     @property
     def limit(self) -> int:
         """Whole aligned bytes of the capacity."""
-        return 2**40 if self.capacity_bytes is None else max(0, self.capacity_bytes) // ALIGN * ALIGN
+        return (
+            2**40 if self.capacity_bytes is None else max(0, self.capacity_bytes) // ALIGN * ALIGN
+        )
 
 
 WHOLE = (Region("arena"),)
@@ -69,6 +71,11 @@ class Placement:
     bounds: tuple[int, ...]
     proof: str = OPEN
     cut_short: bool = False
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """Smaller is better."""
+        return self.used[::-1]
 
     @property
     def height(self) -> int:
