@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from .fusion import fused_forms
@@ -96,14 +96,16 @@ class Search:
                 self._known[key] = None
         return self._known[key]
 
-    def smallest(self) -> Trial:
-        """Least memory: from the values that everything passes through, one change at a time for as
-        long as one helps; of equal memory the cheaper."""
-        best = self._first()
+    def smallest(self, start: Trial | None = None, enough: int = 0) -> Trial:
+        """Least memory: from the values that everything passes through (or ``start``), one change
+        at a time for as long as one helps, down to ``enough``; of equal memory the cheaper."""
+        best = start or self._first()
         improved = True
-        while improved:
+        while improved and best.bytes > enough:
             improved = False
             for name in self._by_price():
+                if best.bytes <= enough:
+                    break
                 trial = self.trial(best.again ^ {name})
                 if trial and (trial.bytes, trial.cost) < (best.bytes, best.cost):
                     best, improved = trial, True
@@ -118,7 +120,7 @@ class Search:
         start = self._first()
         if start.bytes > budget:
             start = self.smallest()
-        return self._improve(start, budget) if start.bytes <= budget else None
+        return self.improve(start, budget) if start.bytes <= budget else None
 
     def _first(self) -> Trial:
         keep = bottlenecks(self.graph)
@@ -127,7 +129,7 @@ class Search:
                 return trial
         raise AssertionError("keeping everything is always possible")
 
-    def _improve(self, best: Trial, budget: int) -> Trial:
+    def improve(self, best: Trial, budget: int) -> Trial:
         """Keep again what there is room for, dearest first; then trade single values."""
         best = self._keep_more(best, budget)
         rng = random.Random(0)
@@ -191,6 +193,7 @@ def _fit(graph: Graph, regions: Sequence[Region], planning: Planning) -> Fitted:
         if not over or found.plan.lower_bound_bytes > budget:
             break
         budget -= over
+        planning = replace(planning, planner="auto")  # the integer program has had its time
     return found
 
 
@@ -218,7 +221,7 @@ def _within(
 
 def improved(search: Search, chosen: Trial, budget: int) -> Trial:
     """``chosen``, or what the integer program finds cheaper. Its bytes are an estimate from above
-    or below, so it is asked again with what its answer really uses."""
+    or below: the search goes on from its answer, and it is asked again with what that uses."""
     smallest = search.smallest()
     everything = search.trial(frozenset())
     assert everything is not None
@@ -230,8 +233,9 @@ def improved(search: Search, chosen: Trial, budget: int) -> Trial:
         trial = search.trial(found.again) if found else None
         if trial is None:
             break
-        if trial.bytes <= budget and trial.cost < chosen.cost:
-            chosen = trial
+        near = search.improve(search.smallest(trial, budget), budget)
+        if near.bytes <= budget and near.cost < chosen.cost:
+            chosen = near
         room += budget - trial.bytes
     return chosen
 

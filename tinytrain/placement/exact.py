@@ -138,8 +138,8 @@ class _Problem:
         decide = self.model.add_decision_strategy
         decide([self.height], cp_model.CHOOSE_FIRST, cp_model.SELECT_MIN_VALUE)
         if len(self.regions) > 1:
-            literals = [lit for i in order for lit in self.here[i][:-1]]
-            literals = [lit for lit in literals if isinstance(lit, cp_model.IntVar)]
+            own = [lit for i in order for lit in self.here[i][:-1]]
+            literals = [lit for lit in own if isinstance(lit, cp_model.IntVar)]
             decide(literals, cp_model.CHOOSE_FIRST, cp_model.SELECT_MAX_VALUE)
         addresses = [self.address[i] for i in order]
         decide(addresses, cp_model.CHOOSE_LOWEST_MIN, cp_model.SELECT_MIN_VALUE)
