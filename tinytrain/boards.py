@@ -143,7 +143,7 @@ def read_board(file: Path) -> Board:
     if ram and board.sram_budget_bytes > ram[0].length_bytes:
         top.fail("sram_budget_bytes", board.sram_budget_bytes,
                  f"at most the {ram[0].length_bytes} bytes of ram {ram[0].name!r}")  # fmt: skip
-    _check_ram(top, ram)
+    _check_ram(top, ram, board.flash)
     if board.stack_bytes > board.sram_budget_bytes // 2:
         top.fail("stack_bytes", board.stack_bytes, "at most half of sram_budget_bytes")
     return board
@@ -173,14 +173,14 @@ def _memory(table: _Table, name: str) -> Memory:
     return Memory(name, origin, length)
 
 
-def _check_ram(top: _Table, ram: Sequence[Memory]) -> None:
+def _check_ram(top: _Table, ram: Sequence[Memory], flash: Memory | None) -> None:
     """What follows the first is named in C and in the linker script; none may overlap."""
     for i, memory in enumerate(ram):
         if i and not re.fullmatch(r"[a-z][a-z0-9_]*", memory.name):
             top.fail(f"ram[{i}].name", memory.name, "small letters, digits and _")
         if memory.origin % 8:
             top.fail(f"ram[{i}].origin", memory.origin, "a multiple of 8")
-        for other in ram[:i]:
+        for other in (flash, *ram[:i]) if flash else ():
             if memory.name in (other.name, "arena"):
                 top.fail(f"ram[{i}].name", memory.name, "a name of its own, not 'arena'")
             if (memory.origin < other.origin + other.length_bytes
