@@ -111,7 +111,7 @@ def print_run(console: Console, facts: Mapping[str, Any]) -> None:
 def print_boards(console: Console, boards: Sequence[Board]) -> None:
     table = Table(title="boards")
     for title in ("board", "what", "cpu", "SRAM budget", "support"):
-        table.add_column(title)
+        table.add_column(title, no_wrap=title == "board")
     for b in boards:
         table.add_row(b.name, b.title, b.cpu, f"{b.sram_budget_bytes:,}", b.support)
     console.print(table)
