@@ -20,8 +20,8 @@ from tinytrain.placement import (
     Placement,
     Region,
     greedy_first_fit,
-    live_bytes,
     lower_bound,
+    peak_bytes,
     place,
 )  # fmt: skip
 from tinytrain.placement.exact import cliques
@@ -65,7 +65,7 @@ def check(buffers: Sequence[Buffer], found: Placement) -> None:
             x, y = found.offset[a.name], found.offset[b.name]
             assert x + a.bytes <= y or y + b.bytes <= x, (a, b)
     assert all(low <= n for low, n in zip(found.bounds, found.used, strict=True))
-    assert found.height >= live_bytes(buffers)
+    assert found.height >= peak_bytes(buffers)
     assert (found.gap_bytes == 0) == (found.proof != OPEN)
 
 
@@ -75,7 +75,7 @@ def test_random_sets(part: int) -> None:
     for seed in range(part, SETS, 4):
         rng = random.Random(seed)
         buffers = random_buffers(rng, 24, 14, 40)
-        regions = random_regions(rng, live_bytes(buffers))
+        regions = random_regions(rng, peak_bytes(buffers))
         found = place(buffers, regions, method="heuristic", tries=60)
         check(buffers, found)
         greedy = greedy_first_fit(buffers, regions)
@@ -106,7 +106,7 @@ def test_the_solver_is_never_worse() -> None:
 
     while asked < 12:
         buffers = packed(rng)
-        regions = random_regions(rng, live_bytes(buffers))
+        regions = random_regions(rng, peak_bytes(buffers))
         quick = place(buffers, regions, method="heuristic", tries=20)
         if quick.proof == BOUND_MET:
             continue
@@ -159,7 +159,7 @@ def test_a_proof_above_the_lower_bound() -> None:
     """Never more than four units are alive, but all orders need five."""
     sizes = [(2, 0, 0), (2, 5, 5), (2, 4, 5), (1, 1, 4), (2, 0, 1), (1, 1, 3), (1, 3, 4)]
     buffers = [Buffer(f"b{i}", ALIGN * n, a, d, ()) for i, (n, a, d) in enumerate(sizes)]
-    assert live_bytes(buffers) == 4 * ALIGN and best_height(buffers) == 5 * ALIGN
+    assert peak_bytes(buffers) == 4 * ALIGN and best_height(buffers) == 5 * ALIGN
     quick, exact = (place(buffers, method=method) for method in ("heuristic", "exact"))
     assert quick.used == exact.used == (5 * ALIGN,)
     assert (quick.proof, quick.gap_bytes) == (OPEN, ALIGN)
@@ -205,7 +205,7 @@ def test_bounds_hold_for_every_order(buffers: list[Buffer], capacity: int) -> No
     )
     bound, where = lower_bound(buffers, max(b.dies for b in buffers))
     assert (
-        sum(b.bytes for b in buffers if b.born <= where <= b.dies) == bound == live_bytes(buffers)
+        sum(b.bytes for b in buffers if b.born <= where <= b.dies) == bound == peak_bytes(buffers)
     )
     found = place(buffers, regions, method="heuristic", tries=40)
     check(buffers, found)

@@ -19,11 +19,12 @@ from .problem import (
     bounds_of,
     live_bytes,
     lower_bound,
+    peak_bytes,
 )  # fmt: skip
 
 __all__ = [
     "ALIGN", "BOUND_MET", "OPEN", "SOLVED", "WHOLE", "Buffer", "Method", "Placement", "Region",
-    "aligned", "greedy_first_fit", "live_bytes", "lower_bound", "place",
+    "aligned", "greedy_first_fit", "live_bytes", "lower_bound", "peak_bytes", "place",
 ]  # fmt: skip
 
 Method = Literal["auto", "heuristic", "exact"]

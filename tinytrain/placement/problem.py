@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import gcd
 
 ALIGN = 8
@@ -93,21 +94,22 @@ class Placement:
         return max(0, self.used[-1] - self.regions[-1].limit)
 
 
-def lower_bound(buffers: Sequence[Buffer], nodes: int) -> tuple[int, int]:
-    """(largest sum of live bytes, the node where)."""
+def live_bytes(buffers: Sequence[Buffer], nodes: int) -> list[int]:
+    """Bytes alive at each node, and behind the last."""
     change = [0] * (nodes + 2)
     for b in buffers:
         change[b.born] += b.bytes
         change[b.dies + 1] -= b.bytes
-    best, where, live = 0, 0, 0
-    for i, delta in enumerate(change[: nodes + 1]):
-        live += delta
-        if live > best:
-            best, where = live, i
-    return best, where
+    return list(accumulate(change[: nodes + 1]))
 
 
-def live_bytes(buffers: Sequence[Buffer]) -> int:
+def lower_bound(buffers: Sequence[Buffer], nodes: int) -> tuple[int, int]:
+    """(largest sum of live bytes, the first node where)."""
+    curve = live_bytes(buffers, nodes)
+    return max(curve), curve.index(max(curve))
+
+
+def peak_bytes(buffers: Sequence[Buffer]) -> int:
     """The largest sum of live bytes."""
     return lower_bound(buffers, max((b.dies for b in buffers), default=0))[0]
 
@@ -128,8 +130,8 @@ def bound_of(
     unit = unit_of(buffers)
     others = [r.limit for r in regions[:index]] + list(used[index + 1 :])
     forced = [b for b in buffers if b.bytes > max(others, default=0)]
-    rest = live_bytes(buffers) - sum(n // unit * unit for n in others)
-    return max(0, rest, live_bytes(forced))
+    rest = peak_bytes(buffers) - sum(n // unit * unit for n in others)
+    return max(0, rest, peak_bytes(forced))
 
 
 def bounds_of(
