@@ -105,6 +105,8 @@ def print_run(console: Console, facts: Mapping[str, Any]) -> None:
     for key in ("instructions_per_step", "sram_measured_bytes", "stack_used_bytes"):
         if facts.get(key) is not None:
             console.print(f"{key}: {facts[key]:,}")
+    for name, size in (facts.get("regions_measured_bytes") or {}).items():
+        console.print(f"arena in {name}, measured: {size:,}")
     console.print(f"weights_sha256 {facts['weights_sha256']}")
 
 

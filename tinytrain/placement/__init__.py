@@ -28,7 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 Method = Literal["auto", "heuristic", "exact"]
-TIME_LIMIT_S = {"auto": 5.0, "exact": 20.0}
+TIME_LIMIT_S = {"auto": 5.0, "exact": 14.0}
 
 
 def place(
@@ -39,7 +39,7 @@ def place(
     """Addresses for ``buffers`` in ``regions``, in order of priority; deterministic.
 
     ``heuristic`` takes below a second for 300 buffers. ``auto`` and ``exact`` add the solver where
-    the lower bound is not met, for about 5 s and 20 s unless ``time_limit_s`` says otherwise, and
+    the lower bound is not met, for about 5 s and 14 s unless ``time_limit_s`` says otherwise, and
     at most twice that. No method is worse than ``greedy_first_fit``. ``watch(used, bound)``: the
     solver begins; bytes so far, and what they may become.
     """
