@@ -21,6 +21,7 @@ from .compiler import Compiled, check_budget, compile_recipe
 from .doctor import checks
 from .errors import RecipeError, TinytrainError
 from .fit import Planning
+from .memory_map import map_format, write_map
 from .recipe import Recipe, load_recipe
 from .session import StepResult
 
@@ -104,7 +105,7 @@ def plan(
     weights: Weights = None, steps: Steps = None, seed: Seed = None, learning_rate: Rate = None,
     recompute: Recompute = "auto", tile: Tile = "auto", sram: SramBudget = None,
     map_file: Annotated[
-        Path | None, typer.Option("--map", help="write the memory map as .svg or .png")
+        Path | None, typer.Option("--map", help="write the memory map as .svg or .html")
     ] = None,
     layers: Annotated[bool, typer.Option(help="the quantization noise of every layer")] = False,
     json_: Json = False,
@@ -112,6 +113,8 @@ def plan(
     """What a training step costs on a board: SRAM by part, flash, MACs. Links the firmware."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile)
+    if map_file:
+        map_format(map_file)
     with progress("calibrating", json_) as track:
         compiled = compile_recipe(
             recipe, target, planning=planning, progress=track, check=False
@@ -120,7 +123,7 @@ def plan(
     facts["fits"] = facts["sram_bytes"] <= facts["sram_budget_bytes"]
     facts |= report.flash_facts(compiled) if facts["fits"] else NOT_LINKED
     if map_file:
-        report.memory_map(compiled, map_file)
+        write_map(compiled, map_file)
     if json_:
         show(facts | {"noise": [asdict(row) for row in compiled.quantized.report]})
     else:

@@ -1,4 +1,4 @@
-"""Tables and pictures: plans, runs, memory maps, learning curves."""
+"""Tables and pages: plans, runs, learning curves."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .compiler import Compiled
 from .doctor import Check
 from .emit import environment
 from .errors import ToolchainError
+from .memory_map import section
 
 SRAM_PARTS = (
     ("arena", "arena_bytes"), ("trained weights", "trained_weight_bytes"),
@@ -115,38 +116,6 @@ def print_checks(console: Console, checks: Sequence[Check]) -> None:
     console.print(table)
 
 
-def memory_map(compiled: Compiled, path: Path) -> None:
-    """The arena over the schedule of a training step: a rectangle a buffer, its name inside."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.patches import Rectangle
-
-    plan, graph = compiled.train_plan, compiled.train
-    figure, axes = plt.subplots(figsize=(14, 7))
-    colors = plt.get_cmap("tab10")
-    for i, b in enumerate(plan.buffers):
-        at = plan.offset[b.values[0] if b.values else b.name]
-        color = "0.75" if b.scratch else colors((i % 9) + (i % 9 > 6))
-        corner, width = (b.born - 0.5, at), b.dies - b.born + 1
-        axes.add_patch(Rectangle(corner, width, b.bytes, facecolor=color, edgecolor="0.3", lw=0.4))
-        if b.bytes > plan.arena_bytes / 40 and width > len(graph.nodes) / 40:
-            label = f"{b.name} {b.bytes / 1024:.1f}K"
-            axes.text(b.born, at + b.bytes / 2, label, fontsize=5, va="center", clip_on=True)
-    loss = next(i for i, node in enumerate(graph.nodes) if node.outputs[0] in graph.outputs)
-    axes.axvline(loss + 0.5, color="k", ls=":", lw=1)
-    axes.axvline(plan.peak_node, color="r", ls="--", lw=1)
-    axes.set(
-        xlim=(-0.5, len(graph.nodes)), ylim=(0, plan.arena_bytes * 1.02),
-        xlabel="node of the training step (dotted: forward ends; red: the peak)",
-        ylabel="arena address, bytes (grey: scratch)",
-        title=f"{compiled.name}, scheme {compiled.scheme}: arena {plan.arena_bytes:,} bytes, "
-              f"lower bound {plan.lower_bound_bytes:,}",
-    )  # fmt: skip
-    _save(figure, path)
-
-
 def learning_curve(curves: Mapping[str, Sequence[float]], path: Path, title: str) -> None:
     """Training loss by step, each curve a running mean of 20 steps."""
     import matplotlib
@@ -176,13 +145,11 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def html(result: Mapping[str, Any], compiled: Compiled, folder: Path) -> None:
-    """``report.html`` beside the pictures of ``folder``: one page that needs no other file."""
-    pictures = {name: (folder / f"{name}.svg").read_text() for name in ("memory", "learning")}
-    page = (
-        environment()
-        .get_template("report.html.j2")
-        .render(result=result, parts=SRAM_PARTS, pictures=pictures, noise=compiled.quantized.report)
-    )
+    """``report.html`` beside ``learning.svg`` of ``folder``: one page that needs no other file."""
+    page = environment().get_template("report.html.j2").render(
+        result=result, parts=SRAM_PARTS, learning=(folder / "learning.svg").read_text(),
+        compiled=compiled, memory=section(compiled), noise=compiled.quantized.report,
+    )  # fmt: skip
     (folder / "report.html").write_text(page)
 
 
