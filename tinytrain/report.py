@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .boards import Board
@@ -18,6 +20,7 @@ from .doctor import Check
 from .emit import environment
 from .errors import ToolchainError
 from .memory_map import section
+from .what_if import Cell
 
 SRAM_PARTS = (
     ("arena", "arena_bytes"), ("trained weights", "trained_weight_bytes"),
@@ -79,6 +82,31 @@ def print_noise(console: Console, compiled: Compiled) -> None:
         table.add_column(title, justify="left" if title in ("layer", "operator") else "right")
     for row in compiled.quantized.report:
         table.add_row(row.layer, row.op, f"{row.sqnr_db:.1f}", f"{row.saturated:.2%}")
+    console.print(table)
+
+
+def print_what_if(console: Console, model: str, board: Board, cells: Sequence[Cell]) -> None:
+    """SRAM of every cell, one section a scheme."""
+    budget = board.sram_budget_bytes
+    table = Table(title=f"{model} on {board.name}: SRAM of a step, budget {budget:,} bytes")
+    for title in ("scheme", "recompute", "tile"):
+        table.add_column(title)
+    for title in ("SRAM", "arena", "extra MACs"):
+        table.add_column(title, justify="right")
+    table.add_column("fits")
+    for scheme, found in groupby(cells, key=lambda cell: cell.scheme):
+        for i, cell in enumerate(found):
+            numbers = ["", "", ""]
+            if cell.extra_macs is not None:
+                numbers = [
+                    f"{cell.sram_bytes:,}",
+                    f"{cell.arena_bytes:,}",
+                    f"{cell.extra_macs:.1%}",
+                ]
+            fits = "[green]yes[/]" if cell.fits else escape(cell.why) or "[red]no[/]"
+            name = "" if i else escape(scheme)
+            table.add_row(name, cell.recompute, cell.tile, *numbers, fits)
+        table.add_section()
     console.print(table)
 
 
