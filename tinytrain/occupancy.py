@@ -3,6 +3,7 @@ making values again saves."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -48,7 +49,7 @@ class Remade:
 @dataclass(frozen=True)
 class Group:
     """Nodes of one block that are made again. ``saved_bytes``: what the peak would have more of if
-    they were kept; groups overlap, so these do not add up."""
+    those that others read were kept; groups overlap, so these do not add up."""
 
     name: str
     nodes: tuple[Remade, ...]
@@ -103,34 +104,55 @@ def holders(plan: Plan, graph: Graph) -> list[Holder]:
 
 def remade(graph: Graph) -> list[Remade]:
     """The nodes of a step that are made again, in running order."""
-    lives, found = value_lives(graph), []
+    lives, since, found = value_lives(graph), dict[str, int](), list[Remade]()
     for i, node in enumerate(graph.nodes):
-        if not node.name.endswith(AGAIN) or node.op.alias:
+        if not node.name.endswith(AGAIN):
             continue
         outs = [v for v in node.outputs if v is not None]
-        first = [lives[name] for v in outs if (name := v.name.removesuffix(AGAIN)) in lives]
-        since = max((life.dies + 1 for life in first), default=0)
+        # Where nothing in the forward pass reads an output, it is not made there; it could be as
+        # soon as what it reads is.
+        read = [_first(v.name) for v in node.inputs if v is not None]
+        ready = max((since.get(name, lives[name].born if name in lives else 0) for name in read),
+                    default=0)  # fmt: skip
+        for v in outs:
+            name = _first(v.name)
+            since[name] = lives[name].born if name in lives else ready
+        if node.op.alias:
+            continue
+        free = max(lives[n].dies + 1 if (n := _first(v.name)) in lives else ready for v in outs)
         until = min(lives[v.name].born for v in outs)
         found.append(
-            Remade(node.name.removesuffix(AGAIN), node.layer, node.op.name, i,
-                   sum(v.type.bytes for v in outs), node.macs(), (since, until))
+            Remade(_first(node.name), node.layer, node.op.name, i,
+                   sum(v.type.bytes for v in outs), node.macs(), (free, until))
         )  # fmt: skip
     return found
+
+
+def _first(name: str) -> str:
+    """A value's name in the forward pass."""
+    return name.removesuffix(AGAIN)
 
 
 def groups(compiled: Compiled) -> list[Group]:
     """What is made again, by block of the model."""
     plan, graph = compiled.train_plan, compiled.train
     live = live_bytes(plan.buffers, len(graph.nodes))
+    readers: dict[str, set[int]] = defaultdict(set)
+    for i, reader in enumerate(graph.nodes):
+        for value in reader.inputs:
+            if value is not None:
+                readers[value.name].add(i)
     by_block: dict[str, list[Remade]] = {}
     for node in remade(graph):
         by_block.setdefault(place_of(node.layer or node.name), []).append(node)
     found = []
     for name, nodes in by_block.items():
-        kept = list(live)
+        copies, kept = {node.at for node in nodes}, list(live)
         for node in nodes:
+            outs = [v for v in graph.nodes[node.at].outputs if v is not None]
+            wanted = sum(v.type.bytes for v in outs if readers[v.name] - copies)
             for i in range(*node.freed):
-                kept[i] += node.bytes
+                kept[i] += wanted
         found.append(Group(name, tuple(nodes), max(kept) - max(live)))
     return found
 
