@@ -14,7 +14,7 @@ PACKAGE = ROOT / "tinytrain"
 # First what everything may use, then the way of the data, where it runs, and what surrounds it.
 ORDER = """
 errors recipe session assets numerics tables ir execute ops boards codec schedule_rate
-frontend quantize select autodiff schedule loops memory recompute fusion keep fit emit build
+frontend quantize select autodiff schedule recompute loops memory fusion keep search fit emit build
 interpreter compiler
 emulator link device qemu runner doctor occupancy memory_map what_if report
 datasets zoo pretrain baseline demo cli __main__ __init__
