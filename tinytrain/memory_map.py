@@ -16,9 +16,9 @@ from .compiler import Compiled
 from .emit import environment
 from .errors import RecipeError
 from .ir import Graph, Node
-from .memory import Buffer, lifetimes
-from .occupancy import AGAIN, groups, holders, kind_of, kinds, live_bytes, loops, place_of, work
-from .recompute import backward_start
+from .memory import Buffer, lifetimes, live_bytes
+from .occupancy import groups, holders, kind_of, kinds, loops, place_of, work
+from .recompute import backward_start, origin
 
 COLORS = {
     "activation": "#6d9dc9", "kept mask": "#a884c4", "gradient": "#f0a04b",
@@ -164,14 +164,14 @@ def _places(graph: Graph, x: Axis) -> list[Box]:
 def live_curves(compiled: Compiled) -> str:
     """Bytes alive over the work of a step: as it was before it was made to fit, and as it is."""
     plain, step = compiled.plain, compiled.train
-    before = live_bytes(lifetimes(plain), len(plain.nodes))
-    after = live_bytes(compiled.train_plan.buffers, len(step.nodes))
+    before = live_bytes(lifetimes(plain), len(plain.nodes))[:-1]
+    after = live_bytes(compiled.train_plan.buffers, len(step.nodes))[:-1]
     done_before, done = work(plain), work(step)
     room = compiled.board.sram_budget_bytes - compiled.sram.sram_bytes + compiled.sram.arena_bytes
     top = max([*before, *after, 8])
     x = Axis(0, max(done[-1], done_before[-1]) / 1e6, 64, 988)
     y = Axis(0, 1.08 * max(top, room if room < 1.25 * top else 0), 380, 50)
-    again = [i for i, n in enumerate(step.nodes) if n.name.endswith(AGAIN)]
+    again = [i for i, n in enumerate(step.nodes) if origin(n) is not None]
     return (
         environment().get_template("live_bytes.svg.j2").render(
             x=x, y=y, room=room, peaks=(max(before), max(after)), same=step is plain,

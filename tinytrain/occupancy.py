@@ -4,18 +4,16 @@ making values again saves."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from .compiler import Compiled
 from .ir import Graph, Node
-from .memory import Buffer, Plan, value_lives
+from .memory import Buffer, Plan, live_bytes, value_lives
 from .ops.gradient import clip_mask_u8
-from .recompute import backward_start, cost
+from .recompute import backward_start, cost, origin
 from .select import block_of
 
-AGAIN = ".again"
 KINDS = ("activation", "kept mask", "gradient", "made again", "scratch")
 
 
@@ -35,7 +33,8 @@ class Holder:
 @dataclass(frozen=True)
 class Remade:
     """A forward node that is made again: where (index of the copy), its bytes, its work in MACs;
-    ``freed``: nodes of the schedule, [first, end), during which its outputs need no bytes."""
+    ``freed``: nodes of the schedule before it, [first, end), during which its outputs need no
+    bytes."""
 
     name: str
     layer: str
@@ -67,7 +66,7 @@ def kinds(graph: Graph) -> dict[str, str]:
         for value in node.outputs:
             if value is None:
                 continue
-            if value.name.endswith(AGAIN):
+            if origin(node) is not None:
                 kind = "made again"
             elif node.op is clip_mask_u8:
                 kind = "kept mask"
@@ -82,15 +81,6 @@ def kind_of(buffer: Buffer, known: dict[str, str]) -> str:
     return "scratch" if buffer.scratch else known[buffer.values[0]]
 
 
-def live_bytes(buffers: Sequence[Buffer], nodes: int) -> list[int]:
-    """Bytes alive at each of ``nodes`` nodes."""
-    change = [0] * (nodes + 2)
-    for b in buffers:
-        change[b.born] += b.bytes
-        change[b.dies + 1] -= b.bytes
-    return list(accumulate(change[:nodes]))
-
-
 def holders(plan: Plan, graph: Graph) -> list[Holder]:
     """What is alive at the peak, largest first."""
     known, live = kinds(graph), plan.live_at(plan.peak_node)
@@ -103,34 +93,32 @@ def holders(plan: Plan, graph: Graph) -> list[Holder]:
 
 
 def remade(graph: Graph) -> list[Remade]:
-    """The nodes of a step that are made again, in running order."""
-    lives, since, found = value_lives(graph), dict[str, int](), list[Remade]()
+    """The nodes of a step that make something again, in running order."""
+    lives, found = value_lives(graph), list[Remade]()
+    first: dict[str, str] = {}  # copy -> its name in the forward pass
+    gone = {name: life.dies + 1 for name, life in lives.items()}  # and with later copies
+    born = {name: life.born for name, life in lives.items()}
     for i, node in enumerate(graph.nodes):
-        if not node.name.endswith(AGAIN):
+        name = origin(node)
+        if name is None:
             continue
         outs = [v for v in node.outputs if v is not None]
-        # Where nothing in the forward pass reads an output, it is not made there; it could be as
-        # soon as what it reads is.
-        read = [_first(v.name) for v in node.inputs if v is not None]
-        ready = max((since.get(name, lives[name].born if name in lives else 0) for name in read),
-                    default=0)  # fmt: skip
+        first |= {v.name: v.name.removesuffix(node.name.removeprefix(name)) for v in outs}
+        # What nothing reads in the forward pass is not made there. It could be with its inputs.
+        read = [first.get(v.name, v.name) for v in node.inputs if v is not None]
+        ready = max((born.get(source, 0) for source in read), default=0)
         for v in outs:
-            name = _first(v.name)
-            since[name] = lives[name].born if name in lives else ready
+            born.setdefault(first[v.name], ready)
         if node.op.alias:
             continue
-        free = max(lives[n].dies + 1 if (n := _first(v.name)) in lives else ready for v in outs)
+        free = max(gone.get(first[v.name], ready) for v in outs)
         until = min(lives[v.name].born for v in outs)
+        gone |= {first[v.name]: lives[v.name].dies + 1 for v in outs}
+        size = sum(v.type.bytes for v in outs)
         found.append(
-            Remade(_first(node.name), node.layer, node.op.name, i,
-                   sum(v.type.bytes for v in outs), node.macs(), (free, until))
-        )  # fmt: skip
+            Remade(name, node.layer, node.op.name, i, size, node.macs(), (min(free, until), until))
+        )
     return found
-
-
-def _first(name: str) -> str:
-    """A value's name in the forward pass."""
-    return name.removesuffix(AGAIN)
 
 
 def groups(compiled: Compiled) -> list[Group]:

@@ -46,8 +46,16 @@ def what_if(
     """Every cell of the grid planned for a board; the model is quantized once. ``planning``: what
     the grid does not vary."""
     quantized = quantized or prepare(recipe)
-    base = planning or Planning()
-    return [_planned(cell, recipe, board, base, quantized) for cell in progress(grid(recipe))]
+    base, cells = planning or Planning(), grid(recipe)
+    found: dict[Cell, Cell] = {}
+    for cell in progress(sorted(cells, key=lambda c: c.recompute != "min-memory")):
+        least = found.get(replace(cell, recompute="min-memory"))
+        if cell.recompute == "auto" and least is not None and least.fits is False:
+            # Where the smallest does not fit either, it is what auto ends with.
+            found[cell] = replace(least, recompute="auto")
+        else:
+            found[cell] = _planned(cell, recipe, board, base, quantized)
+    return [found[cell] for cell in cells]
 
 
 def _planned(
