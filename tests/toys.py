@@ -14,9 +14,17 @@ from torch import Tensor, nn
 from tinytrain.boards import load_board
 from tinytrain.build import build
 from tinytrain.compiler import Compiled, compile_recipe, prepare
+from tinytrain.emit import emit
 from tinytrain.emulator import HostSession
+from tinytrain.fit import Fitted
+from tinytrain.fusion import fused_forms
+from tinytrain.loops import gather, with_rows
+from tinytrain.memory import plan
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Dataset, Optimizer, Recipe, UpdateScheme
+from tinytrain.recompute import recompute
+from tinytrain.schedule import prune
+from tinytrain.search import Search
 from tinytrain.select import Layer, layers_of
 from tinytrain.session import Session
 from tinytrain.zoo import CharLM, SensorTransformer
@@ -189,6 +197,27 @@ def compiled(kind: str, scheme_name: Any = "full", **settings: Any) -> Compiled:
     optimizer = replace(OPTIMIZERS[settings.pop("rule", "lsb")], **settings)
     chosen = scheme(kind, scheme_name) if isinstance(scheme_name, str) else scheme_name
     return compile_recipe(recipe(kind, chosen, optimizer), load_board("host"), quantized(kind))
+
+
+def shaped(made: Compiled, seed: int) -> Compiled:
+    """The same model with a step of another form: chosen at random what is made again, which
+    updates have what they read made for themselves, where loops end and how many rows they take."""
+    rng = np.random.default_rng(seed)
+    forms = fused_forms(made.plain)
+    search = Search(forms[seed % len(forms)])
+    names = [*search.forward, *search.own, *search.cuts]
+    part = rng.random()
+    choice = {name for name in names if rng.random() < part}
+    graph = recompute(search.graph, choice)
+    assert graph is not None
+    graph = gather(graph, choice)
+    loops = {n.loop.name: n.tokens for n in graph.nodes if n.loop is not None}
+    rows = {name: int(rng.integers(1, n + 1)) for name, n in loops.items()}
+    graph = with_rows(graph, rows)
+    step = Fitted(prune(graph), plan(graph))
+    files = emit(made.name, step.graph, made.evaluate, step.plan, made.evaluate_plan,
+                 made.optimizer, made.knots)  # fmt: skip
+    return replace(made, step=step, files=files)
 
 
 def host(made: Compiled, out: Path) -> HostSession:

@@ -86,6 +86,17 @@ def test_random_schemes(tmp_path: Path, seed: int) -> None:
         toys.assert_same(host, made.session(), toys.data(kind), STEPS)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_every_form_of_a_step_gives_the_same_bits(tmp_path: Path, seed: int) -> None:
+    """Whatever is made again, and however loops are cut, the weights are those of the plain step,
+    which the numpy session runs."""
+    kind = toys.KINDS[seed % len(toys.KINDS)]
+    scheme = ("full", "some", "half")[seed % 3]
+    made = toys.shaped(toys.compiled(kind, scheme, weights=("int8", "int16")[seed % 2]), seed)
+    with toys.host(made, tmp_path / "b") as host:
+        toys.assert_same(host, made.session(), toys.data(kind), STEPS)
+
+
 @pytest.mark.slow
 def test_long_run_of_a_real_size(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)

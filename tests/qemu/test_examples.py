@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinytrain.boards import load_board
+from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.pretrain import Settings
 from tinytrain.quantize import Quantized
@@ -38,18 +38,23 @@ LAST = UpdateScheme({"blocks.3.*": 0.5, "head": 1.0}, ("blocks.3.*", "head"), "h
 @lru_cache(maxsize=2)
 def example(name: str) -> tuple[Recipe, Quantized]:
     """An example with a short pre-training, on data that is in packages."""
-    options: dict[str, Any] = {"har": {}, "char_lm": {"source": "pydoc", "pretraining": BRIEF}}
+    options: dict[str, Any] = {
+        "har": {},
+        "char_lm": {"source": "pydoc", "pretraining": BRIEF},
+        "lm128": {"source": "pydoc", "pretraining": replace(BRIEF, steps=20, batch=8)},
+    }
     recipe = load_recipe(EXAMPLES / f"{name}.py", **options[name])
     return recipe, prepare(recipe)
 
 
 def compiled_for(
-    name: str, board: str, rule: str, storage: str, scheme: UpdateScheme | None = None
-) -> tuple[Recipe, Compiled]:
+    name: str, board: str, rule: str, storage: str, scheme: UpdateScheme | None = None,
+    sram: int | None = None,
+) -> tuple[Recipe, Compiled]:  # fmt: skip
     recipe, quantized = example(name)
     optimizer = replace(OPTIMIZERS[rule], weights=storage)
     recipe = recipe.replace(optimizer=optimizer, scheme=scheme or recipe.scheme)
-    return recipe, compile_recipe(recipe, load_board(board), quantized)
+    return recipe, compile_recipe(recipe, with_sram(load_board(board), sram), quantized)
 
 
 def run(recipe: Recipe, compiled: Compiled, target: str, steps: int, folder: Path) -> Any:
@@ -83,9 +88,12 @@ def check_plan(compiled: Compiled, session: Any, artifact: Any) -> None:
 
 def same_bits(
     name: str, board: str, rule: str, storage: str, steps: int, folder: Path,
-    scheme: UpdateScheme | None = None, numpy_too: bool = True,
+    scheme: UpdateScheme | None = None, numpy_too: bool = True, sram: int | None = None,
 ) -> None:  # fmt: skip
-    recipe, compiled = compiled_for(name, board, rule, storage, scheme)
+    """Without ``sram`` the step is the plain one, or nearly; with it, it must be made to fit. The
+    numpy session runs the plain step in any case."""
+    recipe, compiled = compiled_for(name, board, rule, storage, scheme, sram)
+    assert (sram is None) or (compiled.step.again and compiled.sram.sram_bytes <= sram)
     losses, digest, session, artifact = run(recipe, compiled, board, steps, folder)
     check_plan(compiled, session, artifact)
     for other in ("host", "numpy") if numpy_too else ("host",):
@@ -115,6 +123,16 @@ def test_short_runs_have_the_same_bits(name: str, rule: str, storage: str, tmp_p
 @pytest.mark.parametrize("scheme", [ALL_BLOCKS, LAST], ids=lambda s: s.name)
 def test_two_schemes_fit_256_kilobytes(scheme: UpdateScheme, board: str, tmp_path: Path) -> None:
     same_bits("har", board, "lsb", "int16", 3, tmp_path, scheme)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_quarter_of_the_memory_gives_the_same_bits(board: str, tmp_path: Path) -> None:
+    """64 KB in all: loops over rows, attention by heads, values made again."""
+    same_bits("har", board, "lsb", "int8", 8, tmp_path, ALL_BLOCKS, board == BOARDS[0], 65536)
+
+
+def test_context_of_128_fits_240_kilobytes(tmp_path: Path) -> None:
+    same_bits("lm128", BOARDS[0], "lsb", "int8", 2, tmp_path, sram=245760)
 
 
 @pytest.mark.matrix
