@@ -88,7 +88,7 @@ def memory_map(compiled: Compiled) -> str:
     """The arena over the nodes of a training step: a rectangle a buffer."""
     plan, graph = compiled.train_plan, compiled.train
     count, top = len(graph.nodes), max(plan.arena_bytes, 8)
-    x = Axis(-0.5, count - 0.5, 64, 988)
+    x = Axis(-0.5, count - 0.5, 68, 988)
     y = Axis(0, top * 1.05, 522, 82)
     known = kinds(graph)
     peak = {
@@ -169,7 +169,7 @@ def live_curves(compiled: Compiled) -> str:
     done_before, done = work(plain), work(step)
     room = compiled.board.sram_budget_bytes - compiled.sram.sram_bytes + compiled.sram.arena_bytes
     top = max([*before, *after, 8])
-    x = Axis(0, max(done[-1], done_before[-1]) / 1e6, 64, 988)
+    x = Axis(0, max(done[-1], done_before[-1]) / 1e6, 68, 988)
     y = Axis(0, 1.08 * max(top, room if room < 1.25 * top else 0), 380, 50)
     again = [i for i, n in enumerate(step.nodes) if origin(n) is not None]
     return (

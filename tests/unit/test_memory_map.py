@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 import toys
 
+from tinytrain import report
 from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.emit import environment
@@ -213,3 +214,18 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RecipeError, match="cannot be written"):
         write_map(made("plain"), tmp_path / "file" / "map.svg")
+
+
+def test_the_report_of_the_demo(tmp_path: Path) -> None:
+    compiled = made("tiled")
+    (tmp_path / "learning.svg").write_text("<svg>curve</svg>")
+    facts = compiled.facts() | {"flash_bytes": 1}
+    device = {"target": "board", "weights_sha256": "0", "sram_measured_bytes": 2,
+              "instructions_per_step": 3}  # fmt: skip
+    rows = [{"method": "int8", "before": {"test": 0.1}, "after": {"test": 0.2}}]
+    result = {"model": "toy", "steps": 1, "same_bits": True, "rows": rows, "plan": facts,
+              "device": device}  # fmt: skip
+    report.html(result, compiled, tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("<svg") == 3 and memory_map(compiled) in text
+    assert "What holds the peak" in text and "Every node that is made again" in text
