@@ -15,14 +15,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import report, runner
-from .boards import all_boards, load_board, with_sram
+from .boards import Board, all_boards, load_board, with_sram
 from .build import build as build_firmware
-from .compiler import Compiled, check_budget, compile_recipe
+from .compiler import Compiled, check_budget, compile_recipe, prepare
 from .doctor import checks
 from .errors import RecipeError, TinytrainError
 from .fit import Planning
+from .memory_map import map_format, write_map
 from .recipe import Recipe, load_recipe
 from .session import StepResult
+from .what_if import what_if
 
 app = typer.Typer(
     help="Train small transformers in int8 on microcontrollers.", no_args_is_help=True,
@@ -116,14 +118,22 @@ def plan(
     recompute: Recompute = "auto", tile: Tile = "auto", planner: Planner = "auto",
     sram: SramBudget = None,
     map_file: Annotated[
-        Path | None, typer.Option("--map", help="write the memory map as .svg or .png")
+        Path | None, typer.Option("--map", help="write the memory map as .svg or .html")
     ] = None,
     layers: Annotated[bool, typer.Option(help="the quantization noise of every layer")] = False,
+    compare: Annotated[
+        bool, typer.Option("--what-if", help="SRAM under other schemes and ways to fit, only")
+    ] = False,
     json_: Json = False,
 ) -> None:  # fmt: skip
     """What a training step costs on a board: SRAM by part, flash, MACs. Links the firmware."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
+    if compare:
+        show_what_if(recipe, target, planning, json_)
+        return
+    if map_file:
+        map_format(map_file)
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(
             recipe, target, planning=planning, progress=track, say=say, check=False
@@ -132,7 +142,7 @@ def plan(
     facts["fits"] = facts["sram_bytes"] <= facts["sram_budget_bytes"]
     facts |= report.flash_facts(compiled) if facts["fits"] else NOT_LINKED
     if map_file:
-        report.memory_map(compiled, map_file)
+        write_map(compiled, map_file)
     if json_:
         show(facts | {"noise": [asdict(row) for row in compiled.quantized.report]})
     else:
@@ -140,6 +150,20 @@ def plan(
             report.print_noise(out, compiled)
         report.print_plan(out, compiled, facts)
     check_budget(compiled)
+
+
+def show_what_if(recipe: Recipe, board: Board, planning: Planning, json_: bool) -> None:
+    """Plan the whole grid and print it."""
+    with progress("calibrating", json_) as (track, _):
+        quantized = prepare(recipe, track)
+    with progress("planning", json_) as (track, _):
+        cells = what_if(recipe, board, planning, quantized, track)
+    if json_:
+        facts: dict[str, Any] = {"model": recipe.name, "board": board.name}
+        facts["sram_budget_bytes"] = board.sram_budget_bytes
+        show(facts | {"cells": [asdict(cell) for cell in cells]})
+    else:
+        report.print_what_if(out, recipe.name, board, cells)
 
 
 @app.command()
