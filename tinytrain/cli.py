@@ -20,6 +20,7 @@ from .build import build as build_firmware
 from .compiler import Compiled, check_budget, compile_recipe
 from .doctor import checks
 from .errors import RecipeError, TinytrainError
+from .export import Exporter
 from .recipe import Recipe, load_recipe
 from .session import StepResult
 
@@ -33,8 +34,10 @@ out, err = Console(), Console(stderr=True)
 Source = Annotated[Path, typer.Argument(help="Python file that defines recipe()")]
 BoardName = Annotated[str, typer.Option("--board", help="board; see tinytrain boards")]
 Scheme = Annotated[
-    str | None, typer.Option(help="full, head_only, bias_only, last_k:N (default: the recipe's)")
-]
+    str | None,
+    typer.Option(help="full, head_only, bias_only, last_k:N, lora:R, lora:R+head "
+                      "(default: the recipe's)"),
+]  # fmt: skip
 Rule = Annotated[str | None, typer.Option("--optimizer", help="lsb, sgd or sgd-noqas")]
 Weights = Annotated[str | None, typer.Option(help="storage of trained weights: int8 or int16")]
 Steps = Annotated[int | None, typer.Option(help="training steps (default: the recipe's)")]
@@ -144,6 +147,9 @@ def run(
     seed: Seed = None, learning_rate: Rate = None,
     limit: Annotated[int | None, typer.Option(help="samples of each test set to measure")] = None,
     lines: Annotated[Path | None, typer.Option("--jsonl", help="one JSON line a step")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="write the float model's state dict with what was learned")
+    ] = None,
     json_: Json = False,
 ) -> None:  # fmt: skip
     """Train on a target: measure, train, measure again."""
@@ -151,7 +157,7 @@ def run(
     board = load_board("host" if target == "numpy" else target)
     with progress("calibrating", json_) as track:
         compiled = compile_recipe(recipe, board, progress=track)
-    facts = run_facts(recipe, compiled, target, limit, lines, quiet=json_)
+    facts = run_facts(recipe, compiled, target, limit, lines, export, quiet=json_)
     if json_:
         show(facts)
     else:
@@ -160,17 +166,20 @@ def run(
 
 def run_facts(
     recipe: Recipe, compiled: Compiled, target: str, limit: int | None = None,
-    lines: Path | None = None, quiet: bool = False,
+    lines: Path | None = None, export: Path | None = None, quiet: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Open the target, train under live bars, close, give what ``run --json`` prints."""
     folder = Path("build/run") / f"{recipe.name}-{target}"
+    exporter = Exporter(recipe, compiled) if export else None  # what it refuses, it refuses early
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))  # fmt: skip
     with ExitStack() as stack:
         try:
             log = stack.enter_context(lines.open("w")) if lines else None
+            if export:
+                export.open("ab").close()
         except OSError as error:
-            raise RecipeError(f"--jsonl {lines}: cannot be written: {error.strerror}") from error
+            raise RecipeError(f"{error.filename}: cannot be written: {error.strerror}") from error
         session, artifact = runner.open_session(compiled, target, folder)
         stack.enter_context(session)
         bar = stack.enter_context(Progress(*columns, console=err, disable=quiet))
@@ -190,6 +199,8 @@ def run_facts(
         done = runner.train(
             session, recipe, steps, target, limit=limit, watch=watch, on_step=on_step
         )
+        if export and exporter:
+            exporter.save(session.weights(), export)
     done.measured = runner.measurements(session, artifact)
     return {"model": recipe.name, "scheme": compiled.scheme} | done.facts(recipe.metric)
 

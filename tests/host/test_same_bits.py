@@ -86,6 +86,21 @@ def test_random_schemes(tmp_path: Path, seed: int) -> None:
         toys.assert_same(host, made.session(), toys.data(kind), STEPS)
 
 
+@pytest.mark.parametrize(
+    ("kind", "rule", "weights", "scheme"),
+    [
+        ("sensor", "lsb", "int8", "lora:4"),
+        ("lm", "sgd", "int16", "lora:2+head"),
+        ("vit", "lsb", "int16", "lora:3"),
+        ("channels", "sgd", "int8", "lora:4+head"),
+    ],
+)
+def test_adapters(tmp_path: Path, kind: str, rule: str, weights: str, scheme: str) -> None:
+    made = toys.compiled(kind, scheme, rule=rule, weights=weights, steps=30)
+    with toys.host(made, tmp_path / "b") as host:
+        toys.assert_same(host, made.session(), toys.data(kind), 30)
+
+
 @pytest.mark.slow
 def test_long_run_of_a_real_size(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
