@@ -16,7 +16,8 @@ from dataclasses import replace
 import numpy as np
 
 from .errors import SchemeError
-from .ir import Array, Build, Graph, Node, Value, execute
+from .execute import execute
+from .ir import Array, Build, Graph, Node, Value
 from .numerics import multiplier
 from .ops.base import exact_matmul, scales_of
 from .ops.elementwise import add_attrs, add_s8

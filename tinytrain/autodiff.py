@@ -16,8 +16,14 @@ from .ir import Build, Graph, Node, Op, Type, Value
 from .numerics import split_scale
 from .ops.base import Grad, scales_of
 from .ops.elementwise import channel_factors, rescale_grad_s8
-from .ops.gradient import clip_grad_s8, clip_mask_u8, grad_add_attrs, grad_add_s8
-from .ops.loss import cross_entropy_s16, loss_gradient
+from .ops.gradient import (
+    align_grad_s8,
+    clip_grad_s8,
+    clip_mask_u8,
+    grad_add_attrs,
+    grad_add_s8,
+)
+from .ops.loss import loss_gradient, loss_metrics
 from .recipe import Optimizer
 
 
@@ -31,6 +37,7 @@ class BackwardBuild(Build):
         self.optimizer = optimizer
         self._early: dict[str, list[Node]] = {}
         self._masks: dict[str, Value] = {}
+        self._aligned: dict[str, Grad] = {}
         self._streams = 0
 
     def stream(self) -> int:
@@ -53,6 +60,19 @@ class BackwardBuild(Build):
             exp_add=exponent, layer=node.layer, **attrs,
         )  # fmt: skip
         return Grad(value, exp)
+
+    def aligned(self, gy: Grad) -> Grad:
+        name = gy.value.name
+        if gy.value.type.shape[0] == 1:
+            return gy
+        if name not in self._aligned:
+            layer = next((n.layer for n in reversed(self.nodes) if gy.value in n.outputs), "")
+            value, exp = self.node(
+                align_grad_s8, [gy.value, gy.exponent], f"{name}.aligned", stream=self.stream(),
+                layer=layer,
+            )  # fmt: skip
+            self._aligned[name] = Grad(value, exp)
+        return self._aligned[name]
 
     def clip(self, gy: Grad, node: Node) -> Grad:
         y = node.outputs[0]
@@ -160,7 +180,7 @@ def with_loss(forward: Graph) -> Graph:
     build = Build(forward)
     (logits,) = forward.outputs
     labels = build.input("labels", Type((logits.type.shape[0],), "i16"))
-    (metrics,) = build.node(cross_entropy_s16, [logits, labels], "metrics")
+    metrics = loss_metrics(build, logits, labels)
     return build.graph([metrics, logits])
 
 
@@ -176,7 +196,7 @@ def differentiate(forward: Graph, optimizer: Optimizer) -> Graph:
     build = BackwardBuild(forward, optimizer)
     tokens = logits.type.shape[0]
     labels = build.input("labels", Type((tokens,), "i16"))
-    (metrics,) = build.node(cross_entropy_s16, [logits, labels], "metrics")
+    metrics = loss_metrics(build, logits, labels)
     if logits.name not in live:
         raise SchemeError("no trained parameter leads to the loss; choose other layers")
     start = loss_gradient(build, logits, labels, "logits.grad")

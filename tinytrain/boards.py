@@ -6,7 +6,7 @@ import difflib
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,18 @@ def load_board(name: str) -> Board:
     return read_board(boards_dir() / name / "board.toml")
 
 
+def with_sram(board: Board, sram_bytes: int | None) -> Board:
+    """The board with another budget. Raises BoardError when its memory is smaller, or the budget
+    leaves nothing beside the stack."""
+    if sram_bytes is None:
+        return board
+    most = board.ram[0].length_bytes if board.ram else ADDRESSES
+    least = 2 * board.stack_bytes
+    if not least <= sram_bytes <= most:
+        raise BoardError(f"--sram {sram_bytes}: {board.name} allows {least} to {most} bytes")
+    return replace(board, sram_budget_bytes=sram_bytes - sram_bytes % 8)
+
+
 def read_board(file: Path) -> Board:
     """Read and check one ``board.toml``. Raises BoardError naming the file, the key and what is
     allowed there."""
@@ -131,11 +143,11 @@ def read_board(file: Path) -> Board:
 
 
 def runtime_bytes() -> int:
-    """``.bss`` of the runtime itself: TT_RUNTIME_BYTES of its header, padded to 8."""
+    """``.bss`` of the runtime itself: TT_RUNTIME_BYTES of its header."""
     header = firmware_dir() / "include" / "tinytrain" / "tt_runtime.h"
     found = re.search(r"#define TT_RUNTIME_BYTES (\d+)", header.read_text(encoding="utf-8"))
     assert found is not None
-    return -(-int(found[1]) // 8) * 8
+    return int(found[1])
 
 
 def _names() -> list[str]:

@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import report, runner
-from .boards import all_boards, load_board
+from .boards import all_boards, load_board, with_sram
 from .build import build as build_firmware
 from .compiler import Compiled, check_budget, compile_recipe
 from .doctor import checks
 from .errors import RecipeError, TinytrainError
 from .export import Exporter
+from .fit import Planning
 from .recipe import Recipe, load_recipe
 from .session import StepResult
 
@@ -43,6 +44,13 @@ Weights = Annotated[str | None, typer.Option(help="storage of trained weights: i
 Steps = Annotated[int | None, typer.Option(help="training steps (default: the recipe's)")]
 Seed = Annotated[int | None, typer.Option(help="seed of the stochastic rounding")]
 Rate = Annotated[float | None, typer.Option("--learning-rate", help="see docs/numerics.md")]
+Recompute = Annotated[
+    str, typer.Option(help="make forward values again: off, auto (when it must fit) or min-memory")
+]
+Tile = Annotated[str, typer.Option(help="loops over rows, attention by heads: auto or off")]
+SramBudget = Annotated[
+    int | None, typer.Option("--sram", help="bytes of SRAM that may be used (default: the board's)")
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else")]
 
 
@@ -84,6 +92,11 @@ def overridden(
     return recipe if scheme is None else recipe.replace(scheme=scheme)
 
 
+def planned(recompute: str, tile: str) -> Planning:
+    """Raises RecipeError for a word that is not known."""
+    return Planning(recompute, tile)  # type: ignore[arg-type]
+
+
 def show(data: Any) -> None:
     print(json.dumps(data, indent=2))
 
@@ -92,6 +105,7 @@ def show(data: Any) -> None:
 def plan(
     source: Source, board: BoardName = "host", scheme: Scheme = None, optimizer: Rule = None,
     weights: Weights = None, steps: Steps = None, seed: Seed = None, learning_rate: Rate = None,
+    recompute: Recompute = "auto", tile: Tile = "auto", sram: SramBudget = None,
     map_file: Annotated[
         Path | None, typer.Option("--map", help="write the memory map as .svg or .png")
     ] = None,
@@ -100,9 +114,11 @@ def plan(
 ) -> None:  # fmt: skip
     """What a training step costs on a board: SRAM by part, flash, MACs. Links the firmware."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
-    target = load_board(board)
+    target, planning = with_sram(load_board(board), sram), planned(recompute, tile)
     with progress("calibrating", json_) as track:
-        compiled = compile_recipe(recipe, target, progress=track, check=False)
+        compiled = compile_recipe(
+            recipe, target, planning=planning, progress=track, check=False
+        )  # fmt: skip
     facts = compiled.facts()
     facts["fits"] = facts["sram_bytes"] <= facts["sram_budget_bytes"]
     facts |= report.flash_facts(compiled) if facts["fits"] else NOT_LINKED
@@ -122,13 +138,14 @@ def build(
     source: Source, board: BoardName = "host",
     folder: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("build/firmware"),
     scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
-    seed: Seed = None, learning_rate: Rate = None, json_: Json = False,
+    seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
+    tile: Tile = "auto", sram: SramBudget = None, json_: Json = False,
 ) -> None:  # fmt: skip
     """Generate the C of a board, compile and link it."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
-    target = load_board(board)
+    target, planning = with_sram(load_board(board), sram), planned(recompute, tile)
     with progress("calibrating", json_) as track:
-        compiled = compile_recipe(recipe, target, progress=track)
+        compiled = compile_recipe(recipe, target, planning=planning, progress=track)
     artifact = build_firmware(compiled.files, target, folder)
     facts = compiled.facts() | report.flash_facts(compiled, artifact)
     facts["path"] = str(artifact.path)
@@ -144,7 +161,8 @@ def run(
     source: Source,
     target: Annotated[str, typer.Option(help="numpy, host or an emulated board")] = "host",
     scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
-    seed: Seed = None, learning_rate: Rate = None,
+    seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
+    tile: Tile = "auto", sram: SramBudget = None,
     limit: Annotated[int | None, typer.Option(help="samples of each test set to measure")] = None,
     lines: Annotated[Path | None, typer.Option("--jsonl", help="one JSON line a step")] = None,
     export: Annotated[
@@ -154,9 +172,11 @@ def run(
 ) -> None:  # fmt: skip
     """Train on a target: measure, train, measure again."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
-    board = load_board("host" if target == "numpy" else target)
+    board = with_sram(load_board("host" if target == "numpy" else target), sram)
     with progress("calibrating", json_) as track:
-        compiled = compile_recipe(recipe, board, progress=track)
+        compiled = compile_recipe(
+            recipe, board, planning=planned(recompute, tile), progress=track
+        )  # fmt: skip
     facts = run_facts(recipe, compiled, target, limit, lines, export, quiet=json_)
     if json_:
         show(facts)

@@ -14,10 +14,10 @@ from .boards import Board, runtime_bytes
 from .codec import Codec, Tensor
 from .emit import CONST_ALIGN, emit, padded_bytes, parameters, table_bytes, vocabulary
 from .errors import BudgetError, RecipeError
-from .fit import fit
+from .fit import Fitted, Planning, fit
 from .frontend.torch_export import from_torch
 from .ir import Graph
-from .memory import Plan, aligned, plan
+from .memory import Plan, aligned
 from .quantize import Quantized, quantize
 from .recipe import Optimizer, Recipe
 from .schedule import prune
@@ -46,7 +46,9 @@ class Sram:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A model that can be built, run by the interpreter, or only looked at."""
+    """A model that can be built, run by the interpreter, or only looked at. ``forward`` is
+    the model with what trains in it, ``plain`` the training step before it was made to fit; its
+    numbers are those of ``step``."""
 
     name: str
     board: Board
@@ -54,14 +56,29 @@ class Compiled:
     scheme: str
     quantized: Quantized
     forward: Graph
-    train: Graph
-    evaluate: Graph
-    train_plan: Plan
-    evaluate_plan: Plan
+    plain: Graph
+    step: Fitted
+    evaluation: Fitted
     sram: Sram
     const_bytes: int
     codec: Codec
     files: dict[str, str]
+
+    @property
+    def train(self) -> Graph:
+        return self.step.graph
+
+    @property
+    def evaluate(self) -> Graph:
+        return self.evaluation.graph
+
+    @property
+    def train_plan(self) -> Plan:
+        return self.step.plan
+
+    @property
+    def evaluate_plan(self) -> Plan:
+        return self.evaluation.plan
 
     @property
     def knots(self) -> list[tuple[int, np.float32]]:
@@ -107,6 +124,8 @@ class Compiled:
             "adapter_parameters": self.adapter_parameters,
             "macs_forward": self.evaluate.macs(),
             "macs_backward": self.train.macs() - self.evaluate.macs(),
+            "macs_recomputed": self.step.extra_macs,
+            "tiled": self.step.tiled, "recomputed": list(self.step.again),
         }  # fmt: skip
 
     @property
@@ -116,10 +135,11 @@ class Compiled:
         return self.train_plan if larger else self.evaluate_plan
 
     def session(self) -> Any:
-        """The numpy interpreter of this model (the meaning of the firmware)."""
+        """The numpy interpreter of this model (the meaning of the firmware). It runs the step as it
+        was before it was made to fit, so that it checks all that was done for that, too."""
         from .interpreter import NumpySession
 
-        return NumpySession(self.train, self.evaluate, self.codec, self.knots, self.optimizer.seed)
+        return NumpySession(self.plain, self.evaluate, self.codec, self.knots, self.optimizer.seed)
 
 
 def _count(graph: Graph, dtypes: Sequence[str], skip: tuple[str, ...]) -> int:
@@ -146,9 +166,10 @@ def prepare(recipe: Recipe, progress: Callable[[Iterable[Any]], Iterable[Any]] =
 
 def compile_recipe(
     recipe: Recipe, board: Board, quantized: Quantized | None = None, *, check: bool = True,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    planning: Planning | None = None, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Compiled:  # fmt: skip
-    """All passes. ``check=False`` lets a plan exceed the board, to look at it.
+    """All passes. ``check=False`` lets a plan exceed the board, to look at it; ``planning``: the
+    means by which the step is made to fit.
 
     Raises what the passes raise; BudgetError when the plan does not fit, with the largest live
     values named.
@@ -169,19 +190,21 @@ def compile_recipe(
         runtime_bytes=runtime_bytes(),
         stack_bytes=board.stack_bytes,
     )
-    train, train_plan = fit(train, board.sram_budget_bytes - sram.sram_bytes)
-    evaluate_plan = plan(evaluate)
-    sram = replace(sram, arena_bytes=max(train_plan.arena_bytes, evaluate_plan.arena_bytes))
+    planning = planning or Planning()
+    step = fit(train, board.sram_budget_bytes - sram.sram_bytes, planning)
+    forward_only = replace(planning, recompute="off")
+    check_run = fit(evaluate, step.plan.arena_bytes, forward_only)
+    arena = max(step.plan.arena_bytes, check_run.plan.arena_bytes)
+    sram = replace(sram, arena_bytes=arena)
     compiled = Compiled(
         name=recipe.name, board=board, optimizer=recipe.optimizer,
         scheme=resolve(recipe.scheme, layers_of(quantized.graph)).name, quantized=quantized,
-        forward=forward,
-        train=train, evaluate=evaluate, train_plan=train_plan, evaluate_plan=evaluate_plan,
-        sram=sram, const_bytes=sum(padded_bytes(p, CONST_ALIGN) for p in const),
+        forward=forward, plain=train, step=step, evaluation=check_run, sram=sram,
+        const_bytes=sum(padded_bytes(p, CONST_ALIGN) for p in const),
         codec=Codec(source, logits[0], logits, recipe.loss == "classes", tensors,
                     vocabulary(train)),
-        files=emit(recipe.name, train, evaluate, train_plan, evaluate_plan, recipe.optimizer,
-                   knots(recipe.optimizer)),
+        files=emit(recipe.name, step.graph, check_run.graph, step.plan, check_run.plan,
+                   recipe.optimizer, knots(recipe.optimizer)),
     )  # fmt: skip
     if check:
         check_budget(compiled)

@@ -41,10 +41,12 @@ class Array:
 
 @dataclass(frozen=True)
 class Call:
-    """A kernel call as wrapped C text (empty for a view), and what is said above it."""
+    """A kernel call as wrapped C text (empty for a view), or the head or end of a loop, and what is
+    said above it."""
 
     comment: tuple[str, ...]
     code: str
+    indent: str = " " * 4
 
 
 def symbols_of(names: Sequence[str], prefix: str) -> dict[str, str]:
@@ -124,7 +126,7 @@ class Emitter:
     """Calls of one graph; ``where`` gives the C expression of every value."""
 
     def __init__(self, graph: Graph, plan: Plan, symbols: dict[str, str]) -> None:
-        self.graph, self.plan = graph, plan
+        self.graph, self.plan, self.inner = graph, plan, graph.inner()
         self.pointer = dict(symbols)
         self.place: dict[str, str] = {
             name: "flash" if p.kind == "const" else "state" for name, p in graph.params.items()
@@ -145,6 +147,15 @@ class Emitter:
             return f"AT({self._ctype(value)}, {self.plan.offset[value.name]})"
         return self.pointer[value.name]
 
+    def argument(self, node: Node, value: Value | None, by_row: bool) -> str:
+        """Where a value is; in a loop, the first of its rows that this pass reads or writes."""
+        if value is None:
+            return "NULL"
+        if node.loop is None or not by_row or value.name in self.inner:
+            return self.where(value)
+        stride = value.type.size // value.type.shape[0]
+        return f"{self.where(value)} + row" + (f" * {stride}" if stride > 1 else "")
+
     def _describe(self, value: Value) -> str:
         at = self.plan.offset.get(value.name)
         place = f"@{at}" if at is not None else self.place[value.name]
@@ -162,24 +173,44 @@ class Emitter:
         if op.alias:
             return Call((*map(commented, comment), "the same bytes"), "")
         updated = {inp for _, inp in op.updates}
-        arguments = ["NULL" if v is None else self.where(v) for v in node.outputs]
-        arguments += ["NULL" if v is None else self.where(v)
+        by_row = op.rowwise or ()
+        arguments = [self.argument(node, v, True) for v in node.outputs]
+        arguments += [self.argument(node, v, i in by_row)
                       for i, v in enumerate(node.inputs) if i not in updated]  # fmt: skip
         if size := node.scratch_bytes():
             at = self.plan.offset[scratch_name(node)]
             arguments.append(f"AT(void, {at})")
             comment = (*comment, f"scratch {size} bytes @{at}")
         if op.uses_step:
-            arguments.append("st")
-        dims = op.dims(node.in_types(), node.out_types(), node.attrs) if op.dims else {}
+            arguments.append("st" if node.loop is None else "&at")
+        body = node.body()
+        dims = op.dims(body.in_types(), body.out_types(), node.attrs) if op.dims else {}
         if dims:
             comment = (*comment, " ".join(f"{k}={int(v)}" for k, v in dims.items()))
         arguments += [str(int(v)) for v in dims.values()]
         arguments += [float_literal(node.attrs[name]) for name in op.floats]
         text = f"tt_{op.name}({', '.join(arguments)});"
-        code = textwrap.fill(text, 100, initial_indent=" " * 4, subsequent_indent=" " * 8,
+        indent = self._indent(node)
+        code = textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent + " " * 4,
                              break_long_words=False, break_on_hyphens=False)  # fmt: skip
-        return Call(tuple(map(commented, comment)), code)
+        return Call(tuple(map(commented, comment)), code, indent)
+
+    @staticmethod
+    def _indent(node: Node) -> str:
+        return " " * (4 if node.loop is None else 8)
+
+    def run(self, first: int, end: int) -> list[Call]:
+        """The call of a node, or a loop over rows with its calls."""
+        nodes = self.graph.nodes[first:end]
+        calls = [self.call(first + i, node) for i, node in enumerate(nodes)]
+        loop, tokens = nodes[0].loop, nodes[0].tokens
+        if loop is None:
+            return calls
+        head = f"    for (int32_t row = 0; row < {tokens}; row += {loop.rows}) {{"
+        if any(node.op.uses_step for node in nodes):
+            head += "\n        tt_step at = *st;\n        at.row = row;"
+        title = f"{loop.name}: {tokens} rows, {loop.rows} at a time"
+        return [Call((title,), head), *calls, Call((), "    }")]
 
     def _see_through(self, node: Node) -> None:
         """The output of a view of something outside of the arena is where its input is."""
@@ -190,9 +221,9 @@ class Emitter:
             self.place[value.name] = self.place[source.name]
 
     def function(self) -> dict[str, Any]:
-        calls = [self.call(i, node) for i, node in enumerate(self.graph.nodes)]
+        calls = [call for first, end in self.graph.runs() for call in self.run(first, end)]
         outputs = self.graph.outputs
-        summary = (f"{len(calls)} nodes, {self.graph.macs()} MACs, arena "
+        summary = (f"{len(self.graph.nodes)} nodes, {self.graph.macs()} MACs, arena "
                    f"{self.plan.arena_bytes} bytes.")  # fmt: skip
         found = {"calls": calls, "metrics": self.where(outputs[0]), "summary": summary}
         if len(outputs) > 1:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from .codec import Codec
 from .errors import LinkError
-from .ir import Graph, Step, execute
+from .execute import execute
+from .ir import Graph, Step
 from .schedule_rate import beta_at, rate_at
 from .session import Array, Session, StepResult
 

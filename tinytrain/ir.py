@@ -162,11 +162,20 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Loop:
+    """Neighbouring nodes with the same loop run together, ``rows`` of their rows at a time."""
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class Node:
     op: Op
     inputs: tuple[Value | None, ...]
     outputs: tuple[Value | None, ...]
     attrs: Attrs = field(default_factory=dict)
+    loop: Loop | None = None
 
     @property
     def name(self) -> str:
@@ -183,8 +192,21 @@ class Node:
     def out_types(self) -> Types:
         return tuple(None if v is None else v.type for v in self.outputs)
 
+    @property
+    def tokens(self) -> int:
+        """Rows of the outputs (their first axis)."""
+        return next(v.type.shape[0] for v in self.outputs if v is not None)
+
+    def body(self) -> Node:
+        """The node as one pass of its loop runs it: what goes row by row has ``loop.rows`` rows."""
+        if self.loop is None or self.op.rowwise is None:
+            return self
+        rows, by_row = self.loop.rows, self.op.rowwise
+        ins = tuple(_rows_of(v, rows) if i in by_row else v for i, v in enumerate(self.inputs))
+        return replace(self, inputs=ins, outputs=tuple(_rows_of(v, rows) for v in self.outputs))
+
     def scratch_bytes(self) -> int:
-        return self.op.scratch(self.in_types(), self.attrs) if self.op.scratch else 0
+        return self.op.scratch(self.body().in_types(), self.attrs) if self.op.scratch else 0
 
     def macs(self) -> int:
         return self.op.macs(self.in_types(), self.attrs) if self.op.macs else 0
@@ -193,6 +215,12 @@ class Node:
         outs = ", ".join("-" if v is None else str(v) for v in self.outputs)
         ins = ", ".join("-" if v is None else f"%{v.name}" for v in self.inputs)
         return f"{outs} = {self.op.name}({ins})"
+
+
+def _rows_of(value: Value | None, rows: int) -> Value | None:
+    if value is None:
+        return None
+    return Value(value.name, replace(value.type, shape=(rows, *value.type.shape[1:])))
 
 
 @dataclass(frozen=True)
@@ -213,6 +241,30 @@ class Graph:
 
     def macs(self) -> int:
         return sum(node.macs() for node in self.nodes)
+
+    def runs(self) -> list[tuple[int, int]]:
+        """[first, end) of what runs as one: single nodes and loops."""
+        found: list[tuple[int, int]] = []
+        for i, node in enumerate(self.nodes):
+            if i and node.loop is not None and node.loop == self.nodes[i - 1].loop:
+                found[-1] = (found[-1][0], i + 1)
+            else:
+                found.append((i, i + 1))
+        return found
+
+    def inner(self) -> set[str]:
+        """Names of the values that a loop makes and only it reads: of these only the rows of one
+        pass exist."""
+        outside = {v.name for v in self.outputs}
+        made: dict[str, tuple[int, int]] = {}
+        for first, end in self.runs():
+            for node in self.nodes[first:end]:
+                for value in node.inputs:
+                    if value is not None and made.get(value.name) != (first, end):
+                        outside.add(value.name)
+                if node.loop is not None:
+                    made |= {v.name: (first, end) for v in node.outputs if v is not None}
+        return set(made) - outside
 
     def updated(self) -> dict[str, str]:
         """New value -> the state that holds it: what nodes with ``updates`` overwrite."""
@@ -326,24 +378,20 @@ def verify(graph: Graph) -> Graph:
     for value in graph.outputs:
         if value.name not in known:
             raise ShapeError(f"output %{value.name} is never made")
+    for first, end in graph.runs():
+        if graph.nodes[first].loop is not None:
+            _verify_loop(graph.nodes[first:end], set(graph.params))
     return graph
 
 
-def execute(
-    graph: Graph, inputs: Mapping[str, Any], state: dict[str, Any] | None = None,
-    step: Step | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Run a graph in numpy; all its values by name. ``state`` holds the parameters that are not
-    constant (the graph's own content where absent) and is updated."""
-    state = {} if state is None else state
-    values: dict[str, Any] = dict(inputs)
-    values |= {name: state.get(name, p.data) for name, p in graph.params.items()}
-    for node in graph.nodes:
-        arrays = [None if v is None else values[v.name] for v in node.inputs]
-        results = node.op.ref(arrays, node.attrs, step or Step())
-        for value, array in zip(node.outputs, results, strict=True):
-            if value is not None:
-                values[value.name] = array
-    for new, old in graph.updated().items():
-        state[old] = values[new]
-    return values
+def _verify_loop(nodes: Sequence[Node], params: set[str]) -> None:
+    """All go row by row over the same rows; only parameters are read as a whole."""
+    for node in nodes:
+        assert node.loop is not None
+        if node.op.rowwise is None or node.op.updates or node.op.alias:
+            raise ShapeError(f"{node}: {node.op.name} cannot run by rows, so not in a loop")
+        if node.tokens != nodes[0].tokens or node.tokens % node.loop.rows:
+            raise ShapeError(f"{node}: {node.tokens} rows in loop {node.loop}")
+        for i, value in enumerate(node.inputs):
+            if value is not None and i not in node.op.rowwise and value.name not in params:
+                raise ShapeError(f"{node}: reads all rows of %{value.name} in a loop over rows")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .ir import Graph, Node
 
@@ -55,21 +55,58 @@ def scratch_name(node: Node) -> str:
     return f"scratch@{node.name}"
 
 
+@dataclass(frozen=True)
+class Life:
+    """Arena bytes of one value; the nodes where it is born, read last, and dies."""
+
+    bytes: int
+    born: int
+    read: int
+    dies: int
+
+
+def value_lives(graph: Graph) -> dict[str, Life]:
+    """Life of each value that a node makes.
+
+    In a loop over rows, what is made and read inside only needs the rows of one pass, between its
+    making and its last reading; whatever comes from before the loop or is read after it is there
+    as a whole during all passes.
+    """
+    read: dict[str, int] = {}
+    for i, node in enumerate(graph.nodes):
+        for value in (*node.outputs, *node.inputs):
+            if value is not None:
+                read[value.name] = i
+    for value in graph.outputs:
+        read[value.name] = len(graph.nodes)
+    lives: dict[str, Life] = {}
+    inner = graph.inner()
+    for first, end in graph.runs():
+        for i in range(first, end):
+            for seen in graph.nodes[i].inputs:
+                known = lives.get(seen.name) if seen is not None else None
+                if seen is not None and known is not None and known.born < first:
+                    lives[seen.name] = replace(known, dies=max(known.dies, end - 1))
+            node = graph.nodes[i]
+            for made in node.outputs:
+                if made is None:
+                    continue
+                last, size = read[made.name], made.type.bytes
+                if made.name in inner and node.loop is not None:
+                    part = size // node.tokens * node.loop.rows
+                    lives[made.name] = Life(part, i, last, last)
+                else:
+                    lives[made.name] = Life(size, first, last, max(last, end - 1))
+    return lives
+
+
 def lifetimes(graph: Graph) -> list[Buffer]:
     """Buffers of the arena: everything but inputs, parameters and updated states."""
     home = graph.updated()
     fixed = {v.name for v in graph.inputs} | set(graph.params) | set(home)
-    dies: dict[str, int] = {}
-    for i, node in enumerate(graph.nodes):
-        for value in (*node.outputs, *node.inputs):
-            if value is not None:
-                dies[value.name] = i
-    for value in graph.outputs:
-        dies[value.name] = len(graph.nodes)
+    lives = value_lives(graph)
     groups: dict[str, list[str]] = {}
     owner: dict[str, str] = {}
-    sizes: dict[str, int] = {}
-    born: dict[str, int] = {}
     layer: dict[str, str] = {}
     found: list[Buffer] = []
     for i, node in enumerate(graph.nodes):
@@ -79,40 +116,38 @@ def lifetimes(graph: Graph) -> list[Buffer]:
         for index, value in enumerate(node.outputs):
             if value is None or value.name in fixed:
                 continue
-            shared = _shared(node, index, i, fixed, owner, groups, dies, sizes, taken)
+            shared = _shared(node, index, i, owner, groups, lives, taken)
             if shared is None and node.op.alias:
                 fixed.add(value.name)  # a view of an input or a parameter has no arena bytes
                 continue
             name = shared or value.name
             owner[value.name] = name
             groups.setdefault(name, []).append(value.name)
-            if shared is None:
-                sizes[name], born[name] = aligned(value.type.bytes), i
-                layer[name] = node.layer
+            layer.setdefault(name, node.layer)
     for name, members in groups.items():
-        last = max(dies[m] for m in members)
-        found.append(Buffer(name, sizes[name], born[name], last, tuple(members), layer[name]))
+        size = aligned(lives[name].bytes)
+        born, dies = min(lives[m].born for m in members), max(lives[m].dies for m in members)
+        found.append(Buffer(name, size, born, dies, tuple(members), layer[name]))
     return found
 
 
 def _shared(
-    node: Node, index: int, now: int, fixed: set[str], owner: dict[str, str],
-    groups: dict[str, list[str]], dies: dict[str, int], sizes: dict[str, int], taken: set[str],
+    node: Node, index: int, now: int, owner: dict[str, str], groups: dict[str, list[str]],
+    lives: dict[str, Life], taken: set[str],
 ) -> str | None:  # fmt: skip
     """The buffer of an input that output ``index`` may overwrite, or must see (a view)."""
-    pairs = [(0, 0)] if node.op.alias else node.op.inplace
-    for out, inp in pairs:
+    output = node.outputs[index]
+    assert output is not None
+    for out, inp in [(0, 0)] if node.op.alias else node.op.inplace:
         source = node.inputs[inp] if out == index else None
-        if source is None or source.name in fixed:
+        if source is None or source.name not in owner:
             continue
         buffer = owner[source.name]
-        output = node.outputs[index]
-        assert output is not None
         if node.op.alias:
             return buffer
-        alive = any(dies[m] > now for m in groups[buffer])
+        alive = any(lives[m].read > now for m in groups[buffer])
         read_twice = sum(v is not None and owner.get(v.name) == buffer for v in node.inputs) > 1
-        same = aligned(output.type.bytes) == sizes[buffer]
+        same = lives[output.name].bytes == lives[buffer].bytes
         if same and not alive and not read_twice and buffer not in taken:
             taken.add(buffer)
             return buffer

@@ -118,13 +118,6 @@ def quantize_rows(acc: Array, exponents: Array, add: int, key: int) -> tuple[Arr
     return stochastic_shift(acc, shifts, key), found
 
 
-def quantize_gradient(acc: Array, key: int) -> tuple[Array, int]:
-    """int32 -> (int8, shift) with the smallest shift that fits and stochastic rounding."""
-    peak = int(np.max(np.abs(np.asarray(acc, np.int64)), initial=0))
-    shift = gradient_shift(peak)
-    return stochastic_shift(acc, shift, key), shift
-
-
 def isqrt(value: int) -> int:
     """floor(sqrt(value)) of an unsigned 64-bit integer."""
     return math.isqrt(int(value))

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.generic]
 
 
-def _one_of(what: str, value: object, known: tuple[str, ...]) -> None:
+def one_of(what: str, value: object, known: tuple[str, ...]) -> None:
+    """Raises RecipeError unless ``value`` is among ``known``."""
     if value not in known:
         raise RecipeError(f"{what} is {value!r}; give {' or '.join(map(repr, known))}")
 
@@ -83,9 +84,9 @@ class Optimizer:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        _one_of("optimizer rule", self.rule, ("lsb", "sgd"))
-        _one_of("optimizer weights", self.weights, ("int8", "int16"))
-        _one_of("optimizer schedule", self.schedule, ("constant", "linear", "cosine"))
+        one_of("optimizer rule", self.rule, ("lsb", "sgd"))
+        one_of("optimizer weights", self.weights, ("int8", "int16"))
+        one_of("optimizer schedule", self.schedule, ("constant", "linear", "cosine"))
         if not 0 <= self.seed < 2**32:
             raise RecipeError(f"seed is {self.seed}; give an integer from 0 to {2**32 - 1}")
 
@@ -113,9 +114,9 @@ class Recipe:
     note: str = ""
 
     def __post_init__(self) -> None:
-        _one_of("loss", self.loss, ("classes", "tokens"))
-        _one_of("metric", self.metric, ("accuracy", "bits_per_token"))
-        _one_of("weight_scales", self.weight_scales, ("tensor", "channel"))
+        one_of("loss", self.loss, ("classes", "tokens"))
+        one_of("metric", self.metric, ("accuracy", "bits_per_token"))
+        one_of("weight_scales", self.weight_scales, ("tensor", "channel"))
 
     def replace(self, **changes: object) -> Recipe:
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]

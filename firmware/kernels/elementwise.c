@@ -6,20 +6,26 @@ void tt_lut_s8(int8_t *y, const int8_t *x, const int8_t *table, int32_t count) {
     }
 }
 
-void tt_lut_dx_s8(int8_t *gx, int32_t *gx_exp, const int8_t *g, const int32_t *g_exp,
-                  const int8_t *x, const int8_t *slope, const tt_step *st, int32_t count,
+void tt_lut_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
+                  const int8_t *x, const int8_t *slope, const tt_step *st, int32_t T, int32_t C,
                   int32_t exp_add, int32_t stream) {
-    int32_t peak = 0;
-    for (int32_t i = 0; i < count; i++) {
-        const int32_t a = tt_abs(g[i] * slope[x[i] + 128]);
-        peak = a > peak ? a : peak;
-    }
-    const int32_t shift = tt_gradient_shift(peak);
     const uint32_t key = tt_key(st, stream);
-    for (int32_t i = 0; i < count; i++) {
-        gx[i] = tt_stochastic_shift(g[i] * slope[x[i] + 128], shift, key, (uint32_t)i);
+    for (int32_t t = 0; t < T; t++) {
+        const int8_t *gr = g + t * C;
+        const int8_t *xr = x + t * C;
+        int32_t peak = 0;
+        for (int32_t i = 0; i < C; i++) {
+            const int32_t a = tt_abs(gr[i] * slope[xr[i] + 128]);
+            peak = a > peak ? a : peak;
+        }
+        const int32_t shift = tt_gradient_shift(peak);
+        const uint32_t first = (uint32_t)((st->row + t) * C);
+        for (int32_t i = 0; i < C; i++) {
+            gx[t * C + i] =
+                tt_stochastic_shift(gr[i] * slope[xr[i] + 128], shift, key, first + (uint32_t)i);
+        }
+        gx_exp[t] = tt_row_exponent(peak, g_exp[t] + exp_add);
     }
-    gx_exp[0] = g_exp[0] + shift + exp_add;
 }
 
 void tt_add_s8(int8_t *y, const int8_t *a, const int8_t *b, int32_t count, int32_t ma, int32_t mb,
@@ -41,23 +47,28 @@ void tt_affine_s8(int8_t *y, const int8_t *x, const int32_t *m, const int32_t *c
     }
 }
 
-void tt_rescale_grad_s8(int8_t *gx, int32_t *gx_exp, const int8_t *g, const int32_t *g_exp,
+void tt_rescale_grad_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
                         const int16_t *m, const tt_step *st, int32_t T, int32_t C, int32_t exp_add,
                         int32_t stream) {
-    int32_t peak = 0;
-    for (int32_t t = 0; t < T; t++) {
-        for (int32_t i = 0; i < C; i++) {
-            const int32_t a = tt_abs(g[t * C + i] * m[i]);
-            peak = a > peak ? a : peak;
-        }
-    }
-    const int32_t shift = tt_gradient_shift(peak);
     const uint32_t key = tt_key(st, stream);
     for (int32_t t = 0; t < T; t++) {
+        const int8_t *gr = g + t * C;
+        int32_t peak = 0;
         for (int32_t i = 0; i < C; i++) {
-            const int32_t at = t * C + i;
-            gx[at] = tt_stochastic_shift(g[at] * m[i], shift, key, (uint32_t)at);
+            const int32_t a = tt_abs(gr[i] * m[i]);
+            peak = a > peak ? a : peak;
         }
+        const int32_t shift = tt_gradient_shift(peak);
+        const uint32_t first = (uint32_t)((st->row + t) * C);
+        for (int32_t i = 0; i < C; i++) {
+            gx[t * C + i] = tt_stochastic_shift(gr[i] * m[i], shift, key, first + (uint32_t)i);
+        }
+        gx_exp[t] = tt_row_exponent(peak, g_exp[t] + exp_add);
     }
-    gx_exp[0] = g_exp[0] + shift + exp_add;
+}
+
+void tt_repeat_exponent_s16(int16_t *out, const int16_t *e, int32_t T) {
+    for (int32_t t = 0; t < T; t++) {
+        out[t] = e[0];
+    }
 }

@@ -43,24 +43,32 @@ static int32_t log_q16(uint32_t x) {
     return exponent * tt_ln128[128] + tt_ln128[i] + (int32_t)((rise * part + (1u << 15)) >> 16);
 }
 
-void tt_cross_entropy_s16(int32_t *metrics, const int16_t *logits, const int16_t *labels, int32_t T,
-                          int32_t V) {
-    int32_t loss = 0, correct = 0, counted = 0;
+void tt_row_loss_s16(int32_t *loss, int8_t *verdict, const int16_t *logits, const int16_t *labels,
+                     int32_t T, int32_t V) {
     for (int32_t t = 0; t < T; t++) {
         const int16_t *a = logits + t * V;
         const int32_t label = labels[t];
+        loss[t] = 0;
+        verdict[t] = -1;
         if (label < 0 || label >= V) {
             continue;
         }
         const int32_t best = first_largest(a, V);
         uint32_t wrong;
         const uint32_t sum = sum_of_exp(a, a[best], label, V, &wrong);
-        const int32_t row = log_q16(sum) - log_q16(65535) + (a[best] - a[label]) * 256;
-        loss = loss > INT32_MAX - row ? INT32_MAX : loss + row;
-        correct += best == label;
-        counted++;
+        loss[t] = log_q16(sum) - log_q16(65535) + (a[best] - a[label]) * 256;
+        verdict[t] = best == label;
     }
-    metrics[0] = loss;
+}
+
+void tt_metrics_s32(int32_t *metrics, const int32_t *loss, const int8_t *verdict, int32_t T) {
+    int32_t total = 0, correct = 0, counted = 0;
+    for (int32_t t = 0; t < T; t++) {
+        total = total > INT32_MAX - loss[t] ? INT32_MAX : total + loss[t];
+        correct += verdict[t] == 1;
+        counted += verdict[t] >= 0;
+    }
+    metrics[0] = total;
     metrics[1] = correct;
     metrics[2] = counted;
 }
@@ -69,38 +77,37 @@ static inline int32_t probability(uint32_t e, uint32_t sum) {
     return (int32_t)((e * ONE + sum / 2) / sum);
 }
 
-void tt_cross_entropy_grad_s16(int8_t *g, int32_t *g_exp, const int16_t *logits,
-                               const int16_t *labels, int32_t *scratch, const tt_step *st,
-                               int32_t T, int32_t V, int32_t exp_add, int32_t stream) {
+/* The gradient of a row that counts; returns its exponent. */
+static int16_t gradient_row(int8_t *g, const int16_t *a, int32_t label, int32_t V, int32_t exp_add,
+                            uint32_t key, uint32_t first) {
+    const int32_t top = a[first_largest(a, V)];
+    uint32_t wrong;
+    const uint32_t sum = sum_of_exp(a, top, label, V, &wrong);
+    const int32_t missing = ONE - probability(exp_of(top - a[label]), sum);
+    const int32_t most = probability(wrong, sum);
+    const int32_t peak = missing > most ? missing : most;
+    const int32_t shift = tt_gradient_shift(peak);
+    for (int32_t j = 0; j < V; j++) {
+        const int32_t acc = probability(exp_of(top - a[j]), sum) - (j == label ? ONE : 0);
+        g[j] = tt_stochastic_shift(acc, shift, key, first + (uint32_t)j);
+    }
+    return tt_row_exponent(peak, exp_add);
+}
+
+void tt_cross_entropy_grad_s16(int8_t *g, int16_t *g_exp, const int16_t *logits,
+                               const int16_t *labels, const tt_step *st, int32_t T, int32_t V,
+                               int32_t exp_add, int32_t stream) {
     const uint32_t key = tt_key(st, stream);
-    int32_t *tops = scratch, *sums = scratch + T;
-    int32_t peak = 0;
     for (int32_t t = 0; t < T; t++) {
-        const int16_t *a = logits + t * V;
-        sums[t] = 0;
-        if (labels[t] < 0 || labels[t] >= V) {
+        int8_t *row = g + t * V;
+        if (labels[t] >= 0 && labels[t] < V) {
+            g_exp[t] = gradient_row(row, logits + t * V, labels[t], V, exp_add, key,
+                                    (uint32_t)((st->row + t) * V));
             continue;
         }
-        uint32_t wrong;
-        tops[t] = a[first_largest(a, V)];
-        const uint32_t sum = sum_of_exp(a, tops[t], labels[t], V, &wrong);
-        const int32_t missing = ONE - probability(exp_of(tops[t] - a[labels[t]]), sum);
-        const int32_t most = probability(wrong, sum);
-        peak = missing > peak ? missing : peak;
-        peak = most > peak ? most : peak;
-        sums[t] = (int32_t)sum;
-    }
-    const int32_t shift = tt_gradient_shift(peak);
-    for (int32_t t = 0; t < T; t++) {
         for (int32_t j = 0; j < V; j++) {
-            const int32_t at = t * V + j;
-            int32_t acc = 0;
-            if (sums[t] != 0) {
-                acc = probability(exp_of(tops[t] - logits[at]), (uint32_t)sums[t]);
-                acc -= j == labels[t] ? ONE : 0;
-            }
-            g[at] = tt_stochastic_shift(acc, shift, key, (uint32_t)at);
+            row[j] = 0;
         }
+        g_exp[t] = TT_ZERO_EXPONENT;
     }
-    g_exp[0] = shift + exp_add;
 }

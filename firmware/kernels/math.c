@@ -14,19 +14,6 @@ int16_t tt_quantize_row(int8_t *out, const int32_t *acc, int32_t n, int32_t base
     return tt_row_exponent(peak, base);
 }
 
-int32_t tt_quantize_gradient(int8_t *out, const int32_t *acc, int32_t count, uint32_t key) {
-    int32_t peak = 0;
-    for (int32_t i = 0; i < count; i++) {
-        const int32_t a = tt_abs(acc[i]);
-        peak = a > peak ? a : peak;
-    }
-    const int32_t shift = tt_gradient_shift(peak);
-    for (int32_t i = 0; i < count; i++) {
-        out[i] = tt_stochastic_shift(acc[i], shift, key, (uint32_t)i);
-    }
-    return shift;
-}
-
 uint32_t tt_isqrt64(uint64_t x) {
     uint64_t root = 0;
     for (int32_t bit = (tt_bit_length64(x) + 1) / 2 - 1; bit >= 0; bit--) {

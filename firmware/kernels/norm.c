@@ -47,37 +47,32 @@ static inline int32_t row_value(row_sums s, int32_t g, int32_t y) {
     return g * s.each - s.less - y * s.u;
 }
 
-void tt_layernorm_dx_s8(int8_t *gx, int32_t *gx_exp, const int8_t *g, const int32_t *g_exp,
+void tt_layernorm_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
                         const int8_t *y, const uint32_t *r, const tt_step *st, int32_t T, int32_t C,
                         int32_t mult, int32_t shift, int32_t fraction, int32_t exp_add,
                         int32_t stream) {
-    uint64_t peak = 0;
-    for (int32_t t = 0; t < T; t++) {
-        const int8_t *gr = g + t * C;
-        const int8_t *yr = y + t * C;
-        const row_sums s = sum_row(gr, yr, C, mult, shift, fraction);
-        int32_t row_peak = 0;
-        for (int32_t i = 0; i < C; i++) {
-            const int32_t a = tt_abs(row_value(s, gr[i], yr[i]));
-            row_peak = a > row_peak ? a : row_peak;
-        }
-        const uint64_t wide = (uint64_t)(uint32_t)row_peak * r[t];
-        peak = wide > peak ? wide : peak;
-    }
-    int32_t whole = tt_bit_length64(peak) - 7;
-    whole = whole > 0 ? whole : 0;
-    const int32_t first = whole > 22 ? whole - 22 : 0; /* leaves |acc| <= 2^29 */
     const uint32_t key = tt_key(st, stream);
     for (int32_t t = 0; t < T; t++) {
         const int8_t *gr = g + t * C;
         const int8_t *yr = y + t * C;
         const row_sums s = sum_row(gr, yr, C, mult, shift, fraction);
-        const int32_t factor = (int32_t)r[t];
+        int32_t val_peak = 0;
         for (int32_t i = 0; i < C; i++) {
-            const int64_t wide = (int64_t)row_value(s, gr[i], yr[i]) * factor;
-            gx[t * C + i] = tt_stochastic_shift((int32_t)(wide >> first), whole - first, key,
-                                                (uint32_t)(t * C + i));
+            const int32_t a = tt_abs(row_value(s, gr[i], yr[i]));
+            val_peak = a > val_peak ? a : val_peak;
         }
+        const uint64_t wide = (uint64_t)(uint32_t)val_peak * r[t];
+        const int32_t bits = tt_bit_length64(wide);
+        const int32_t drop = bits > 29 ? bits - 29 : 0; /* leaves |acc| <= 2^29 */
+        const int32_t peak = (int32_t)(wide >> drop);
+        const int32_t rest = tt_gradient_shift(peak);
+        const int32_t factor = (int32_t)r[t];
+        const uint32_t first = (uint32_t)((st->row + t) * C);
+        for (int32_t i = 0; i < C; i++) {
+            const int64_t acc = (int64_t)row_value(s, gr[i], yr[i]) * factor;
+            gx[t * C + i] =
+                tt_stochastic_shift((int32_t)(acc >> drop), rest, key, first + (uint32_t)i);
+        }
+        gx_exp[t] = tt_row_exponent(peak, g_exp[t] + exp_add + drop);
     }
-    gx_exp[0] = g_exp[0] + whole + exp_add;
 }

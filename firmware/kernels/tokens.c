@@ -17,9 +17,11 @@ void tt_mean_tokens_s8(int8_t *y, const int8_t *x, int32_t T, int32_t C, int32_t
     }
 }
 
-void tt_broadcast_tokens_s8(int8_t *gx, const int8_t *g, int32_t T, int32_t C) {
+void tt_broadcast_tokens_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
+                            int32_t T, int32_t C) {
     for (int32_t t = 0; t < T; t++) {
         copy(gx + t * C, g, C);
+        gx_exp[t] = g_exp[0];
     }
 }
 
@@ -27,11 +29,16 @@ void tt_select_token_s8(int8_t *y, const int8_t *x, int32_t C, int32_t index) {
     copy(y, x + index * C, C);
 }
 
-void tt_scatter_token_s8(int8_t *gx, const int8_t *g, int32_t T, int32_t C, int32_t index) {
+void tt_scatter_token_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
+                         int32_t T, int32_t C, int32_t index) {
     for (int32_t i = 0; i < T * C; i++) {
         gx[i] = 0;
     }
+    for (int32_t t = 0; t < T; t++) {
+        gx_exp[t] = TT_ZERO_EXPONENT;
+    }
     copy(gx + index * C, g, C);
+    gx_exp[index] = g_exp[0];
 }
 
 void tt_embedding_s8(int8_t *y, const void *ids, const int8_t *table, int32_t T, int32_t C,
@@ -72,6 +79,10 @@ void tt_concat_tokens_s8(int8_t *y, const int8_t *a, const int8_t *b, int32_t T1
     requantize_rows(y + T1 * C, b, T2 * C, mb, shift);
 }
 
-void tt_slice_tokens_s8(int8_t *gx, const int8_t *g, int32_t C, int32_t first, int32_t count) {
+void tt_slice_tokens_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
+                        int32_t C, int32_t first, int32_t count) {
     copy(gx, g + first * C, count * C);
+    for (int32_t t = 0; t < count; t++) {
+        gx_exp[t] = g_exp[first + t];
+    }
 }

@@ -2,7 +2,11 @@
 
 #include <stddef.h>
 
-/* acc[i] = sum_t g[t,o] * x[t,i] */
+static inline int trains(const int16_t *rows, int32_t o) {
+    return rows == NULL || rows[o] >= 0;
+}
+
+/* acc[i] = sum_t g[t,o] * x[t,i], from the left: each product is one multiply-accumulate. */
 static void weight_gradient_row(int32_t *restrict acc, const int8_t *restrict g,
                                 const int8_t *restrict x, int32_t T, int32_t C, int32_t O,
                                 int32_t o) {
@@ -15,7 +19,7 @@ static void weight_gradient_row(int32_t *restrict acc, const int8_t *restrict g,
         const int8_t *restrict x0 = x + t * C;
         const int8_t *restrict x1 = x0 + C;
         for (int32_t i = 0; i < C; i++) {
-            acc[i] += u * x0[i] + v * x1[i];
+            acc[i] = acc[i] + u * x0[i] + v * x1[i];
         }
     }
     if (t < T) {
@@ -32,6 +36,10 @@ static tt_multiplier lsb_rate(float eta, int32_t exponent, float moment) {
                                              : 0.0f);
 }
 
+static tt_multiplier sgd_rate(float eta, float coef, int32_t exponent) {
+    return tt_float_multiplier((eta * coef) * tt_pow2f(exponent));
+}
+
 static void next_moment(float *moment, uint64_t squares, int32_t count, int32_t exponent,
                         float beta) {
     const float mean = tt_scaled_float(squares, 2 * exponent) / (float)count;
@@ -45,7 +53,7 @@ static void next_moment(float *moment, uint64_t squares, int32_t count, int32_t 
 }
 
 void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
-                         const int32_t *g_exp, const int8_t *x, const float *coefs,
+                         const int16_t *g_exp, const int8_t *x, const float *coefs,
                          const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
                          int32_t C, int32_t O, int32_t per_channel, int32_t stream) {
     const float unit = fraction != NULL ? 256.0f : 65536.0f;
@@ -60,11 +68,11 @@ void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_
     uint64_t squares = 0;
     int32_t trained = 0;
     for (int32_t o = 0; o < O; o++) {
-        if (rows != NULL && rows[o] < 0) {
+        if (!trains(rows, o)) {
             continue;
         }
         if (moment == NULL) {
-            rate = tt_float_multiplier((eta * coefs[per_channel ? o : 0]) * tt_pow2f(g_exp[0]));
+            rate = sgd_rate(eta, coefs[per_channel ? o : 0], g_exp[0]);
         }
         weight_gradient_row(scratch, g, x, T, C, O, o);
         for (int32_t i = 0; i < C; i++) {
@@ -88,7 +96,7 @@ void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_
     }
 }
 
-void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const int32_t *g_exp,
+void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const int16_t *g_exp,
                                const float *coefs, const int16_t *rows, const tt_step *st,
                                int32_t T, int32_t O, int32_t per_channel, float unit) {
     tt_multiplier rate = {0, 0};
@@ -102,12 +110,11 @@ void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const
     uint64_t squares = 0;
     int32_t trained = 0;
     for (int32_t o = 0; o < O; o++) {
-        if (rows != NULL && rows[o] < 0) {
+        if (!trains(rows, o)) {
             continue;
         }
         if (moment == NULL) {
-            rate = tt_float_multiplier((st->learning_rate * coefs[per_channel ? o : 0]) *
-                                       tt_pow2f(g_exp[0]));
+            rate = sgd_rate(st->learning_rate, coefs[per_channel ? o : 0], g_exp[0]);
         }
         int32_t acc = 0;
         for (int32_t t = 0; t < T; t++) {

@@ -2,7 +2,7 @@
 
 #include "model.h"
 
-_Alignas(8) tt_runtime tt_run;
+tt_runtime tt_run;
 
 /* The comments differ, so that the compiler does not fold the two into one function. */
 __attribute__((noinline)) void tt_mark_begin(void) {

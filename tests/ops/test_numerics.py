@@ -46,7 +46,8 @@ STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wmissing-prototype
           "-Wdouble-promotion", "-ffp-contract=off", "-fsanitize=undefined",
           "-fsanitize-undefined-trap-on-error"]  # fmt: skip
 
-i32, u32, u64, f32 = ctypes.c_int32, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_float
+i16, i32 = ctypes.c_int16, ctypes.c_int32
+u32, u64, f32 = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_float
 int32s = st.integers(-(2**31) + 1, 2**31 - 1)
 uint32s = st.integers(0, 2**32 - 1)
 # Every float32 from 0 to the largest, by its bits, subnormals included.
@@ -70,7 +71,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Any:
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "tt_sqrtf": (f32, [f32]), "tt_pow2f": (f32, [i32]), "tt_scaled_float": (f32, [u64, i32]),
         "tt_isqrt64": (u32, [u64]), "tt_float_multiplier": (Multiplier, [f32]),
-        "tt_quantize_gradient": (i32, [ctypes.c_void_p, ctypes.c_void_p, i32, u32]),
+        "tt_quantize_row": (i16, [ctypes.c_void_p, ctypes.c_void_p, i32, i32, u32, u32]),
         "shim_key": (u32, [u32, u32, i32]), "shim_random16": (i32, [u32, u32]),
         "shim_requantize": (i32, [i32] * 4), "shim_apply": (i32, [i32] * 4),
         "shim_gradient_shift": (i32, [i32]), "shim_stochastic_shift": (i32, [i32, i32, u32, u32]),
@@ -131,20 +132,57 @@ def test_stochastic_shift(c: Any, acc: int, shift: int, key: int, first: int) ->
     assert c.shim_stochastic_shift(acc, shift, key, first) == want[0]
 
 
+def quantized_by_c(c: Any, acc: Any, exponents: Any, add: int, key: int, row: int = 0) -> Any:
+    """Each row in place: the result takes the first bytes of the accumulators."""
+    rows, channels = acc.shape
+    out, found = np.zeros(acc.shape, np.int8), np.zeros(rows, np.int16)
+    for t in range(rows):
+        held = acc[t].astype(np.int32)
+        base, first = int(exponents[t]) + add, (row + t) * channels
+        found[t] = c.tt_quantize_row(held.ctypes.data, held.ctypes.data, channels, base, key, first)
+        out[t] = held.view(np.int8)[:channels]
+    return out, found
+
+
 @settings(max_examples=300, deadline=None)
-@given(st.integers(0, 30), st.integers(0, 40), uint32s)
-def test_quantize_gradient(c: Any, width: int, count: int, key: int) -> None:
-    rng = np.random.default_rng(width * 100 + count)
-    limit = 2**width - 1
-    acc = rng.integers(-limit, limit + 1, count).astype(np.int32)
-    want, shift = num.quantize_gradient(acc, key)
-    out = np.zeros(count, np.int8)
-    assert c.tt_quantize_gradient(out.ctypes.data, acc.ctypes.data, count, key) == shift
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=6), st.integers(1, 40),
+    st.integers(-300, 300), uint32s,
+)  # fmt: skip
+def test_quantize_rows(c: Any, widths: list[int], channels: int, add: int, key: int) -> None:
+    """Rows of 0 to 30 bits, each for itself; a tile of them draws the numbers of the whole."""
+    rng = np.random.default_rng(channels)
+    limits = np.array([[2**width - 1] for width in widths])
+    acc = rng.integers(-limits, limits + 1, (len(widths), channels))
+    exponents = rng.integers(-200, 200, len(widths)).astype(np.int16)
+    want, found = num.quantize_rows(acc, exponents, add, key)
+    out, have = quantized_by_c(c, acc, exponents, add, key)
     np.testing.assert_array_equal(out, want)
-    assert np.abs(out.astype(int) - acc / 2.0**shift).max(initial=0) <= 1
-    # In place: the result may take the first bytes of the accumulators.
-    c.tt_quantize_gradient(acc.ctypes.data, acc.ctypes.data, count, key)
-    np.testing.assert_array_equal(acc.view(np.int8)[:count], want)
+    np.testing.assert_array_equal(have, found)
+    first = len(widths) // 2
+    out, have = quantized_by_c(c, acc[first:], exponents[first:], add, key, first)
+    np.testing.assert_array_equal(out, want[first:])
+    np.testing.assert_array_equal(have, found[first:])
+    zero = ~acc.any(axis=1)
+    assert (found[zero] == num.ZERO_EXPONENT).all() and (found[~zero] > num.ZERO_EXPONENT).all()
+    shifts = np.where(zero, 0, found - exponents - add)[:, None]
+    assert np.abs(want - acc / 2.0**shifts).max() <= 1
+    assert (np.abs(want).max(axis=1) >= np.where(shifts[:, 0] > 0, 63, 0)).all()
+
+
+@pytest.mark.parametrize("peak", [1, 127, 128, 2**30 - 1])
+def test_quantize_rows_of_extremes(c: Any, peak: int) -> None:
+    acc = np.array([[peak, -peak, 0], [0, 0, 0], [0, 0, -peak], [peak, peak, peak]])
+    exponents = np.array([0, 5, -40, num.ZERO_EXPONENT + 40], np.int16)
+    want, found = num.quantize_rows(acc, exponents, -7, 99)
+    out, have = quantized_by_c(c, acc, exponents, -7, 99)
+    np.testing.assert_array_equal(out, want)
+    np.testing.assert_array_equal(have, found)
+    shift = max(0, peak.bit_length() - 7)
+    base = [shift - 7, num.ZERO_EXPONENT, shift - 47, num.ZERO_EXPONENT + shift + 33]
+    np.testing.assert_array_equal(found, base)
+    if shift == 0:
+        np.testing.assert_array_equal(want, acc)
 
 
 @quick

@@ -11,7 +11,8 @@ import toys
 from tinytrain.adapters import DOWN, HEADROOM, UP
 from tinytrain.baseline import parameters_of
 from tinytrain.errors import SchemeError
-from tinytrain.ir import Graph, Value, execute
+from tinytrain.execute import execute
+from tinytrain.ir import Graph, Value
 from tinytrain.ops.base import scales_of
 from tinytrain.recipe import UpdateScheme
 from tinytrain.select import apply_scheme

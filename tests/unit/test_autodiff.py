@@ -15,8 +15,10 @@ from torch import nn
 
 from tinytrain.autodiff import differentiate
 from tinytrain.errors import SchemeError
-from tinytrain.ir import Graph, Node, Step, execute
+from tinytrain.execute import execute
+from tinytrain.ir import Graph, Node, Step
 from tinytrain.ops.base import exact_matmul, scales_of
+from tinytrain.ops.gradient import align_grad_s8
 from tinytrain.ops.update import linear_bias_update_s32, linear_update_s8
 from tinytrain.recipe import UpdateScheme
 from tinytrain.select import apply_scheme
@@ -66,6 +68,22 @@ def test_saved_values_follow_the_scheme() -> None:
         for name in ("head_only", "last_k:1", "full")
     ]
     assert arenas[0] < arenas[1] < arenas[2]
+
+
+def test_gradients_are_aligned_once_and_only_for_sums_over_rows() -> None:
+    graph = toys.compiled("sensor", "full").train
+    made = {v.name: node.op for node in graph.nodes for v in node.outputs if v is not None}
+    for node in graph.nodes:
+        if node.op in (linear_update_s8, linear_bias_update_s32):
+            gradient, exponent = node.inputs[:2]
+            assert gradient is not None and exponent is not None
+            assert exponent.type.shape == (1,)
+            one_row = gradient.type.shape[0] == 1
+            assert (made[gradient.name] is align_grad_s8) != one_row
+    sources = [node.inputs[0] for node in graph.nodes if node.op is align_grad_s8]
+    assert len(sources) == len({v.name for v in sources if v is not None}) > 0
+    below_the_head = toys.compiled("lm", UpdateScheme({"blocks.1.o": 1.0})).train
+    assert ops(below_the_head).count("align_grad_s8") == 1
 
 
 def test_each_random_stream_is_used_once() -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from tinytrain.boards import load_board
 from tinytrain.compiler import Compiled, compile_recipe
-from tinytrain.fit import fit
-from tinytrain.ir import DTYPES, Graph, Node, Step, Value, execute
+from tinytrain.execute import execute
+from tinytrain.fit import Planning, fit
+from tinytrain.ir import DTYPES, Graph, Node, Step, Value
 from tinytrain.memory import (
     ALIGN,
     Buffer,
@@ -219,7 +220,8 @@ def test_a_step_in_the_planned_bytes(kind: str, scheme: Any) -> None:
 def test_a_step_that_was_made_to_fit(kind: str, scheme: Any) -> None:
     """With all that saves memory: fewer bytes, same metrics and weights, nothing overwritten."""
     made, samples = compiled(kind, scheme), toys.data(kind)
-    short, found = fit(made.train, 0)
+    fitted = fit(made.plain, 0, Planning("min-memory", tile="off"))
+    short, found = fitted.graph, fitted.plan
     assert found.arena_bytes < plan(made.train).arena_bytes
     step = Step(seed=5, step=3, learning_rate=np.float32(2))
     inputs = {

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from tinytrain.compiler import prepare
 from tinytrain.errors import CalibrationError, RecipeError, ShapeError, UnsupportedOp
+from tinytrain.execute import execute
 from tinytrain.frontend.torch_export import from_torch
-from tinytrain.ir import Build, Graph, Type, execute
+from tinytrain.ir import Build, Graph, Type
 from tinytrain.ops.linear import linear_s8
 from tinytrain.quantize import quantize
 from tinytrain.quantize.calibrate import ranges

@@ -9,7 +9,7 @@ import pytest
 import toys
 
 from tinytrain.errors import SchemeError
-from tinytrain.ir import execute
+from tinytrain.execute import execute
 from tinytrain.recipe import UpdateScheme
 from tinytrain.select import Layer, apply_scheme, block_of, layers_of, resolve, selections
 

@@ -48,7 +48,7 @@ Tokens = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class TextSplit:
-    """``x`` int32 ``[N, 64]`` tokens, ``y`` int32 ``[N, 64]`` the token that follows each.
+    """``x`` int32 ``[N, T]`` tokens, ``y`` int32 ``[N, T]`` the token that follows each.
 
     ``source_name``: what the text is; ``note``: what a reader of results must be told about it.
     """
@@ -74,15 +74,19 @@ def decode(tokens: Iterable[int]) -> str:
     return "".join(VOCABULARY[int(token)] for token in tokens).replace(UNKNOWN, "\ufffd")
 
 
-def token_windows(texts: Iterable[str], stride: int = CONTEXT) -> Dataset:
-    """Windows ``x = text[i:i+64]``, ``y = text[i+1:i+65]``; none spans two texts."""
+def token_windows(
+    texts: Iterable[str], context: int = CONTEXT, stride: int | None = None
+) -> Dataset:
+    """Windows ``x = text[i:i+context]``, ``y`` one further, every ``stride`` characters (default:
+    ``context``); none spans two texts."""
     rows = []
     for text in texts:
         tokens = encode(text)
-        if len(tokens) > CONTEXT:
-            rows.append(np.lib.stride_tricks.sliding_window_view(tokens, CONTEXT + 1)[::stride])
+        if len(tokens) > context:
+            windows = np.lib.stride_tricks.sliding_window_view(tokens, context + 1)
+            rows.append(windows[:: stride or context])
     if not rows:
-        raise DataError(f"no text is longer than {CONTEXT} characters")
+        raise DataError(f"no text is longer than {context} characters")
     both = np.concatenate(rows)
     return Dataset(np.ascontiguousarray(both[:, :-1]), np.ascontiguousarray(both[:, 1:]))
 
@@ -122,12 +126,14 @@ def fetch_sotu(timeout_s: float = 300.0) -> Path:
 
 
 def load_text(
-    source: str = "auto", speaker: str = "barack_obama", seed: int = 0, test_windows: int = 256
-) -> TextSplit:
+    source: str = "auto", speaker: str = "barack_obama", seed: int = 0, test_windows: int = 256,
+    context: int = CONTEXT,
+) -> TextSplit:  # fmt: skip
     """The five data sets. ``source``: ``"sotu"``, ``"pydoc"``, or ``"auto"``: sotu where it is.
 
     ``speaker`` as in the package's file names; ``seed`` orders the adapt stream; ``test_windows``
-    bounds validation, target and source, evenly spaced over their texts.
+    bounds validation, target and source, evenly spaced over their texts; ``context``: characters
+    of a window.
     Raises DataError when the text is absent (naming the command) or the speaker unknown.
     """
     if source not in ("auto", "sotu", "pydoc"):
@@ -136,11 +142,13 @@ def load_text(
     if source == "sotu" and folder is None:
         raise DataError(f"the State of the Union texts are absent; get them with: {sotu_command()}")
     if folder is None or source == "pydoc":
-        return _pydoc_split(seed, test_windows)
-    return _sotu_split(folder, speaker, seed, test_windows)
+        return _pydoc_split(seed, test_windows, context)
+    return _sotu_split(folder, speaker, seed, test_windows, context)
 
 
-def _sotu_split(folder: Path, speaker: str, seed: int, test_windows: int) -> TextSplit:
+def _sotu_split(
+    folder: Path, speaker: str, seed: int, test_windows: int, context: int
+) -> TextSplit:
     files = {path.name: path for path in sorted(folder.glob("[0-9]*_*.txt"))}
     old = [name for name in files if int(name[:4]) < FIRST_MODERN_YEAR]
     spoken = [name for name in files if name[5:].startswith(f"{speaker}_")]
@@ -151,24 +159,24 @@ def _sotu_split(folder: Path, speaker: str, seed: int, test_windows: int) -> Tex
             f"ones of {speaker!r}; needed are 1 and 3 (one to adapt, one to validate, one to test)"
         )
 
-    def texts(names: list[str]) -> list[str]:
-        return [files[name].read_text(encoding="utf-8") for name in names]
+    def windows(names: list[str]) -> Dataset:
+        return token_windows([files[name].read_text(encoding="utf-8") for name in names], context)
 
     held = [name for name in old if int(name[:4]) in HELD_OUT_YEARS]
-    adapt, _ = shuffled(token_windows(texts(spoken[:-2])), seed)
+    adapt, _ = shuffled(windows(spoken[:-2]), seed)
     return TextSplit(
-        pretrain=token_windows(texts([name for name in old if name not in held])),
+        pretrain=windows([name for name in old if name not in held]),
         adapt=adapt,
-        validation=take(token_windows(texts(spoken[-2:-1])), test_windows),
-        target=take(token_windows(texts(spoken[-1:])), test_windows),
-        source=take(token_windows(texts(held or old[-1:])), test_windows),
+        validation=take(windows(spoken[-2:-1]), test_windows),
+        target=take(windows(spoken[-1:]), test_windows),
+        source=take(windows(held or old[-1:]), test_windows),
         vocabulary=VOCABULARY,
         source_name="State of the Union addresses",
         note=f"before {FIRST_MODERN_YEAR}, then {speaker.replace('_', ' ').title()}",
     )
 
 
-def _pydoc_split(seed: int, test_windows: int) -> TextSplit:
+def _pydoc_split(seed: int, test_windows: int, context: int) -> TextSplit:
     topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
     if not all(name in topics for name in FALLBACK_ADAPT):
         raise DataError(f"this Python's pydoc topics lack {FALLBACK_ADAPT}; try {sotu_command()}")
@@ -177,15 +185,18 @@ def _pydoc_split(seed: int, test_windows: int) -> TextSplit:
     held = names[::8]
 
     def part(first: float, last: float) -> Dataset:
-        return token_windows([text[int(first * len(text)) : int(last * len(text))] for text in new])
+        parts = [text[int(first * len(text)) : int(last * len(text))] for text in new]
+        return token_windows(parts, context)
 
     adapt, _ = shuffled(part(0.0, 0.7), seed)
     return TextSplit(
-        pretrain=token_windows([topics[name] for name in names if name not in held], stride=16),
+        pretrain=token_windows(
+            [topics[name] for name in names if name not in held], context, stride=16
+        ),
         adapt=adapt,
         validation=take(part(0.7, 0.8), test_windows),
         target=take(part(0.8, 1.0), test_windows),
-        source=take(token_windows([topics[name] for name in held]), test_windows),
+        source=take(token_windows([topics[name] for name in held], context), test_windows),
         vocabulary=VOCABULARY,
         source_name="pydoc topics",
         note=f"stand-in: Python's manual, then {' and '.join(FALLBACK_ADAPT)}; for the real "

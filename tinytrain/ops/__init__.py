@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from ..ir import Op
-from . import attention, elementwise, gradient, linear, loss, norm, tokens, update
+from . import (
+    attention,
+    attention_fused,
+    attention_grad,
+    elementwise,
+    gradient,
+    linear,
+    loss,
+    norm,
+    tokens,
+    update,
+)
 
-FAMILIES = (linear, update, norm, elementwise, tokens, attention, loss, gradient)
+FAMILIES = (
+    linear, update, norm, elementwise, tokens, attention, attention_grad, attention_fused, loss,
+    gradient,
+)  # fmt: skip
 REGISTRY: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}

@@ -12,11 +12,13 @@ from ..ir import Array, Node, Op, Type, Value
 
 
 class Grad(NamedTuple):
-    """A gradient: int8 ``value`` and int32 ``exponent`` (``[1]``, or ``[H]`` one a head).
+    """A gradient: int8 ``value`` ``[T, C]`` and int16 ``exponent`` ``[T]``, one a row.
 
     Real gradient of the loss with respect to the real activation =
-    ``value * 2**exponent * value.type.scale``.
-    The Grad of a probability is the gradient of its scores (``attention.py``).
+    ``value[t, c] * 2**exponent[t] * value.type.scale``. A row of zeros has ZERO_EXPONENT, or what
+    it had before clipping emptied it. An aligned gradient has one exponent ``[1]`` for all rows.
+    The Grad of a probability is the gradient of its scores ``[H, T, T]``, exponents ``[H, T]``: one
+    a row of each head (``attention.py``).
     """
 
     value: Value
@@ -31,8 +33,13 @@ class Backward(Protocol):
         **attrs: Any,
     ) -> Grad:  # fmt: skip
         """A node ``(value, exponent) = op(gy.value, gy.exponent, *more)`` whose output, as integer
-        accumulators, is worth ``factor * 2**exponent`` (gy's scale included). Sets the attributes
-        ``stream``, ``scale`` (mantissa of factor), ``exp_add`` (exponent of factor), ``layer``."""
+        accumulators, is worth ``factor * 2**exponent`` row by row (gy's scale included). Sets the
+        attributes ``stream``, ``scale`` (mantissa of factor), ``exp_add`` (exponent of factor) and
+        ``layer``."""
+        ...
+
+    def aligned(self, gy: Grad) -> Grad:
+        """One exponent for all rows, which what contracts over rows needs; made once a gradient."""
         ...
 
     def clip(self, gy: Grad, node: Node) -> Grad:
@@ -47,13 +54,13 @@ class Backward(Protocol):
     def update_weight(
         self, op: Op, gy: Grad, x: Value, w: Value, rows: Value | None, node: Node
     ) -> None:
-        """The node that steps a trained weight."""
+        """The node that steps a trained weight; ``gy`` is aligned."""
         ...
 
     def update_bias(
         self, op: Op, gy: Grad, x: Value, b: Value, rows: Value | None, node: Node
     ) -> None:
-        """The node that steps a trained bias."""
+        """The node that steps a trained bias; ``gy`` is aligned."""
         ...
 
     def node(self, op: Op, inputs: Sequence[Value | None], name: str, **attrs: Any) -> Any:
@@ -85,6 +92,22 @@ def need(kind: Type | None, dtype: str | None = None, rank: int | None = None) -
     if rank is not None and len(kind.shape) != rank:
         raise ShapeError(f"expected rank {rank}, got {kind}")
     return kind
+
+
+def need_gradient(value: Type | None, exponent: Type | None) -> Type:
+    """The type of a gradient's codes, checked: int8, with one int16 exponent for each row."""
+    g, e = need(value, "i8"), need(exponent, "i16", 1)
+    if e.shape != g.shape[:1]:
+        raise ShapeError(f"one exponent for each row of {g} is needed, got {e}")
+    return g
+
+
+def need_aligned(value: Type | None, exponent: Type | None) -> Type:
+    """The type of an aligned gradient's codes, checked: int8 ``[T, C]``, one int16 exponent."""
+    g, e = need(value, "i8", 2), need(exponent, "i16", 1)
+    if e.shape != (1,):
+        raise ShapeError(f"one exponent for all rows of {g} is needed, got {e}")
+    return g
 
 
 def exact_matmul(a: Array, b: Array) -> Array:

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Build, Case, Node, Op, Step, Type, Types, Value
-from ..numerics import clamp, quantize_gradient, stream_key
-from .base import Backward, Grad, need
+from ..numerics import ZERO_EXPONENT, clamp, quantize_rows, stream_key
+from .base import Backward, Grad, need, need_gradient
 from .functions import UNARY, Function, lut_table, slope_table
 
 
@@ -87,11 +87,9 @@ def _lut_grad(b: Backward, node: Node, grads: tuple[Grad | None, ...], wanted: A
 
 
 def gradient_types(types: Types, attrs: Attrs) -> tuple[Type, Type]:
-    """Types of an elementwise gradient: (gx like g, one exponent)."""
-    g, e = need(types[0], "i8"), need(types[1], "i32", 1)
-    if e.shape != (1,):
-        raise ShapeError(f"one exponent is needed, got {e}")
-    return Type(g.shape, "i8", attrs["scale"]), Type((1,), "i32")
+    """Types of a gradient row by row: (gx like g, an exponent a row)."""
+    g = need_gradient(types[0], types[1])
+    return Type(g.shape, "i8", attrs["scale"]), need(types[1])
 
 
 def _lut_dx_infer(types: Types, attrs: Attrs) -> tuple[Type, Type]:
@@ -100,19 +98,22 @@ def _lut_dx_infer(types: Types, attrs: Attrs) -> tuple[Type, Type]:
     return gradient_types(types, attrs)
 
 
-def quantized(acc: Array, e: Array, attrs: Attrs, step: Step) -> tuple[Array, Array]:
-    """(gx, exponent) of a gradient's accumulators."""
-    gx, shift = quantize_gradient(acc, stream_key(step.seed, step.step, attrs["stream"]))
-    return gx, np.array([e[0] + shift + attrs["exp_add"]], np.int32)
-
-
 def _lut_dx_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array, Array]:
     g, e, x, slope = ins
-    return quantized(g.astype(np.int64) * slope[x.astype(np.int64) + 128], e, attrs, step)
+    acc = g.astype(np.int64) * slope[x.astype(np.int64) + 128]
+    key = stream_key(step.seed, step.step, attrs["stream"])
+    gx, gx_exp = quantize_rows(acc.reshape(len(acc), -1), e, attrs["exp_add"], key)
+    return gx.reshape(g.shape), gx_exp
 
 
-def _lut_dx_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
-    return _count(ins, outs, attrs) | {"exp_add": attrs["exp_add"], "stream": attrs["stream"]}
+def _rows(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
+    """Rows and what is in each: all axes but the first."""
+    x = need(ins[0])
+    return {"T": x.shape[0], "C": x.size // x.shape[0]}
+
+
+def _gradient_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
+    return _rows(ins, outs, attrs) | {"exp_add": attrs["exp_add"], "stream": attrs["stream"]}
 
 
 def _add_infer(types: Types, attrs: Attrs) -> tuple[Type]:
@@ -148,11 +149,6 @@ def _affine_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array]:
     return (scaled(x * m + c, attrs["shift"]),)
 
 
-def _rows(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
-    rows, channels = need(ins[0]).shape
-    return {"T": rows, "C": channels}
-
-
 def _affine_grad(b: Backward, node: Node, grads: tuple[Grad | None, ...], wanted: Any) -> Any:
     gy, name = grads[0], node.layer or node.name
     assert gy
@@ -171,19 +167,26 @@ def _rescale_infer(types: Types, attrs: Attrs) -> tuple[Type, Type]:
 
 def _rescale_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array, Array]:
     g, e, m = ins
-    return quantized(g.astype(np.int64) * m, e, attrs, step)
+    key = stream_key(step.seed, step.step, attrs["stream"])
+    return quantize_rows(g.astype(np.int64) * m, e, attrs["exp_add"], key)
 
 
-def _rescale_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
-    return _rows(ins, outs, attrs) | {"exp_add": attrs["exp_add"], "stream": attrs["stream"]}
+def rearranged(b: Backward, op: Op, gy: Grad, node: Node, **attrs: Any) -> Grad:
+    """The gradient through an op that moves codes from row to row: one exponent serves them all."""
+    gy, name = b.aligned(gy), f"{node.layer or node.name}.dx"
+    (value,) = b.node(op, [gy.value], name, **attrs, layer=node.layer)
+    rows, exponent = value.type.shape[0], gy.exponent
+    if rows > 1:
+        (exponent,) = b.node(
+            repeat_exponent_s16, [exponent], f"{name}.exponent", rows=rows, layer=node.layer
+        )
+    return Grad(value, exponent)
 
 
-def moved(b: Backward, op: Op, gy: Grad | None, name: str, node: Node, **attrs: Any) -> Grad:
-    """The gradient through an op that only moves codes."""
-    assert gy
-    (value,) = b.node(op, [gy.value], f"{node.layer or node.name}.{name}", **attrs,
-                      layer=node.layer)  # fmt: skip
-    return Grad(value, gy.exponent)
+def _repeat_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    if need(types[0], "i16").shape != (1,):
+        raise ShapeError(f"repeat_exponent: one exponent is needed, got {types[0]}")
+    return (Type((attrs["rows"],), "i16"),)
 
 
 def _view_infer(types: Types, attrs: Attrs) -> tuple[Type]:
@@ -200,7 +203,11 @@ def _view_grad(b: Backward, node: Node, grads: tuple[Grad | None, ...], wanted: 
     scale = gy.value.type.tensor_scale
     if y.scale != x.scale:
         scale *= y.tensor_scale / x.tensor_scale
-    return (moved(b, view, gy, "dx", node, shape=x.shape, scale=scale),)
+    attrs = {"shape": x.shape, "scale": scale}
+    if x.shape[:1] != y.shape[:1]:
+        return (rearranged(b, view, gy, node, **attrs),)
+    (value,) = b.node(view, [gy.value], f"{node.layer or node.name}.dx", **attrs, layer=node.layer)
+    return (Grad(value, gy.exponent),)
 
 
 SHAPES = ((1, 1), (1, 17), (3, 1), (3, 3), (17, 5))
@@ -214,6 +221,14 @@ def extremes(rng: np.random.Generator) -> list[tuple[str, Array]]:
     """Inputs every elementwise op is tried with: odd shapes, both ends, nothing at all."""
     cases = [(f"T{t} C{c}", codes(rng, t, c)) for t, c in SHAPES]
     return cases + [(f"all {v}", np.full((3, 17), v, np.int8)) for v in (127, -127, 0)]
+
+
+def spread_rows(rng: np.random.Generator, g: Array) -> tuple[Array, Array]:
+    """A gradient of the codes ``g``: (g, e int16 [T]) with rows of very different size, and none in
+    every third."""
+    g, e = g.copy(), rng.integers(-40, 4, len(g)).astype(np.int16)
+    g[1::3], e[1::3] = 0, ZERO_EXPONENT
+    return g, e
 
 
 def _lut_examples(rng: np.random.Generator) -> list[Case]:
@@ -233,10 +248,10 @@ def gradient_attrs(rng: np.random.Generator) -> dict[str, Any]:
 
 def _lut_dx_examples(rng: np.random.Generator) -> list[Case]:
     cases = []
-    for label, g in extremes(rng):
+    shapes = [(str(shape), codes(rng, *shape)) for shape in ((7,), (5, 3, 2))]
+    for label, g in [*extremes(rng), *shapes]:
         for slope in (codes(rng, 256), rng.integers(0, 2, 256).astype(np.int8)):
-            e = rng.integers(-40, 4, 1).astype(np.int32)
-            ins = (g, e, codes(rng, *g.shape), slope)
+            ins = (*spread_rows(rng, g), codes(rng, *g.shape), slope)
             cases.append(Case(ins, gradient_attrs(rng), label=label))
     return cases
 
@@ -272,9 +287,8 @@ def _affine_examples(rng: np.random.Generator) -> list[Case]:
 def _rescale_examples(rng: np.random.Generator) -> list[Case]:
     cases = []
     for label, g in extremes(rng):
-        e = rng.integers(-40, 4, 1).astype(np.int32)
         m = np.asarray(rng.integers(-32767, 32768, g.shape[1]), np.int16)
-        cases.append(Case((g, e, m), gradient_attrs(rng), label=label))
+        cases.append(Case((*spread_rows(rng, g), m), gradient_attrs(rng), label=label))
     return cases
 
 
@@ -286,34 +300,49 @@ def _view_examples(rng: np.random.Generator) -> list[Case]:
     ]  # fmt: skip
 
 
+def _repeat_examples(rng: np.random.Generator) -> list[Case]:
+    return [
+        Case((np.array([e], np.int16),), {"rows": rows}, label=f"{e} for {rows}")
+        for e in (-17, 3, ZERO_EXPONENT) for rows in (1, 2, 17)
+    ]  # fmt: skip
+
+
 lut_s8 = Op(
     "lut_s8", _lut_infer, lambda ins, a, s: (ins[1][ins[0].astype(np.int64) + 128],), _count,
     inplace=((0, 0),), grad=_lut_grad, real=lambda ins, a: UNARY[a["fn"]][0](ins[0]),
-    examples=_lut_examples,
+    rowwise=(0,), examples=_lut_examples,
 )  # fmt: skip
 lut_dx_s8 = Op(
-    "lut_dx_s8", _lut_dx_infer, _lut_dx_ref, _lut_dx_dims, uses_step=True,
-    inplace=((0, 0), (0, 2)), bound=lambda ins, a: 128 * 128, examples=_lut_dx_examples,
+    "lut_dx_s8", _lut_dx_infer, _lut_dx_ref, _gradient_dims, uses_step=True,
+    inplace=((0, 0), (0, 2), (1, 1)), bound=lambda ins, a: 128 * 128, rowwise=(0, 1, 2),
+    examples=_lut_dx_examples,
 )  # fmt: skip
 add_s8 = Op(
     "add_s8", _add_infer, _add_ref, _add_dims, inplace=((0, 0), (0, 1)),
     grad=lambda b, node, grads, wanted: (grads[0], grads[0]),
     real=lambda ins, a: ins[0] + ins[1],
-    bound=lambda ins, a: 128 * (a["ma"] + a["mb"]) + 2 ** (a["shift"] - 1), examples=_add_examples,
+    bound=lambda ins, a: 128 * (a["ma"] + a["mb"]) + 2 ** (a["shift"] - 1),
+    rowwise=(0, 1), examples=_add_examples,
 )  # fmt: skip
 affine_s8 = Op(
     "affine_s8", _affine_infer, _affine_ref,
     lambda ins, outs, a: _rows(ins, outs, a) | {"shift": a["shift"]},
     inplace=((0, 0),), grad=_affine_grad,
     real=lambda ins, a: ins[0] * np.asarray(a["gamma"]) + np.asarray(a["beta"]),
-    bound=lambda ins, a: 128 * 2**22 + 2**29 + 2 ** (a["shift"] - 1), examples=_affine_examples,
+    bound=lambda ins, a: 128 * 2**22 + 2**29 + 2 ** (a["shift"] - 1),
+    rowwise=(0,), examples=_affine_examples,
 )  # fmt: skip
 rescale_grad_s8 = Op(
-    "rescale_grad_s8", _rescale_infer, _rescale_ref, _rescale_dims, uses_step=True,
-    inplace=((0, 0),), bound=lambda ins, a: 128 * 32768, examples=_rescale_examples,
+    "rescale_grad_s8", _rescale_infer, _rescale_ref, _gradient_dims, uses_step=True,
+    inplace=((0, 0), (1, 1)), bound=lambda ins, a: 128 * 32768, rowwise=(0, 1),
+    examples=_rescale_examples,
 )  # fmt: skip
 view = Op(
     "view", _view_infer, lambda ins, a, step: (ins[0].reshape(a["shape"]),), alias=True,
     grad=_view_grad, examples=_view_examples,
 )  # fmt: skip
-OPS = (lut_s8, lut_dx_s8, add_s8, affine_s8, rescale_grad_s8, view)
+repeat_exponent_s16 = Op(
+    "repeat_exponent_s16", _repeat_infer, lambda ins, a, step: (np.repeat(ins[0], a["rows"]),),
+    lambda ins, outs, a: {"T": a["rows"]}, examples=_repeat_examples,
+)  # fmt: skip
+OPS = (lut_s8, lut_dx_s8, add_s8, affine_s8, rescale_grad_s8, view, repeat_exponent_s16)

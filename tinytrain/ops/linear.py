@@ -15,8 +15,9 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Node, Op, Step, Type, Types, Value
-from ..numerics import clamp, multiplier, quantize_gradient, requantize, stream_key
-from .base import Backward, Grad, exact_matmul, need, scales_of
+from ..numerics import clamp, multiplier, quantize_rows, requantize, stream_key
+from .base import Backward, Grad, exact_matmul, need, need_gradient, scales_of
+from .elementwise import spread_rows
 from .update import BIAS_LIMIT, SHAPES, codes, linear_bias_update_s32, linear_update_s8, split_rows
 
 
@@ -78,7 +79,8 @@ def _macs(types: Types, attrs: Attrs) -> int:
 
 
 def _grad(b: Backward, node: Node, grads: tuple[Grad | None, ...], wanted: tuple[bool, ...]) -> Any:
-    """dX, then the updates: the input gradient reads the weights of before the step."""
+    """dX, then the updates: the input gradient reads the weights of before the step. A sum over
+    rows needs one exponent for all of them."""
     x, w, wt, rows, bias, bt, *_ = node.inputs
     gy = grads[0]
     assert gy and x and w and bias
@@ -90,11 +92,13 @@ def _grad(b: Backward, node: Node, grads: tuple[Grad | None, ...], wanted: tuple
     name = node.layer or node.name
     gx = b.input_gradient(linear_dx_s8, gy, [w, wt, rows], w_scale(gy, w), f"{name}.dx", node) \
         if wanted[0] else None  # fmt: skip
-    trained_w, trained_b = (wt or w, 2 if wt else 1), (bt or bias, 5 if bt else 4)
-    if wanted[trained_w[1]]:
-        b.update_weight(linear_update_s8, gy, x, trained_w[0], rows if wt else None, node)
-    if wanted[trained_b[1]]:
-        b.update_bias(linear_bias_update_s32, gy, x, trained_b[0], rows if bt else None, node)
+    trains_w, trains_b = wanted[2 if wt else 1], wanted[5 if bt else 4]
+    if trains_w or trains_b:
+        gy = b.aligned(gy)
+    if trains_w:
+        b.update_weight(linear_update_s8, gy, x, wt or w, rows if wt else None, node)
+    if trains_b:
+        b.update_bias(linear_bias_update_s32, gy, x, bt or bias, rows if bt else None, node)
     return (gx, *[None] * 7)
 
 
@@ -108,34 +112,29 @@ def w_scale(gy: Grad, w: Value) -> float:
 
 def _dx_infer(types: Types, attrs: Attrs) -> tuple[Type, Type]:
     g, e, w, wt, rows = types
-    g, w, _ = need(g, "i8", 2), need(w, "i8", 2), need(e, "i32", 1)
+    g, w = need_gradient(need(g, rank=2), e), need(w, "i8", 2)
     if out_channels(w, wt, rows) != g.shape[1]:
         raise ShapeError(f"linear_dx: gradient {g} does not fit weight {w}")
-    return Type((g.shape[0], w.shape[1]), "i8", attrs["scale"]), Type((1,), "i32")
+    return Type((g.shape[0], w.shape[1]), "i8", attrs["scale"]), need(e)
 
 
 def _dx_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array, Array]:
     g, e, w, wt, rows = ins
     acc = exact_matmul(g, merge_rows(w, wt, rows))
-    out, shift = quantize_gradient(acc, stream_key(step.seed, step.step, attrs["stream"]))
-    return out, np.array([e[0] + shift + attrs["exp_add"]], np.int32)
+    key = stream_key(step.seed, step.step, attrs["stream"])
+    return quantize_rows(acc, e, attrs["exp_add"], key)
 
 
 def _dx_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
     g, gx = ins[0], outs[0]
     assert g and gx
     return {"T": g.shape[0], "C": gx.shape[1], "O": g.shape[1],
-            "scratch_rows": _scratch_rows(ins, attrs), "exp_add": attrs["exp_add"],
-            "stream": attrs["stream"]}  # fmt: skip
-
-
-def _scratch_rows(ins: Types, attrs: Attrs) -> int:
-    """Rows of accumulators that ``linear_dx_s8`` holds: all of them unless told otherwise."""
-    return min(need(ins[0]).shape[0], int(attrs.get("scratch_rows", 2**15)))
+            "exp_add": attrs["exp_add"], "stream": attrs["stream"]}  # fmt: skip
 
 
 def _dx_scratch(ins: Types, attrs: Attrs) -> int:
-    return 4 * _scratch_rows(ins, attrs) * need(ins[2]).shape[1]
+    """Accumulators of two rows, which share the loads of the weight."""
+    return 4 * min(2, need(ins[0]).shape[0]) * need(ins[2]).shape[1]
 
 
 def _forward_examples(rng: np.random.Generator) -> list[Case]:
@@ -163,12 +162,9 @@ def _dx_examples(rng: np.random.Generator) -> list[Case]:
         w, wt, rows = codes(rng, o, c), None, None
         if o > 1:
             w, wt, rows = split_rows(rng, w)
-        e = rng.integers(-40, 4, 1).astype(np.int32)
-        ins = (codes(rng, t, o), e, w, wt, rows)
-        for held in {1, 2, t}:
-            attrs = {"stream": int(rng.integers(99)), "exp_add": -3, "scale": 0.7}
-            attrs["scratch_rows"] = held
-            cases.append(Case(ins, attrs, label=f"T{t} C{c} O{o} rows {held}"))
+        attrs = {"stream": int(rng.integers(99)), "exp_add": -3, "scale": 0.7}
+        ins = (*spread_rows(rng, codes(rng, t, o)), w, wt, rows)
+        cases.append(Case(ins, attrs, label=f"T{t} C{c} O{o}"))
     return cases
 
 
@@ -180,17 +176,17 @@ def _forward_bound(types: Types, attrs: Attrs) -> int:
 
 linear_s8 = Op(
     "linear_s8", _infer("i8"), _forward(127, np.int8), _dims, real=_real, macs=_macs, grad=_grad,
-    bound=_forward_bound, examples=_forward_examples,
+    bound=_forward_bound, rowwise=(0,), examples=_forward_examples,
 )  # fmt: skip
 linear_s16 = Op(
     "linear_s16", _infer("i16"), _forward(32767, np.int16), _dims, real=_real, macs=_macs,
-    grad=_grad, bound=_forward_bound, examples=_forward_examples,
+    grad=_grad, bound=_forward_bound, rowwise=(0,), examples=_forward_examples,
 )  # fmt: skip
 linear_dx_s8 = Op(
-    "linear_dx_s8", _dx_infer, _dx_ref, _dx_dims, uses_step=True,
-    scratch=_dx_scratch,
+    "linear_dx_s8", _dx_infer, _dx_ref, _dx_dims, uses_step=True, scratch=_dx_scratch,
+    inplace=((1, 1),),
     macs=lambda ins, a: need(ins[0]).size * need(ins[2]).shape[1],
     bound=lambda ins, a: 2 * 127 * 127 * need(ins[0]).shape[1],  # stochastic rounding: 2**30
-    examples=_dx_examples,
+    rowwise=(0, 1), examples=_dx_examples,
 )  # fmt: skip
 OPS = (linear_s8, linear_s16, linear_dx_s8)

@@ -20,15 +20,19 @@ from ..numerics import (
     isqrt,
     multiplier,
     requantize,
+    row_exponents,
+    row_shifts,
     stochastic_shift,
     stream_key,
 )
 from .base import Backward, Grad, need
+from .elementwise import gradient_types, spread_rows
 
 MAX_CHANNELS = 1024
 ROOT_BITS = 12  # fraction bits of the integer square root
 R_LIMIT = 2**31 - 1
 MAX_FRACTION = 16
+SUM_BITS = 29  # kept of a gradient's 64-bit products
 
 
 def layernorm_attrs(s_x: float, s_y: float, channels: int, eps: float = 1e-5) -> dict[str, Any]:
@@ -103,12 +107,10 @@ def _grad(b: Backward, node: Node, grads: tuple[Grad | None, ...], wanted: tuple
 
 
 def _dx_infer(types: Types, attrs: Attrs) -> tuple[Type, Type]:
-    g, e, y, r = need(types[0], "i8", 2), need(types[1], "i32", 1), types[2], types[3]
+    g, y, r = need(types[0], "i8", 2), types[2], types[3]
     if need(y, "i8", 2).shape != g.shape or need(r, "u32", 1).shape != g.shape[:1]:
         raise ShapeError(f"layernorm_dx: gradient {g}, output {y} and 1/std {r} do not fit")
-    if e.shape != (1,):
-        raise ShapeError(f"layernorm_dx: one exponent is needed, got {e}")
-    return Type(g.shape, "i8", attrs["scale"]), Type((1,), "i32")
+    return gradient_types(types, attrs)
 
 
 def _dx_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array, Array]:
@@ -116,11 +118,13 @@ def _dx_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array, Array]
     total, product = g.sum(axis=1, keepdims=True), (g * y).sum(axis=1, keepdims=True)
     u = requantize(product, attrs["mult"], attrs["shift"])
     wide = ((g.shape[1] * g - total) * 2 ** attrs["fraction"] - y * u) * r[:, None]
-    shift = max(0, bit_length(int(np.abs(wide).max(initial=0))) - 7)
-    first = max(0, shift - 22)  # exact bits below the 16 that rounding sees: dropped
+    peak = np.abs(wide).max(axis=1, keepdims=True)
+    # exact bits below the 16 that rounding sees: dropped
+    drop = np.array([[max(0, bit_length(p) - SUM_BITS)] for p in peak[:, 0]], np.int64)
+    shift = row_shifts(peak >> drop)
     key = stream_key(step.seed, step.step, attrs["stream"])
-    out = stochastic_shift(wide >> first, shift - first, key)
-    return out, np.array([ins[1][0] + shift + attrs["exp_add"]], np.int32)
+    exponents = ins[1].astype(np.int64) + attrs["exp_add"] + (drop + shift)[:, 0]
+    return stochastic_shift(wide >> drop, shift, key), row_exponents(wide, exponents)
 
 
 def _dx_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
@@ -168,29 +172,30 @@ def _dx_examples(rng: np.random.Generator) -> list[Case]:
         mult, shift = multiplier(math.ldexp(s_y * s_y, fraction))
         attrs = {"mult": mult, "shift": shift, "fraction": fraction, "exp_add": -31,
                  "stream": int(rng.integers(99)), "scale": 0.7}  # fmt: skip
-        e = np.array([-5], np.int32)
         for name, g in (
             ("", rng.integers(-127, 128, x.shape)), ("same sign", np.where(y < 0, -127, 127)),
             ("zero", np.zeros(x.shape)),
         ):  # fmt: skip
-            cases.append(Case((g.astype(np.int8), e, y, r), attrs, label=f"{case.label} {name}"))
+            ins = (*spread_rows(rng, g.astype(np.int8)), y, r)
+            cases.append(Case(ins, attrs, label=f"{case.label} {name}"))
     g, y = np.full((3, 1024), 127, np.int8), np.full((3, 1024), -127, np.int8)
     fraction = gradient_fraction(1024, 5 / 127)
     mult, shift = multiplier(math.ldexp((5 / 127) ** 2, fraction))
     attrs = {"mult": mult, "shift": shift, "fraction": fraction, "exp_add": 0, "stream": 1,
              "scale": 0.7}  # fmt: skip
     g[1, ::2] = -127
-    ins = (g, np.array([0], np.int32), y, np.array([R_LIMIT, R_LIMIT, 1], np.uint32))
+    ins = (g, np.array([0, 3, -9], np.int16), y, np.array([R_LIMIT, R_LIMIT, 1], np.uint32))
     cases.append(Case(ins, attrs, label="no y that a forward could make"))
     return cases
 
 
 layernorm_s8 = Op(
     "layernorm_s8", _infer, _ref, _dims, inplace=((0, 0),), grad=_grad, real=_real,
-    bound=lambda ins, a: 127 * 127 * need(ins[0]).shape[1], examples=_examples,
+    bound=lambda ins, a: 127 * 127 * need(ins[0]).shape[1], rowwise=(0,), examples=_examples,
 )  # fmt: skip
 layernorm_dx_s8 = Op(
-    "layernorm_dx_s8", _dx_infer, _dx_ref, _dx_dims, uses_step=True, inplace=((0, 0), (0, 2)),
-    bound=lambda ins, a: 2**30, examples=_dx_examples,
+    "layernorm_dx_s8", _dx_infer, _dx_ref, _dx_dims, uses_step=True,
+    inplace=((0, 0), (0, 2), (1, 1)), bound=lambda ins, a: 2**30, rowwise=(0, 1, 2, 3),
+    examples=_dx_examples,
 )  # fmt: skip
 OPS = (layernorm_s8, layernorm_dx_s8)

@@ -1,6 +1,6 @@
 """Operators that move, choose or average tokens, and their gradients.
 
-A gradient that only moves keeps its exponent value; its codes keep their scale.
+A gradient that only moves keeps its codes and their scale; each row takes its exponent along.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Node, Op, Step, Type, Types
-from ..numerics import clamp, multiplier, requantize
-from .base import Backward, Grad, need
-from .elementwise import add_attrs, codes, moved, scaled
+from ..numerics import ZERO_EXPONENT, clamp, multiplier, requantize
+from .base import Backward, Grad, need, need_gradient
+from .elementwise import add_attrs, codes, rearranged, scaled, spread_rows
 
 Grads = tuple[Grad | None, ...]
 
@@ -29,6 +29,14 @@ def mean_attrs(tokens: int, s_x: float, s_y: float) -> dict[str, Any]:
 def _rows(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
     rows, channels = need(ins[0]).shape
     return {"T": rows, "C": channels}
+
+
+def moved(b: Backward, op: Op, gy: Grad | None, name: str, node: Node, **attrs: Any) -> Grad:
+    """The gradient through an op that moves whole rows."""
+    assert gy
+    name = f"{node.layer or node.name}.{name}"
+    value, exponent = b.node(op, [gy.value, gy.exponent], name, **attrs, layer=node.layer)
+    return Grad(value, exponent)
 
 
 def _mean_infer(types: Types, attrs: Attrs) -> tuple[Type]:
@@ -49,11 +57,11 @@ def _mean_grad(b: Backward, node: Node, grads: Grads, wanted: tuple[bool, ...]) 
     return (moved(b, broadcast_tokens_s8, gy, "dx", node, tokens=tokens, scale=scale),)
 
 
-def _broadcast_infer(types: Types, attrs: Attrs) -> tuple[Type]:
-    g = need(types[0], "i8", 2)
+def _broadcast_infer(types: Types, attrs: Attrs) -> tuple[Type, Type]:
+    g, tokens = need(need_gradient(*types), rank=2), attrs["tokens"]
     if g.shape[0] != 1:
         raise ShapeError(f"broadcast_tokens: one token is needed, got {g}")
-    return (Type((attrs["tokens"], g.shape[1]), "i8", attrs["scale"]),)
+    return Type((tokens, g.shape[1]), "i8", attrs["scale"]), Type((tokens,), "i16")
 
 
 def _select_infer(types: Types, attrs: Attrs) -> tuple[Type]:
@@ -68,17 +76,19 @@ def _select_grad(b: Backward, node: Node, grads: Grads, wanted: tuple[bool, ...]
     return (moved(b, scatter_token_s8, grads[0], "dx", node, tokens=tokens, index=index),)
 
 
-def _scatter_infer(types: Types, attrs: Attrs) -> tuple[Type]:
-    g = need(types[0], "i8", 2)
-    if g.shape[0] != 1 or not 0 <= attrs["index"] < attrs["tokens"]:
-        raise ShapeError(f"scatter_token: {g} to {attrs['index']} of {attrs['tokens']}")
-    return (replace(g, shape=(attrs["tokens"], g.shape[1])),)
+def _scatter_infer(types: Types, attrs: Attrs) -> tuple[Type, Type]:
+    g, tokens = need(need_gradient(*types), rank=2), attrs["tokens"]
+    if g.shape[0] != 1 or not 0 <= attrs["index"] < tokens:
+        raise ShapeError(f"scatter_token: {g} to {attrs['index']} of {tokens}")
+    return replace(g, shape=(tokens, g.shape[1])), Type((tokens,), "i16")
 
 
-def _scatter_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array]:
-    out = np.zeros((attrs["tokens"], ins[0].shape[1]), np.int8)
-    out[attrs["index"]] = ins[0][0]
-    return (out,)
+def _scatter_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array, Array]:
+    g, e = ins
+    gx = np.zeros((attrs["tokens"], g.shape[1]), np.int8)
+    gx_exp = np.full(attrs["tokens"], ZERO_EXPONENT, np.int16)
+    gx[attrs["index"]], gx_exp[attrs["index"]] = g[0], e[0]
+    return gx, gx_exp
 
 
 def _scatter_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
@@ -121,8 +131,9 @@ def _permute_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
 
 
 def _permute_grad(b: Backward, node: Node, grads: Grads, wanted: tuple[bool, ...]) -> Any:
-    inverse = tuple(int(a) for a in np.argsort(node.attrs["axes"]))
-    return (moved(b, permute_s8, grads[0], "dx", node, axes=inverse),)
+    gy, inverse = grads[0], tuple(int(a) for a in np.argsort(node.attrs["axes"]))
+    assert gy
+    return (rearranged(b, permute_s8, gy, node, axes=inverse),)
 
 
 def _concat_infer(types: Types, attrs: Attrs) -> tuple[Type]:
@@ -152,15 +163,17 @@ def _concat_grad(b: Backward, node: Node, grads: Grads, wanted: tuple[bool, ...]
     )  # fmt: skip
 
 
-def _slice_infer(types: Types, attrs: Attrs) -> tuple[Type]:
-    g, first, count = need(types[0], "i8", 2), attrs["first"], attrs["count"]
+def _slice_infer(types: Types, attrs: Attrs) -> tuple[Type, Type]:
+    g = need(need_gradient(*types), rank=2)
+    first, count = attrs["first"], attrs["count"]
     if not (first >= 0 and count >= 1 and first + count <= g.shape[0]):
         raise ShapeError(f"slice_tokens: {g} has no tokens {first} to {first + count - 1}")
-    return (replace(g, shape=(count, g.shape[1])),)
+    return replace(g, shape=(count, g.shape[1])), Type((count,), "i16")
 
 
-def _slice_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array]:
-    return (ins[0][attrs["first"] : attrs["first"] + attrs["count"]].copy(),)
+def _slice_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array, Array]:
+    rows = slice(attrs["first"], attrs["first"] + attrs["count"])
+    return ins[0][rows].copy(), ins[1][rows].copy()
 
 
 SHAPES = ((1, 1), (1, 17), (3, 1), (3, 3), (17, 5))
@@ -179,10 +192,14 @@ def _mean_examples(rng: np.random.Generator) -> list[Case]:
 
 
 def _one_token_examples(rng: np.random.Generator) -> list[Case]:
-    return [
-        Case((codes(rng, 1, c),), {"tokens": t, "index": i, "scale": 0.2}, label=f"{i} of {t} C{c}")
-        for t, c in SHAPES for i in {0, t // 2, t - 1}
-    ]  # fmt: skip
+    cases = []
+    for t, c in SHAPES:
+        for i in {0, t // 2, t - 1}:
+            attrs = {"tokens": t, "index": i, "scale": 0.2}
+            cases.append(Case(spread_rows(rng, codes(rng, 1, c)), attrs, label=f"{i} of {t} C{c}"))
+    nothing = (np.zeros((1, 3), np.int8), np.array([ZERO_EXPONENT], np.int16))
+    attrs = {"tokens": 3, "index": 1, "scale": 0.2}
+    return [*cases, Case(nothing, attrs, label="no gradient")]
 
 
 def _select_examples(rng: np.random.Generator) -> list[Case]:
@@ -222,7 +239,8 @@ def _concat_examples(rng: np.random.Generator) -> list[Case]:
 
 def _slice_examples(rng: np.random.Generator) -> list[Case]:
     return [
-        Case((codes(rng, t, c),), {"first": f, "count": n}, (0.03,), label=f"{f}+{n} of {t} C{c}")
+        Case(spread_rows(rng, codes(rng, t, c)), {"first": f, "count": n}, (0.03, None),
+             label=f"{f}+{n} of {t} C{c}")
         for t, c in SHAPES for f, n in {(0, t), (t - 1, 1), (t // 2, t - t // 2)}
     ]  # fmt: skip
 
@@ -235,7 +253,7 @@ mean_tokens_s8 = Op(
 )  # fmt: skip
 broadcast_tokens_s8 = Op(
     "broadcast_tokens_s8", _broadcast_infer,
-    lambda ins, a, step: (np.repeat(ins[0], a["tokens"], axis=0),),
+    lambda ins, a, step: tuple(np.repeat(v, a["tokens"], axis=0) for v in ins),
     lambda ins, outs, a: _rows(outs, ins, a), examples=_one_token_examples,
 )  # fmt: skip
 select_token_s8 = Op(
@@ -249,7 +267,7 @@ scatter_token_s8 = Op(
     "scatter_token_s8", _scatter_infer, _scatter_ref, _scatter_dims, examples=_one_token_examples
 )
 embedding_s8 = Op(
-    "embedding_s8", _embedding_infer, _embedding_ref, _embedding_dims,
+    "embedding_s8", _embedding_infer, _embedding_ref, _embedding_dims, rowwise=(0,),
     examples=_embedding_examples,
 )  # fmt: skip
 permute_s8 = Op(

@@ -1,5 +1,6 @@
 """Weight and bias updates of linear layers, fused with their gradient.
 
+A sum over rows needs one exponent for all of them: ``g`` and ``e`` are an aligned gradient.
 ``rows[o]`` >= 0 is the trained row of output channel ``o`` (see ``linear.py``). int16-stored
 weights are two int8 planes: ``w`` = (W16 + 128) >> 8, which all products read, and ``fraction`` =
 W16 - 256 * w, which only the update reads.
@@ -15,6 +16,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Op, Step, Type, Types
 from ..numerics import (
+    ZERO_EXPONENT,
     apply_multiplier,
     clamp,
     float_multiplier,
@@ -24,7 +26,7 @@ from ..numerics import (
     sqrtf,
     stream_key,
 )
-from .base import exact_matmul, need
+from .base import exact_matmul, need, need_aligned
 
 BIAS_LIMIT = 2**30 - 1
 PRODUCT = 127 * 127
@@ -34,22 +36,16 @@ STEP_LIMIT = 8.0  # a normalised gradient is clamped to this many standard devia
 def _update_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array | None, ...]:
     """dW = G^T X and the step, numerics of the module's header and DESIGN.md."""
     g, e, x, w, fraction, moment, coefs, rows = ins
-    order = np.arange(len(w)) if rows is None else np.flatnonzero(rows >= 0)
+    order = _trained(rows, len(w))
     acc = exact_matmul(g[:, order].T, x)
     unit = np.float32(256.0 if fraction is not None else 65536.0)
     eta = np.float32(step.learning_rate * unit)
     power = pow2f(int(e[0]))
     if moment is not None:
-        factors, limit = _lsb_factor(eta, power, moment), int(np.float32(STEP_LIMIT) * eta)
-        delta = apply_multiplier(acc, *float_multiplier(factors), limit)
+        factor, limit = _lsb_factor(eta, power, moment), int(np.float32(STEP_LIMIT) * eta)
+        delta = apply_multiplier(acc, *float_multiplier(factor), limit)
     else:
-        limit = 254 * int(unit)
-        rates = [float_multiplier(np.float32(np.float32(eta * c) * power)) for c in coefs]
-        each = rates if len(rates) > 1 else rates * len(w)
-        channel = order if len(rates) > 1 else np.arange(len(w))
-        delta = np.stack([
-            apply_multiplier(a, *each[o], limit) for a, o in zip(acc, channel, strict=True)
-        ])  # fmt: skip
+        delta = _sgd_steps(acc, coefs, order, eta, power, 254 * int(unit))
     if fraction is not None:
         wide = np.clip(w.astype(np.int64) * 256 + fraction - delta, -32512, 32512)
         new = ((wide + 128) >> 8).astype(np.int8)
@@ -59,6 +55,22 @@ def _update_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array | N
         new = clamp((w.astype(np.int64) * 65536 - delta + noise.reshape(w.shape)) >> 16, 127)
         new_fraction = None
     return new, new_fraction, _next_moment(moment, acc, int(e[0]), step)
+
+
+def _trained(rows: Array | None, count: int) -> Array:
+    """The output channels of ``count`` trained rows, in the order of these."""
+    return np.arange(count) if rows is None else np.flatnonzero(rows >= 0)
+
+
+def _sgd_steps(
+    acc: Array, coefs: Array, order: Array, eta: np.float32, power: np.float32, limit: int
+) -> Array:
+    """eta * coefs[o] * 2^E * acc for each trained channel ``o``; one coefficient may serve all."""
+    each = coefs[order] if len(coefs) > 1 else np.repeat(coefs, len(order))
+    rates = [np.float32(np.float32(eta * c) * power) for c in each]
+    return np.array([
+        apply_multiplier(a, *float_multiplier(r), limit) for a, r in zip(acc, rates, strict=True)
+    ])  # fmt: skip
 
 
 def _lsb_factor(eta: np.float32, power: np.float32, moment: Array) -> np.float32:
@@ -82,8 +94,8 @@ def _next_moment(moment: Array | None, acc: Array, exponent: int, step: Step) ->
 
 
 def _update_infer(types: Types, attrs: Attrs) -> tuple[Type | None, ...]:
-    g, _, x, w, fraction, moment, coefs, rows = types
-    g, x, w = need(g, "i8", 2), need(x, "i8", 2), need(w, "i8", 2)
+    g, e, x, w, fraction, moment, coefs, rows = types
+    g, x, w = need_aligned(g, e), need(x, "i8", 2), need(w, "i8", 2)
     channels = rows.shape[0] if rows else w.shape[0]
     if g.shape != (x.shape[0], channels) or w.shape[1] != x.shape[1]:
         raise ShapeError(f"linear_update: gradient {g}, input {x} and weight {w} do not fit")
@@ -102,7 +114,7 @@ def _update_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
 
 def _bias_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array | None, ...]:
     g, e, b, moment, coefs, rows = ins
-    order = np.arange(len(b)) if rows is None else np.flatnonzero(rows >= 0)
+    order = _trained(rows, len(b))
     acc = g[:, order].astype(np.int64).sum(axis=0)
     power = pow2f(int(e[0]))
     if moment is not None:
@@ -110,18 +122,14 @@ def _bias_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array | Non
         limit = int(min(np.float32(STEP_LIMIT) * eta, np.float32(2**24)))
         delta = apply_multiplier(acc, *float_multiplier(_lsb_factor(eta, power, moment)), limit)
     else:
-        each = coefs[order] if len(coefs) > 1 else np.repeat(coefs, len(b))
-        rate = [np.float32(np.float32(step.learning_rate * c) * power) for c in each]
-        delta = np.array([
-            apply_multiplier(a, *float_multiplier(r), 2**24) for a, r in zip(acc, rate, strict=True)
-        ])  # fmt: skip
+        delta = _sgd_steps(acc, coefs, order, step.learning_rate, power, 2**24)
     new = np.clip(b.astype(np.int64) - delta, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
     return new, _next_moment(moment, acc, int(e[0]), step)
 
 
 def _bias_infer(types: Types, attrs: Attrs) -> tuple[Type | None, ...]:
-    g, _, b, moment, coefs, rows = types
-    g, b = need(g, "i8", 2), need(b, "i32", 1)
+    g, e, b, moment, coefs, rows = types
+    g, b = need_aligned(g, e), need(b, "i32", 1)
     if g.shape[1] != (rows.shape[0] if rows else b.shape[0]):
         raise ShapeError(f"linear_bias_update: gradient {g} does not fit bias {b}")
     if (moment is None) == (coefs is None):
@@ -155,15 +163,17 @@ def _update_examples(rng: np.random.Generator) -> list[Case]:
     cases = []
     for t, c, o in SHAPES:
         for wide in (False, True):
-            for rule in ("lsb", "first", "sgd", "sgd_channels"):
-                w, rows = codes(rng, o, c), None
+            for rule in ("lsb", "first", "none", "sgd", "sgd_channels"):
+                g, w, rows = codes(rng, t, o), codes(rng, o, c), None
                 if o > 1 and wide:
                     _, w, rows = split_rows(rng, w)
-                e = rng.integers(-20, -8, 1).astype(np.int32)
-                level = (2.0 ** int(e[0]) * 4000) ** 2 if rule == "lsb" else 0.0
+                e = rng.integers(-20, -8, 1).astype(np.int16)
+                level = (2.0 ** int(e[0]) * 4000) ** 2 if rule != "first" else 0.0
+                if rule == "none":
+                    g, e = g * np.int8(0), np.array([ZERO_EXPONENT], np.int16)
                 coefs = rng.uniform(0.5, 2, o if rule == "sgd_channels" else 1).astype(np.float32)
                 ins = (
-                    codes(rng, t, o), e, codes(rng, t, c), w,
+                    g, e, codes(rng, t, c), w,
                     rng.integers(-128, 128, w.shape).astype(np.int8) if wide else None,
                     None if "sgd" in rule else np.array([level], np.float32),
                     coefs if "sgd" in rule else None, rows,

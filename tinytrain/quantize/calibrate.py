@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CalibrationError, ShapeError
-from ..ir import Array, Graph, execute
+from ..execute import execute
+from ..ir import Array, Graph
 
 SAMPLED = 4096  # values a sample keeps of each activation for a percentile
 

@@ -1,9 +1,10 @@
 /* Elementwise: functions by table, addition, gain and bias a channel, and their gradients.
  *
- * Letters: T tokens, C channels; count elements of any shape. All matrices row-major, int8 in +-127.
- * Gradients: int8 with the smallest power-of-two shift that fits the whole tensor and stochastic
- * rounding, like tt_quantize_gradient; gx_exp[0] = g_exp[0] + shift + exp_add. They make their
- * products twice, once for the peak, so none needs scratch.
+ * Letters: T tokens (rows), C channels; count elements of any shape. All matrices row-major, int8 in
+ * +-127.
+ * Gradients: int8 [T,C] with an exponent for each row, gx_exp and g_exp int16 [T]; a row is brought
+ * into int8 like tt_quantize_row, gx_exp[t] = g_exp[t] + (its shift) + exp_add. The products of a row
+ * are made twice, once for the peak, so none needs scratch. gx_exp may be g_exp.
  *
  * Reference: tinytrain/ops/elementwise.py, bit for bit. Fixed point: Jacob et al. 2018, section 2.2.
  */
@@ -15,10 +16,10 @@
 /* y[i] = table[x[i] + 128]   table int8 [256].   y may be x. */
 void tt_lut_s8(int8_t *y, const int8_t *x, const int8_t *table, int32_t count);
 
-/* Gradient of a table function: acc[i] = g[i] * slope[x[i] + 128]   slope int8 [256]
+/* Gradient of a table function: acc[t,i] = g[t,i] * slope[x[t,i] + 128]   slope int8 [256]
  * gx may be g or x. */
-void tt_lut_dx_s8(int8_t *gx, int32_t *gx_exp, const int8_t *g, const int32_t *g_exp,
-                  const int8_t *x, const int8_t *slope, const tt_step *st, int32_t count,
+void tt_lut_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
+                  const int8_t *x, const int8_t *slope, const tt_step *st, int32_t T, int32_t C,
                   int32_t exp_add, int32_t stream);
 
 /* y[i] = clamp((a[i] * ma + b[i] * mb + 2^(shift-1)) >> shift, +-127)
@@ -33,8 +34,11 @@ void tt_affine_s8(int8_t *y, const int8_t *x, const int32_t *m, const int32_t *c
 
 /* A gradient times a factor for each channel: acc[t,i] = g[t,i] * m[i]   m int16 [C]
  * gx may be g. */
-void tt_rescale_grad_s8(int8_t *gx, int32_t *gx_exp, const int8_t *g, const int32_t *g_exp,
+void tt_rescale_grad_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
                         const int16_t *m, const tt_step *st, int32_t T, int32_t C, int32_t exp_add,
                         int32_t stream);
+
+/* One exponent for T rows: out[t] = e[0]   out int16 [T]   e int16 [1] */
+void tt_repeat_exponent_s16(int16_t *out, const int16_t *e, int32_t T);
 
 #endif

@@ -5,6 +5,7 @@
 #define TT_KERNELS_H
 
 #include "tinytrain/tt_attention.h"
+#include "tinytrain/tt_attention_grad.h"
 #include "tinytrain/tt_elementwise.h"
 #include "tinytrain/tt_gradient.h"
 #include "tinytrain/tt_linear.h"

@@ -25,13 +25,14 @@ void tt_linear_s16(int16_t *y, const int8_t *x, const int8_t *w, const int8_t *w
                    const int16_t *rows, const int32_t *b, const int32_t *bt, const int32_t *mult,
                    const int32_t *shift, int32_t T, int32_t C, int32_t O, int32_t per_channel);
 
-/* Input gradient: acc[t,i] = sum_o g[t,o] * w[o,i] as int8 with stochastic rounding;
- * gx_exp[0] = g_exp[0] + shift + exp_add.   scratch: int32 [scratch_rows,C]   O <= 66572
- * The shift needs the largest accumulator of all rows: with scratch_rows = T they are made once and
- * held, with fewer they are made twice. The result is the same. */
-void tt_linear_dx_s8(int8_t *gx, int32_t *gx_exp, const int8_t *g, const int32_t *g_exp,
+/* Input gradient: row t of acc[t,i] = sum_o g[t,o] * w[o,i] as int8 by the smallest shift that fits,
+ * with stochastic rounding; gx_exp[t] = g_exp[t] + shift + exp_add, TT_ZERO_EXPONENT where all acc of
+ * the row are 0.   g int8 [T,O]   gx int8 [T,C]   exponents int16 [T], gx_exp may be g_exp
+ *   scratch: int32 [min(T,2),C]   O <= 66572 keeps |acc| < 2^30
+ * Element (t,i) draws number (st->row + t) * C + i of the stream. */
+void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
                      const int8_t *w, const int8_t *wt, const int16_t *rows, int32_t *scratch,
-                     const tt_step *st, int32_t T, int32_t C, int32_t O, int32_t scratch_rows,
-                     int32_t exp_add, int32_t stream);
+                     const tt_step *st, int32_t T, int32_t C, int32_t O, int32_t exp_add,
+                     int32_t stream);
 
 #endif

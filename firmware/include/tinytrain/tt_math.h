@@ -96,10 +96,6 @@ static inline int16_t tt_row_exponent(int32_t peak, int32_t base) {
 int16_t tt_quantize_row(int8_t *out, const int32_t *acc, int32_t n, int32_t base, uint32_t key,
                         uint32_t first);
 
-/* int32 accumulators -> int8 with the smallest shift that fits; returns the shift.
- * Element i draws number i of the stream. out may share its first bytes with acc. */
-int32_t tt_quantize_gradient(int8_t *out, const int32_t *acc, int32_t count, uint32_t key);
-
 /* floor(sqrt(x)). */
 uint32_t tt_isqrt64(uint64_t x);
 

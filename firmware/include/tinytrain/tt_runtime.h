@@ -6,7 +6,7 @@
 #include "tinytrain/tt_model.h"
 
 /* Bytes of tt_runtime in .bss, the only static of the runtime; the memory plan reads this line. */
-#define TT_RUNTIME_BYTES 44
+#define TT_RUNTIME_BYTES 48
 
 /* Bytes behind the regions in the state: seed and step, uint32 each. */
 #define TT_STATE_TAIL_BYTES 8
@@ -19,7 +19,8 @@ typedef enum {
 } tt_status;
 
 typedef struct {
-    tt_step step;        /* first: the state's last bytes are its seed and step */
+    /* First: the state's last bytes are its seed and step. Its alignment pads the size to 8. */
+    _Alignas(8) tt_step step;
     uint32_t crc;        /* the frame that is being received: its CRC so far, */
     uint32_t received;   /* its unescaped bytes so far, */
     uint8_t argument[8]; /* the first bytes of its payload where they are numbers, */

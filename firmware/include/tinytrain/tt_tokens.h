@@ -1,8 +1,8 @@
 /* Tokens: average, choose, look up, reorder and join them; their gradients.
  *
  * Letters: T tokens, C channels, V table rows. All matrices row-major. No outputs may alias inputs,
- * none needs scratch. Kernels that only move codes round nothing; a gradient that they move keeps
- * its exponent.
+ * none needs scratch. Kernels that only move codes round nothing. Gradients have an exponent for each
+ * row, gx_exp and g_exp int16, which moves with it.
  *
  * Reference: tinytrain/ops/tokens.py, bit for bit.
  */
@@ -16,14 +16,18 @@
 void tt_mean_tokens_s8(int8_t *y, const int8_t *x, int32_t T, int32_t C, int32_t mult,
                        int32_t shift);
 
-/* Gradient of the mean: gx[t,i] = g[0,i]; the 1/T is in its scale.   gx int8 [T,C]   g int8 [1,C] */
-void tt_broadcast_tokens_s8(int8_t *gx, const int8_t *g, int32_t T, int32_t C);
+/* Gradient of the mean: gx[t,i] = g[0,i], gx_exp[t] = g_exp[0]; the 1/T is in its scale.
+ *   gx int8 [T,C]   g int8 [1,C] */
+void tt_broadcast_tokens_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
+                            int32_t T, int32_t C);
 
 /* y[0,i] = x[index,i]   y int8 [1,C] */
 void tt_select_token_s8(int8_t *y, const int8_t *x, int32_t C, int32_t index);
 
-/* Gradient of the choice: gx[index,i] = g[0,i], all others 0.   gx int8 [T,C]   g int8 [1,C] */
-void tt_scatter_token_s8(int8_t *gx, const int8_t *g, int32_t T, int32_t C, int32_t index);
+/* Gradient of the choice: gx[index,i] = g[0,i], gx_exp[index] = g_exp[0]; all others are 0 and
+ * TT_ZERO_EXPONENT.   gx int8 [T,C]   g int8 [1,C] */
+void tt_scatter_token_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
+                         int32_t T, int32_t C, int32_t index);
 
 /* y[t,i] = table[min(ids[t], V-1), i]   ids uint8 [T] if id_bytes is 1, uint16 [T] if 2
  *   y int8 [T,C]   table int8 [V,C] */
@@ -40,7 +44,8 @@ void tt_permute_s8(int8_t *y, const int8_t *x, int32_t n0, int32_t n1, int32_t n
 void tt_concat_tokens_s8(int8_t *y, const int8_t *a, const int8_t *b, int32_t T1, int32_t T2,
                          int32_t C, int32_t ma, int32_t mb, int32_t shift);
 
-/* Gradient of a part: gx[t,i] = g[first+t,i]   gx int8 [count,C] */
-void tt_slice_tokens_s8(int8_t *gx, const int8_t *g, int32_t C, int32_t first, int32_t count);
+/* Gradient of a part: gx[t,i] = g[first+t,i], gx_exp[t] = g_exp[first+t]   gx int8 [count,C] */
+void tt_slice_tokens_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
+                        int32_t C, int32_t first, int32_t count);
 
 #endif

@@ -1,7 +1,8 @@
 /* Weight and bias updates of linear layers, fused with their gradient.
  *
  * Letters: T tokens, C channels in, O channels out, K trained rows. rows[o] >= 0 is the trained row
- * of channel o; rows NULL: all O rows train, in order.
+ * of channel o; rows NULL: all O rows train, in order. g is an aligned gradient: int8 [T,O] with one
+ * exponent E = g_exp[0] for all of its rows (tt_align_grad_s8).
  *
  * Reference: tinytrain/ops/update.py, bit for bit.
  */
@@ -19,13 +20,13 @@
  *   w, fraction int8 [K,C]   moment float [1]   coefs float [O] if per_channel else [1]
  *   scratch: int32 [C] */
 void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
-                         const int32_t *g_exp, const int8_t *x, const float *coefs,
+                         const int16_t *g_exp, const int8_t *x, const float *coefs,
                          const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
                          int32_t C, int32_t O, int32_t per_channel, int32_t stream);
 
 /* Bias gradient acc[k] = sum_t g[t,o] and the step; unit: bias LSBs of one weight LSB (1 / s_x).
  * b <- clamp(b - delta, +-(2^30 - 1)), rounded half up; rules as above.   b int32 [K] */
-void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const int32_t *g_exp,
+void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const int16_t *g_exp,
                                const float *coefs, const int16_t *rows, const tt_step *st,
                                int32_t T, int32_t O, int32_t per_channel, float unit);
 

@@ -1,0 +1,88 @@
+"""Loops over rows: operators that go token by token run a few rows at a time, one after another, so
+that what only they exchange (the hidden layer of a feed-forward, all logits) never exists whole.
+
+A loop changes neither numbers nor MACs: every element draws the random number of its place in the
+whole tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from .ir import Graph, Loop, Node
+
+
+def divisors(tokens: int) -> list[int]:
+    """Rows that a loop over ``tokens`` may take at a time, falling."""
+    return [n for n in range(tokens, 0, -1) if tokens % n == 0]
+
+
+def gather(graph: Graph) -> Graph:
+    """Neighbours that go row by row put into loops, each of all its rows for now.
+
+    What nothing in the rest of a loop waits for, such as weight updates, moves behind it. A loop
+    ends at the first other node that needs whole tensors.
+    """
+    waits = _may_wait(graph)
+    params = set(graph.params) - {v.name for v in graph.inputs}
+    rest, done = list(graph.nodes), list[Node]()
+    while rest:
+        node = rest.pop(0)
+        if not _by_row(node, params):
+            done.append(node)
+            continue
+        run, rest = _run(node, rest, waits, params)
+        loop = Loop(f"loop of {node.name}", node.tokens) if len(run) > 1 else None
+        done += [replace(n, loop=loop) for n in run]
+    return replace(graph, nodes=tuple(done))
+
+
+def with_rows(graph: Graph, rows: int | Mapping[str, int]) -> Graph:
+    """Each loop with at most ``rows`` rows at a time (all loops, or by the loop's name)."""
+    nodes, loops = [], dict[str, Loop]()
+    for node in graph.nodes:
+        if node.loop is not None:
+            name = node.loop.name
+            if name not in loops:
+                most = rows if isinstance(rows, int) else rows.get(name, node.tokens)
+                loops[name] = Loop(name, next(n for n in divisors(node.tokens) if n <= most))
+            if node.loop != loops[name]:
+                node = replace(node, loop=loops[name])
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _by_row(node: Node, params: set[str]) -> bool:
+    by_row = node.op.rowwise
+    if by_row is None or node.op.updates or node.op.alias or node.tokens < 2:
+        return False
+    return all(v is None or i in by_row or v.name in params for i, v in enumerate(node.inputs))
+
+
+def _may_wait(graph: Graph) -> set[str]:
+    """Names of updates, and of nodes that only updates or outputs of the graph wait for."""
+    needed = {v.name for n in graph.nodes if not n.op.updates for v in n.inputs if v is not None}
+    return {
+        n.name for n in graph.nodes
+        if n.op.updates or not any(v is not None and v.name in needed for v in n.outputs)
+    }  # fmt: skip
+
+
+def _run(
+    first: Node, rest: Sequence[Node], waits: set[str], params: set[str]
+) -> tuple[list[Node], list[Node]]:
+    """(the loop that begins with ``first``, what is left of ``rest``)."""
+    run, left = [first], list[Node]()
+    late: set[str] = set()
+    for i, node in enumerate(rest):
+        reads_late = any(v is not None and v.name in late for v in node.inputs)
+        if _by_row(node, params) and node.tokens == first.tokens and not reads_late:
+            run.append(node)
+        elif node.name in waits:
+            left.append(node)
+            late |= {v.name for v in node.outputs if v is not None}
+        else:
+            left += rest[i:]
+            break
+    return run, left

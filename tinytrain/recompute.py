@@ -1,0 +1,101 @@
+"""Recomputation: forward values that the backward pass makes again instead of keeping.
+
+A choice is the set of forward nodes that are kept, by name. Whatever the backward pass needs of the
+others is made again right before its first use there, from what is kept (Chen et al. 2016). The
+numbers are the same: forward operators draw no random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import replace
+
+from .ir import Graph, Node, Value
+from .ops.loss import cross_entropy_grad_s16
+from .schedule import live
+
+ELEMENT = 4  # what an output element costs, in MACs, beside the products
+
+
+def backward_start(graph: Graph) -> int:
+    """Index of the first node of the backward pass (the number of nodes when there is none)."""
+    ops = [node.op for node in graph.nodes]
+    return ops.index(cross_entropy_grad_s16) if cross_entropy_grad_s16 in ops else len(ops)
+
+
+def forward_nodes(graph: Graph) -> list[Node]:
+    """Nodes that can be made again: of the forward pass, without what only looks at bytes."""
+    return [n for n in graph.nodes[: backward_start(graph)] if not n.op.alias]
+
+
+def cost(node: Node) -> int:
+    """Work of a node in MACs; one that multiplies nothing counts by its outputs."""
+    return node.macs() + ELEMENT * sum(v.type.size for v in node.outputs if v is not None)
+
+
+def recompute(graph: Graph, again: Set[str]) -> Graph | None:
+    """The graph with the forward nodes named in ``again`` made again where the backward pass needs
+    them; None when one would read a weight that has been updated by then."""
+    start = backward_start(graph)
+    maker = {v.name: n for n in graph.nodes[:start] for v in n.outputs if v is not None}
+    nodes = list(graph.nodes[:start])
+    copies: dict[str, Value] = {}
+
+    def value(v: Value | None) -> Value | None:
+        if v is None or v.name not in maker:
+            return v
+        node = maker[v.name]
+        if node.name not in again and not node.op.alias:
+            return v
+        if v.name not in copies:
+            inputs = tuple(value(i) for i in node.inputs)
+            if inputs == node.inputs and node.op.alias:
+                return v
+            outs = tuple(None if o is None else replace(o, name=f"{o.name}.again")
+                         for o in node.outputs)  # fmt: skip
+            nodes.append(replace(node, inputs=inputs, outputs=outs))
+            copies.update((o.name, c) for o, c in zip(node.outputs, outs, strict=True)
+                          if o is not None and c is not None)  # fmt: skip
+        return copies[v.name]
+
+    for node in graph.nodes[start:]:
+        # value() appends what it makes again, so the inputs come first.
+        inputs = tuple(value(v) for v in node.inputs)
+        nodes.append(replace(node, inputs=inputs))
+    found = live(replace(graph, nodes=tuple(nodes)))
+    return None if _stale(found) else found
+
+
+def _stale(graph: Graph) -> bool:
+    """Whether a node reads a state that an earlier one has overwritten."""
+    gone: set[str] = set()
+    for node in graph.nodes:
+        if any(v is not None and v.name in gone for v in node.inputs):
+            return True
+        gone |= {old.name for _, i in node.op.updates if (old := node.inputs[i]) is not None}
+    return False
+
+
+def bottlenecks(graph: Graph) -> set[str]:
+    """Forward nodes that everything passes through: what comes behind needs no older value. In a
+    pre-LN transformer, the residual stream behind each half of a block."""
+    nodes = graph.nodes[: backward_start(graph)]
+    last: dict[str, int] = {}
+    for i, node in enumerate(nodes):
+        for v in node.inputs:
+            if v is not None:
+                last[v.name] = i
+    found: set[str] = set()
+    reach = -1  # the latest node that reads something made so far
+    made_by = {v.name for n in nodes for v in n.outputs if v is not None}
+    for i, node in enumerate(nodes):
+        if reach <= i and any(v is not None and v.name in made_by for v in node.inputs):
+            found.add(node.name)
+        reach = max([reach, *(last[v.name] for v in node.outputs
+                              if v is not None and v.name in last)])  # fmt: skip
+    return found
+
+
+def extra_cost(graph: Graph, plain: Graph) -> int:
+    """Work of a graph beyond that of another, in MACs."""
+    return sum(map(cost, graph.nodes)) - sum(map(cost, plain.nodes))
