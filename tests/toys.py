@@ -15,6 +15,7 @@ from tinytrain.boards import load_board
 from tinytrain.build import build
 from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.emulator import HostSession
+from tinytrain.fit import Planning
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Dataset, Optimizer, Recipe, UpdateScheme
 from tinytrain.select import Layer, layers_of
@@ -184,11 +185,14 @@ def scheme(kind: str, name: str) -> UpdateScheme | str:
     return name
 
 
-def compiled(kind: str, scheme_name: Any = "full", **settings: Any) -> Compiled:
+def compiled(
+    kind: str, scheme_name: Any = "full", planning: Planning | None = None, **settings: Any
+) -> Compiled:
     """``settings``: fields of the optimizer, ``rule`` one of OPTIMIZERS."""
     optimizer = replace(OPTIMIZERS[settings.pop("rule", "lsb")], **settings)
     chosen = scheme(kind, scheme_name) if isinstance(scheme_name, str) else scheme_name
-    return compile_recipe(recipe(kind, chosen, optimizer), load_board("host"), quantized(kind))
+    made = recipe(kind, chosen, optimizer)
+    return compile_recipe(made, load_board("host"), quantized(kind), planning=planning)
 
 
 def host(made: Compiled, out: Path) -> HostSession:

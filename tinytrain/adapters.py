@@ -27,18 +27,18 @@ DOWN, UP = "lora_a", "lora_b"  # an adapter's layers, behind the name of the lay
 HEADROOM = 2.0  # range of x A^T over the largest value that the first A gives
 
 
-def attach(graph: Graph, ranks: Mapping[str, int], samples: Sequence[Array], seed: int) -> Graph:
+def attach(graph: Graph, ranks: Mapping[str, int], samples: Sequence[Array]) -> Graph:
     """Adapters beside linear layers of an int8 graph. All values keep their names and their bits.
 
-    ``ranks``: layer to rank; ``samples``: encoded inputs that the range of x A^T is measured on;
-    ``seed``: of the first A. Raises SchemeError when there are no samples.
+    ``ranks``: layer to rank; ``samples``: encoded inputs that the range of x A^T is measured on.
+    Raises SchemeError when there are no samples.
     """
     if not ranks:
         return graph
     if not samples:
         raise SchemeError("adapters need calibration samples, which their ranges are taken from")
     nodes = [n for n in graph.nodes if n.op is linear_s8 and n.layer in ranks]
-    first = {node.layer: initial(node, ranks[node.layer], seed) for node in nodes}
+    first = {node.layer: initial(node, ranks[node.layer]) for node in nodes}
     peaks = _peaks(graph, nodes, first, samples)
     build = Build(graph)
     build.nodes = []
@@ -50,13 +50,13 @@ def attach(graph: Graph, ranks: Mapping[str, int], samples: Sequence[Array], see
     return build.graph(graph.outputs)
 
 
-def initial(node: Node, rank: int, seed: int) -> tuple[Array, float]:
-    """The first A of a layer, (int8 ``[r, C]``, scale): normal numbers of variance 1 / C, the same
-    for a layer whatever else has adapters."""
+def initial(node: Node, rank: int) -> tuple[Array, float]:
+    """The first A of a layer, (int8 ``[r, C]``, scale): normal numbers of variance 1 / C. They
+    depend on the layer's name alone, so that the model's scales are those of every run."""
     x = node.inputs[0]
     assert x is not None
     channels = x.type.shape[1]
-    rng = np.random.default_rng([seed, zlib.crc32(node.layer.encode())])
+    rng = np.random.default_rng(zlib.crc32(node.layer.encode()))
     real = rng.normal(0.0, channels**-0.5, (rank, channels))
     scale = float(np.abs(real).max()) / 127
     return np.rint(real / scale).astype(np.int8), scale

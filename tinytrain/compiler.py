@@ -175,7 +175,7 @@ def compile_recipe(
     values named.
     """
     quantized = quantized or prepare(recipe, progress)
-    forward = apply_scheme(quantized.graph, recipe.scheme, quantized.samples, recipe.optimizer.seed)
+    forward = apply_scheme(quantized.graph, recipe.scheme, quantized.samples)
     train = prune(differentiate(forward, recipe.optimizer))
     evaluate = prune(with_loss(forward))
     const, state = parameters(train, evaluate)

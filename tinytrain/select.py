@@ -175,13 +175,11 @@ def _rank(layer: Layer, rank: int, trains: bool, head: bool) -> int:
     return rank
 
 
-def apply_scheme(
-    graph: Graph, scheme: UpdateScheme | str, samples: Sequence[Array] = (), seed: int = 1
-) -> Graph:
+def apply_scheme(graph: Graph, scheme: UpdateScheme | str, samples: Sequence[Array] = ()) -> Graph:
     """Move what trains into SRAM, and add adapters. int8 graph in, the same meaning out.
 
-    ``samples`` and ``seed`` are for adapters (``adapters.attach``). Raises SchemeError as
-    ``resolve`` and ``selections`` do.
+    ``samples`` are for adapters (``adapters.attach``). Raises SchemeError as ``resolve`` and
+    ``selections`` do.
     """
     layers = layers_of(graph)
     chosen = {s.layer: s for s in selections(resolve(scheme, layers), layers)}
@@ -193,7 +191,7 @@ def apply_scheme(
         for node in graph.nodes
     ]
     ranks = {s.layer: s.rank for s in chosen.values() if s.rank}
-    return attach(verify(build.graph(graph.outputs)), ranks, samples, seed)
+    return attach(verify(build.graph(graph.outputs)), ranks, samples)
 
 
 def _split(build: Build, graph: Graph, node: Node, what: Selection) -> Node:

@@ -19,10 +19,12 @@ from tinytrain.boards import load_board
 from tinytrain.build import build
 from tinytrain.compiler import compile_recipe
 from tinytrain.emulator import HostSession
+from tinytrain.fit import Planning
 from tinytrain.recipe import Dataset, Optimizer, Recipe
 from tinytrain.zoo import SensorTransformer
 
 STEPS = 25
+PLAIN, SMALLEST = Planning("off", "off"), Planning("min-memory", "auto")
 ROOT = Path(__file__).resolve().parents[2]
 
 # model, rule, storage, scheme, schedule, warmup: every pair of the first four meets at least once
@@ -87,16 +89,21 @@ def test_random_schemes(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "rule", "weights", "scheme"),
+    ("kind", "rule", "weights", "scheme", "planning"),
     [
-        ("sensor", "lsb", "int8", "lora:4"),
-        ("lm", "sgd", "int16", "lora:2+head"),
-        ("vit", "lsb", "int16", "lora:3"),
-        ("channels", "sgd", "int8", "lora:4+head"),
+        ("sensor", "lsb", "int8", "lora:4", PLAIN),
+        ("lm", "sgd", "int16", "lora:2+head", PLAIN),
+        ("vit", "lsb", "int16", "lora:3", PLAIN),
+        ("channels", "sgd", "int8", "lora:4+head", PLAIN),
+        ("sensor", "lsb", "int8", "lora:2+head", SMALLEST),
+        ("lm", "lsb", "int16", "lora:4", SMALLEST),
     ],
 )
-def test_adapters(tmp_path: Path, kind: str, rule: str, weights: str, scheme: str) -> None:
-    made = toys.compiled(kind, scheme, rule=rule, weights=weights, steps=30)
+def test_adapters(
+    tmp_path: Path, kind: str, rule: str, weights: str, scheme: str, planning: Planning
+) -> None:
+    made = toys.compiled(kind, scheme, planning, rule=rule, weights=weights, steps=30)
+    assert bool(made.step.again) == (planning is SMALLEST)
     with toys.host(made, tmp_path / "b") as host:
         toys.assert_same(host, made.session(), toys.data(kind), 30)
 
@@ -171,6 +178,7 @@ ASAN_RUN = """
 import pickle, sys
 from pathlib import Path
 from tinytrain.emulator import HostSession
+from tinytrain.fit import Planning
 library, codec, samples, steps = pickle.loads(Path(sys.argv[1]).read_bytes())
 with HostSession(Path(library), codec) as session:
     for i in range(steps):
