@@ -30,6 +30,8 @@ from .recipe import Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
+CLOCK_BYTES = 8  # seed and step at the end of a snapshot
+
 
 @dataclass(frozen=True)
 class _Layer:
@@ -109,11 +111,15 @@ class Exporter:
                 self._write(state, layer.origin.bias, bias, bias != layer.bias)
         return state
 
-    def save(self, trained: Mapping[str, Array], path: Path) -> None:
-        """Write the state dict, for ``model.load_state_dict(torch.load(path))``."""
+    def save(self, trained: Mapping[str, Array], path: Path) -> list[str]:
+        """Write the state dict, for ``model.load_state_dict(torch.load(path))``; the names of the
+        entries that changed."""
         import torch
 
-        torch.save(self.state_dict(trained), path)
+        state = self.state_dict(trained)
+        torch.save(state, path)
+        before = self._model.state_dict()
+        return [name for name, tensor in state.items() if not torch.equal(tensor, before[name])]
 
     def _write(
         self, state: dict[str, Tensor], numbers: Array | None, values: Array, where: Array
@@ -126,6 +132,25 @@ class Exporter:
             if inside.any():
                 flat = state[name].view(-1)
                 flat[at[inside]] = flat.new_tensor(values[inside])
+
+
+def trained_of(compiled: Compiled, path: Path) -> dict[str, Array]:
+    """The trained tensors of a snapshot in a file (``Session.snapshot``).
+
+    Raises RecipeError when it cannot be read or has not the size of this model's.
+    """
+    try:
+        blob = path.read_bytes()
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
+    expected = compiled.codec.state_bytes + CLOCK_BYTES
+    if len(blob) != expected:
+        raise RecipeError(
+            f"{path} has {len(blob)} bytes; a snapshot of {compiled.name} with scheme "
+            f"{compiled.scheme} has {expected}; give the --scheme, --optimizer and --weights that "
+            "it was trained with"
+        )
+    return compiled.codec.split_state(blob)
 
 
 def _layer(

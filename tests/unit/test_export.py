@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -208,26 +209,47 @@ def test_tied_weights_are_refused() -> None:
 # -- the command -----------------------------------------------------------------------------------
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["tinytrain", "run", *arguments, "--target", "numpy"])
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["tinytrain", *arguments, "--json"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     return int(stop.value.code or 0)
 
 
-def test_run_exports(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+RUN = ("run", "toy.py", "--target", "numpy", "--steps", "5", "--limit", "2")
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("toy.py").write_text("import toys\n\n\ndef recipe():\n    return toys.recipe('sensor')\n")
-    options = ("toy.py", "--scheme", "lora:2", "--steps", "5", "--limit", "2", "--json")
-    assert run(monkeypatch, *options, "--export", "learned.pt") == 0
+
+
+def test_export_of_a_run_and_of_its_snapshot(
+    toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scheme = ("--scheme", "lora:2")
+    assert call(monkeypatch, *RUN, *scheme, "--export", "run.pt", "--snapshot", "state") == 0
     capsys.readouterr()
-    state = torch.load("learned.pt", weights_only=True)
-    loaded(toys.model("sensor"), state)
-    assert torch.equal(state["head.weight"], toys.model("sensor").state_dict()["head.weight"])
-    assert not torch.equal(
-        state["blocks.0.q.weight"], toys.model("sensor").state_dict()["blocks.0.q.weight"]
-    )
-    assert run(monkeypatch, *options, "--export", "no/folder.pt") == 2
+    assert call(monkeypatch, "export", "toy.py", "state", *scheme, "--out", "later.pt") == 0
+    facts = json.loads(capsys.readouterr().out)
+    before = toys.model("sensor").state_dict()
+    run, later = (torch.load(name, weights_only=True) for name in ("run.pt", "later.pt"))
+    loaded(toys.model("sensor"), later)
+    assert all(torch.equal(run[name], later[name]) for name in before)
+    changed = {name for name in before if not torch.equal(before[name], later[name])}
+    assert set(facts["changed"]) == changed
+    assert "blocks.0.q.weight" in changed and "head.weight" not in changed
+
+
+def test_export_names_what_is_wrong_with_its_files(
+    toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *RUN, "--export", "no/folder.pt") == 2
     assert "no/folder.pt: cannot be written" in capsys.readouterr().err
+    assert call(monkeypatch, "export", "toy.py", "absent") == 2
+    assert "absent: cannot be read" in capsys.readouterr().err
+    Path("state").write_bytes(bytes(99))
+    assert call(monkeypatch, "export", "toy.py", "state", "--scheme", "lora:3") == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "state has 99 bytes; a snapshot of toy_sensor with scheme lora:3 has" in message
