@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,7 @@ class Node:
     attrs: Attrs = field(default_factory=dict)
     loop: Loop | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         return next(v.name for v in self.outputs if v is not None)
 
@@ -192,7 +193,7 @@ class Node:
     def out_types(self) -> Types:
         return tuple(None if v is None else v.type for v in self.outputs)
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Rows of the outputs (their first axis)."""
         return next(v.type.shape[0] for v in self.outputs if v is not None)

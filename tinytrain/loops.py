@@ -7,10 +7,11 @@ whole tensor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from .ir import Graph, Loop, Node
+from .recompute import backward_start, own
 
 
 def divisors(tokens: int) -> list[int]:
@@ -18,11 +19,12 @@ def divisors(tokens: int) -> list[int]:
     return [n for n in range(tokens, 0, -1) if tokens % n == 0]
 
 
-def gather(graph: Graph) -> Graph:
+def gather(graph: Graph, cuts: Set[str] = frozenset()) -> Graph:
     """Neighbours that go row by row put into loops, each of all its rows for now.
 
-    What nothing in the rest of a loop waits for, such as weight updates, moves behind it. A loop
-    ends at the first other node that needs whole tensors.
+    A loop ends at the first node that needs whole tensors and that the rest waits for. What leads
+    to nothing but updates moves behind the loop, unless it goes row by row; what is made for one
+    update alone has loops of its own. A node named in ``cuts`` is the last of its loop.
     """
     waits = _may_wait(graph)
     params = set(graph.params) - {v.name for v in graph.inputs}
@@ -32,10 +34,26 @@ def gather(graph: Graph) -> Graph:
         if not _by_row(node, params):
             done.append(node)
             continue
-        run, rest = _run(node, rest, waits, params)
+        run, rest = _run(node, rest, waits, params, cuts)
         loop = Loop(f"loop of {node.name}", node.tokens) if len(run) > 1 else None
         done += [replace(n, loop=loop) for n in run]
     return replace(graph, nodes=tuple(done))
+
+
+def cut_points(graph: Graph) -> list[str]:
+    """Nodes of the backward pass through which all gradients go, and that go row by row: names of
+    places where a loop may end without keeping more than one gradient whole."""
+    nodes = [n for n in graph.nodes[backward_start(graph) :] if not n.op.updates]
+    last = {v.name: i for i, n in enumerate(nodes) for v in n.inputs if v is not None}
+    found: list[str] = []
+    alive: set[str] = set()
+    for i, node in enumerate(nodes):
+        alive = {name for name in alive if last[name] > i}
+        later = {name for name in _outputs(node) if last.get(name, -1) > i}
+        if not alive and later and node.op.rowwise is not None:
+            found.append(node.name)
+        alive |= later
+    return found
 
 
 def with_rows(graph: Graph, rows: int | Mapping[str, int]) -> Graph:
@@ -61,28 +79,37 @@ def _by_row(node: Node, params: set[str]) -> bool:
 
 
 def _may_wait(graph: Graph) -> set[str]:
-    """Names of updates, and of nodes that only updates or outputs of the graph wait for."""
+    """Names of updates, of what is made for one update alone, and of nodes that only updates or
+    outputs of the graph wait for."""
     needed = {v.name for n in graph.nodes if not n.op.updates for v in n.inputs if v is not None}
     return {
         n.name for n in graph.nodes
-        if n.op.updates or not any(v is not None and v.name in needed for v in n.outputs)
+        if n.op.updates or own(n) or not any(name in needed for name in _outputs(n))
     }  # fmt: skip
 
 
 def _run(
-    first: Node, rest: Sequence[Node], waits: set[str], params: set[str]
+    first: Node, rest: Sequence[Node], waits: set[str], params: set[str], cuts: Set[str]
 ) -> tuple[list[Node], list[Node]]:
     """(the loop that begins with ``first``, what is left of ``rest``)."""
     run, left = [first], list[Node]()
     late: set[str] = set()
     for i, node in enumerate(rest):
         reads_late = any(v is not None and v.name in late for v in node.inputs)
-        if _by_row(node, params) and node.tokens == first.tokens and not reads_late:
+        alike = node.tokens == first.tokens and own(node) == own(first)
+        if run[-1].name in cuts:
+            left += rest[i:]
+            break
+        if _by_row(node, params) and alike and not reads_late:
             run.append(node)
         elif node.name in waits:
             left.append(node)
-            late |= {v.name for v in node.outputs if v is not None}
+            late |= _outputs(node)
         else:
             left += rest[i:]
             break
     return run, left
+
+
+def _outputs(node: Node) -> set[str]:
+    return {v.name for v in node.outputs if v is not None}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from .ir import Graph, Node
 
@@ -154,18 +155,19 @@ def _shared(
     return None
 
 
-def lower_bound(buffers: Sequence[Buffer], nodes: int) -> tuple[int, int]:
-    """(largest sum of live bytes, the node where)."""
+def live_bytes(buffers: Sequence[Buffer], nodes: int) -> list[int]:
+    """Bytes alive at each node, and behind the last."""
     change = [0] * (nodes + 2)
     for b in buffers:
         change[b.born] += b.bytes
         change[b.dies + 1] -= b.bytes
-    best, where, live = 0, 0, 0
-    for i, delta in enumerate(change[: nodes + 1]):
-        live += delta
-        if live > best:
-            best, where = live, i
-    return best, where
+    return list(accumulate(change[: nodes + 1]))
+
+
+def lower_bound(buffers: Sequence[Buffer], nodes: int) -> tuple[int, int]:
+    """(largest sum of live bytes, the first node where)."""
+    curve = live_bytes(buffers, nodes)
+    return max(curve), curve.index(max(curve))
 
 
 def first_fit(order: Sequence[Buffer]) -> tuple[dict[str, int], int]:

@@ -15,6 +15,7 @@ from .ops.gradient import clip_mask_u8
 from .ops.loss import cross_entropy_grad_s16
 from .schedule import live
 
+AGAIN = ".again"
 ELEMENT = 4  # what an output element costs, in MACs, beside the products
 
 
@@ -36,52 +37,70 @@ def cost(node: Node) -> int:
 
 def recompute(graph: Graph, again: Set[str]) -> Graph | None:
     """The graph with the forward nodes named in ``again`` made again where the backward pass needs
-    them; None when one would read a weight that has been updated by then."""
+    them; None when one would read a weight that has been updated by then.
+
+    What is made again serves all later readers. An update whose name is in ``again``, too, has what
+    it reads made once more, right before it: for a product it costs nobody has to wait for it.
+    """
     start = backward_start(graph)
     maker = {v.name: n for n in graph.nodes[:start] for v in n.outputs if v is not None}
+    masks = {n.inputs[0].name: n for n in graph.nodes[:start]
+             if n.op is clip_mask_u8 and n.inputs[0] is not None}  # fmt: skip
     nodes = list(graph.nodes[:start])
-    copies: dict[str, Value] = {}
+    shared: dict[str, Value] = {}
 
-    def value(v: Value | None) -> Value | None:
+    def value(v: Value | None, copies: dict[str, Value], suffix: str) -> Value | None:
         if v is None or v.name not in maker:
             return v
         node = maker[v.name]
         if node.name not in again and not node.op.alias:
             return v
         if v.name not in copies:
-            inputs = tuple(value(i) for i in node.inputs)
+            inputs = tuple(value(i, copies, suffix) for i in node.inputs)
             if inputs == node.inputs and node.op.alias:
                 return v
-            outs = tuple(None if o is None else replace(o, name=f"{o.name}.again")
+            if v.name in copies:  # a mask, made right behind its input
+                return copies[v.name]
+            outs = tuple(None if o is None else replace(o, name=o.name + suffix)
                          for o in node.outputs)  # fmt: skip
             nodes.append(replace(node, inputs=inputs, outputs=outs))
             copies.update((o.name, c) for o, c in zip(node.outputs, outs, strict=True)
                           if o is not None and c is not None)  # fmt: skip
+            if (mask := masks.get(v.name)) and mask.name in again:
+                value(mask.outputs[0], copies, suffix)  # what it looks at may then be overwritten
         return copies[v.name]
 
+    count = 0
     for node in graph.nodes[start:]:
+        copies, suffix = shared, AGAIN
+        if node.name in again:
+            count += 1
+            copies, suffix = {}, f"{AGAIN}.{count}"
         # value() appends what it makes again, so the inputs come first.
-        inputs = tuple(value(v) for v in node.inputs)
+        inputs = tuple(value(v, copies, suffix) for v in node.inputs)
         nodes.append(replace(node, inputs=inputs))
-    found = live(replace(graph, nodes=tuple(_bits_early(nodes, start))))
+    found = live(replace(graph, nodes=tuple(nodes)))
     return None if _stale(found) else found
 
 
-def _bits_early(nodes: list[Node], start: int) -> list[Node]:
-    """The order in which saturation bits of the backward pass stand before the last other reader of
-    what they are of. This is eight times as large, and need not wait there for the gradient."""
-    last = {v.name: i for i, n in enumerate(nodes) if n.op is not clip_mask_u8
-            for v in (*n.outputs, *n.inputs) if v is not None}  # fmt: skip
+def origin(node: Node) -> str | None:
+    """The name of the forward node that a node makes again; None for all others."""
+    name, mark, number = node.name.rpartition(AGAIN)
+    return name if mark and (not number or number[1:].isdigit()) else None
 
-    def place(i: int, node: Node) -> float:
-        x = node.inputs[0]
-        if i < start or node.op is not clip_mask_u8 or x is None or last[x.name] > i:
-            return i
-        at = last[x.name]
-        return max(start, at) - 0.5 if at < start or x in nodes[at].inputs else at + 0.5
 
-    places = [place(i, node) for i, node in enumerate(nodes)]
-    return [nodes[i] for i in sorted(range(len(nodes)), key=places.__getitem__)]
+def own(node: Node) -> int:
+    """The number of the update for which alone a node makes something again; 0: not such a node."""
+    number = node.name.rpartition(f"{AGAIN}.")[2]
+    return int(number) if origin(node) is not None and number.isdigit() else 0
+
+
+def own_updates(graph: Graph) -> list[Node]:
+    """Updates that read forward values, and may have them made for themselves alone."""
+    start = backward_start(graph)
+    made = {v.name for n in graph.nodes[:start] for v in n.outputs if v is not None}
+    return [n for n in graph.nodes[start:] if n.op.updates
+            and any(v is not None and v.name in made for v in n.inputs)]  # fmt: skip
 
 
 def _stale(graph: Graph) -> bool:

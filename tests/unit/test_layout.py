@@ -14,8 +14,8 @@ PACKAGE = ROOT / "tinytrain"
 # First what everything may use, then the way of the data, where it runs, and what surrounds it.
 ORDER = """
 errors recipe session assets numerics tables ir execute ops boards codec schedule_rate
-frontend quantize adapters select autodiff schedule loops memory recompute fusion keep fit emit
-build interpreter compiler export
+frontend quantize adapters select autodiff schedule recompute loops memory fusion keep search fit
+emit build interpreter compiler export
 emulator link device qemu runner doctor report
 datasets zoo pretrain baseline demo cli __main__ __init__
 """.split()  # noqa: SIM905 - one line a stage reads better

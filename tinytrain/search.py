@@ -1,0 +1,147 @@
+"""The fast search over the choices that make a step small: what is made again, which updates have
+what they read made for themselves, and where loops end. Each choice is tried on real lifetimes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Set
+from dataclasses import dataclass
+
+from .ir import Graph
+from .loops import cut_points, gather, with_rows
+from .memory import lifetimes, live_bytes
+from .recompute import bottlenecks, cost, extra_cost, forward_nodes, own_updates, recompute
+from .schedule import live
+
+FEW_ROWS = 2  # rows that a loop takes at a time while the search looks for room
+CROWDED = 0.85  # of the most live bytes: from here on a node counts as a near peak
+SWAPS = 60  # tries to trade one choice for another
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a set of choices gives. ``bytes``: the most live bytes; ``crowd``: live bytes beyond
+    CROWDED of that, summed over the nodes: of two equal peaks the narrower is the better start;
+    ``cost``: MACs and element work beyond the plain step; ``peak``: values alive at the peak."""
+
+    graph: Graph
+    bytes: int
+    crowd: float
+    cost: int
+    choice: frozenset[str]
+    peak: frozenset[str]
+
+
+class Search:
+    """A choice is a set of names: forward nodes that are made again, updates that have what they
+    read made for themselves (both with ``again`` only), and nodes at which a loop ends (with
+    ``tile`` only)."""
+
+    def __init__(self, graph: Graph, tile: bool = True, again: bool = True) -> None:
+        self.graph, self.tile = graph, tile
+        self.price = {n.name: cost(n) for n in forward_nodes(graph)} if again else {}
+        self.forward = sorted(self.price, key=lambda name: -self.price[name])
+        self.own = [n.name for n in own_updates(graph)] if again else []
+        self.cuts = cut_points(graph) if tile else []
+        self.moves = self._moves()
+        self._known: dict[frozenset[str], Trial | None] = {}
+
+    def _moves(self) -> list[frozenset[str]]:
+        """Names that change sides together: each alone; an update with what it reads."""
+        found = [frozenset({name}) for name in (*self.cuts, *self.own, *self.forward)]
+        makers = {v.name: n for n in forward_nodes(self.graph) for v in n.outputs if v is not None}
+        for update in own_updates(self.graph) if self.own else ():
+            read = {makers[v.name].name for v in update.inputs if v is not None
+                    and v.name in makers}  # fmt: skip
+            found.append(frozenset({update.name, *read}))
+        return found
+
+    def trial(self, choice: Set[str]) -> Trial | None:
+        """None where a choice reads a weight after its update."""
+        key = frozenset(choice)
+        if key not in self._known:
+            made = recompute(self.graph, key)
+            self._known[key] = None if made is None else self._measured(made, key)
+        return self._known[key]
+
+    def _measured(self, made: Graph, key: frozenset[str]) -> Trial:
+        made = with_rows(gather(made, key), FEW_ROWS) if self.tile else live(made)
+        buffers = lifetimes(made)
+        curve = live_bytes(buffers, len(made.nodes))
+        most = max(curve)
+        at = curve.index(most)
+        crowd = sum(n - CROWDED * most for n in curve if n > CROWDED * most)
+        peak = frozenset(v for b in buffers if b.born <= at <= b.dies for v in b.values)
+        return Trial(made, most, crowd, extra_cost(made, self.graph), key, peak)
+
+    def smallest(self) -> Trial:
+        """The least memory that is found, by descent from some starts; of equal memory the
+        cheaper."""
+        ends = [self._descend(start) for start in self._starts()]
+        return min(ends, key=lambda t: (t.bytes, t.cost))
+
+    def cheapest(self, budget: int) -> Trial | None:
+        """The least cost within ``budget`` bytes, as far as the search sees; None when nothing
+        fits: from little memory, whatever there is room for is kept again."""
+        nothing = self.trial(frozenset())
+        if nothing and nothing.bytes <= budget:
+            return nothing
+        found = [self._undo(end, budget) for start in self._starts()
+                 if (end := self._descend(start, budget)).bytes <= budget]  # fmt: skip
+        return self._trade(min(found, key=lambda t: t.cost), budget) if found else None
+
+    def _starts(self) -> list[Trial]:
+        """Nothing made again; everything but the values that all others come from, for all updates
+        alone or not; each with loops as short as can be."""
+        all_again = set(self.forward) - bottlenecks(self.graph)
+        sets = (all_again | set(self.own), all_again, set[str]())
+        found = [self.trial(names | set(self.cuts)) for names in sets]
+        return [trial for trial in found if trial is not None]
+
+    def _descend(self, best: Trial, budget: int = 0) -> Trial:
+        """One change at a time for as long as one helps, or until ``budget`` is met. A forward
+        value that is not there at the peak is left alone."""
+        improved = True
+        while improved and best.bytes > budget:
+            improved = False
+            for move in self.moves:
+                (name, *more) = move
+                if not more and name in self.price and not self._at_peak(name, best):
+                    continue
+                trial = self.trial(best.choice | move if more else best.choice ^ move)
+                if trial and _small(trial) < _small(best):
+                    best, improved = trial, True
+                    if best.bytes <= budget:
+                        break
+        return best
+
+    @staticmethod
+    def _at_peak(name: str, trial: Trial) -> bool:
+        return any(value == name or value.startswith((f"{name}.again", f"{name}:"))
+                   for value in trial.peak)  # fmt: skip
+
+    def _trade(self, best: Trial, budget: int) -> Trial:
+        """Single choices traded for others, as long as that makes it cheaper."""
+        rng = random.Random(0)
+        names = [*self.forward, *self.cuts, *self.own]
+        for _ in range(SWAPS if best.choice else 0):
+            out = rng.choice(names)
+            other = rng.choice(sorted(best.choice))
+            trial = self.trial((best.choice ^ {out}) - {other})
+            if trial and trial.bytes <= budget and trial.cost < best.cost:
+                best = self._undo(trial, budget)
+        return best
+
+    def _undo(self, best: Trial, budget: int) -> Trial:
+        """Without the choices that there is room to do without, dearest first."""
+        for name in (*self.own, *self.forward, *self.cuts):
+            if name in best.choice:
+                trial = self.trial(best.choice - {name})
+                if trial and trial.bytes <= budget and trial.cost <= best.cost:
+                    best = trial
+        return best
+
+
+def _small(trial: Trial) -> tuple[int, float, int]:
+    return trial.bytes, trial.crowd, trial.cost
