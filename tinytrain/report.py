@@ -70,8 +70,10 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
         f"flash {f'{flash:,} bytes' if flash else facts.get('flash_note', 'unknown')} "
         f"(of it model constants {facts['model_const_bytes']:,})"
     )
+    adapters = facts["adapter_parameters"]
     console.print(
-        f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained; "
+        f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained"
+        f"{f' ({adapters:,} of adapters)' if adapters else ''}; "
         f"MACs a step: forward {facts['macs_forward']:,}, backward {facts['macs_backward']:,}"
     )
     report = sorted(compiled.quantized.report, key=lambda row: row.sqnr_db)[:3]
