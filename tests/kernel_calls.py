@@ -40,10 +40,10 @@ class Guarded:
 
 def run_kernel(
     library: ctypes.CDLL, op: Op, case: Case, aliases: Sequence[tuple[int, int]] = (),
-    row: int = 0, step: Step = STEP,
+    row: int = 0, step: Step = STEP, before: Sequence[Any] = (),
 ) -> list[Any]:  # fmt: skip
     """Call the C function of ``op``; gives the outputs. ``aliases``: outputs and inputs that share;
-    ``row``: where the arguments begin in the whole tensors."""
+    ``row``: where the arguments begin in the whole tensors; ``before``: what the outputs hold."""
     types = case.types()
     outs = op.infer(types, case.attrs)
     held = {j: Guarded(a) for j, a in enumerate(case.inputs) if a is not None}
@@ -56,7 +56,8 @@ def run_kernel(
         elif i in shared:
             results.append(held[shared[i]])
         else:
-            results.append(Guarded(np.full(kind.shape, 0x55, np.uint8).astype(DTYPES[kind.dtype])))
+            rubbish = np.full(kind.shape, 0x55, np.uint8).astype(DTYPES[kind.dtype])
+            results.append(Guarded(before[i] if before else rubbish))
         arguments.append(None if results[-1] is None else results[-1].pointer)
     updated = {j for _, j in op.updates}
     arguments += [held[j].pointer if j in held else None

@@ -186,7 +186,7 @@ class Emitter:
             return Call((*map(commented, comment), "the same bytes"), "")
         updated = {inp for _, inp in op.updates}
         by_row = op.rowwise or ()
-        arguments = [self.argument(node, v, True) for v in node.outputs]
+        arguments = [self.argument(node, v, not op.sums) for v in node.outputs]
         arguments += [self.argument(node, v, i in by_row)
                       for i, v in enumerate(node.inputs) if i not in updated]  # fmt: skip
         if size := node.scratch_bytes():

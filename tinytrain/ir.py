@@ -118,7 +118,8 @@ class Op:
     ``bound(in_types, attrs)``: largest absolute int32 accumulator; must stay below 2**31.
     ``rowwise``: every output row t (first axis) comes from row t of these inputs and from the other
     inputs as a whole; None: not so. Such nodes may run in a loop over blocks of rows. Kernels that
-    draw random numbers add ``st->row`` to their row index.
+    draw random numbers add ``st->row`` to their row index. ``sums``: the outputs are whole, sums
+    over those rows; the kernel begins them anew where ``st->row`` is 0.
     ``examples(rng)`` gives cases that every test of operators runs.
 
     Argument order in C: outputs, inputs (absent ones NULL), scratch, step, dims, floats.
@@ -139,6 +140,7 @@ class Op:
     macs: Callable[[Types, Attrs], int] | None = None
     bound: Callable[[Types, Attrs], int] | None = None
     rowwise: tuple[int, ...] | None = None
+    sums: bool = False
     examples: Callable[[np.random.Generator], list[Case]] | None = None
 
     def __repr__(self) -> str:
@@ -195,7 +197,9 @@ class Node:
 
     @cached_property
     def tokens(self) -> int:
-        """Rows of the outputs (their first axis)."""
+        """Rows of the outputs (their first axis); of what is summed over its rows."""
+        if self.op.sums and self.op.rowwise:
+            return next(v.type.shape[0] for i in self.op.rowwise if (v := self.inputs[i]))
         return next(v.type.shape[0] for v in self.outputs if v is not None)
 
     def body(self) -> Node:
@@ -204,7 +208,8 @@ class Node:
             return self
         rows, by_row = self.loop.rows, self.op.rowwise
         ins = tuple(_rows_of(v, rows) if i in by_row else v for i, v in enumerate(self.inputs))
-        return replace(self, inputs=ins, outputs=tuple(_rows_of(v, rows) for v in self.outputs))
+        outs = self.outputs if self.op.sums else tuple(_rows_of(v, rows) for v in self.outputs)
+        return replace(self, inputs=ins, outputs=outs)
 
     def scratch_bytes(self) -> int:
         return self.op.scratch(self.body().in_types(), self.attrs) if self.op.scratch else 0

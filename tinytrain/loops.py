@@ -41,16 +41,25 @@ def gather(graph: Graph, cuts: Set[str] = frozenset()) -> Graph:
 
 
 def cut_points(graph: Graph) -> list[str]:
-    """Nodes of the backward pass through which all gradients go, and that go row by row: names of
-    places where a loop may end without keeping more than one gradient whole."""
-    nodes = [n for n in graph.nodes[backward_start(graph) :] if not n.op.updates]
+    """Nodes of the backward pass where a loop may end without keeping more than one gradient whole:
+    those through which all gradients go, and those whose gradient is summed up in a later loop."""
+    waits = _may_wait(graph)
+    nodes = [n for n in graph.nodes[backward_start(graph) :] if n.name not in waits]
     last = {v.name: i for i, n in enumerate(nodes) for v in n.inputs if v is not None}
+    makers = {name: n for n in graph.nodes for name in _outputs(n)}
+    summed = set[str]()
+    for sums in (n for n in graph.nodes if n.op.sums):
+        gradient = sums.inputs[0]
+        assert gradient is not None
+        source = makers[gradient.name].inputs[0]
+        assert source is not None
+        summed.add(makers[source.name].name)
     found: list[str] = []
     alive: set[str] = set()
     for i, node in enumerate(nodes):
         alive = {name for name in alive if last[name] > i}
         later = {name for name in _outputs(node) if last.get(name, -1) > i}
-        if not alive and later and node.op.rowwise is not None:
+        if node.op.rowwise is not None and (node.name in summed or (not alive and later)):
             found.append(node.name)
         alive |= later
     return found
@@ -81,10 +90,11 @@ def _by_row(node: Node, params: set[str]) -> bool:
 def _may_wait(graph: Graph) -> set[str]:
     """Names of updates, of what is made for one update alone, and of nodes that only updates or
     outputs of the graph wait for."""
-    needed = {v.name for n in graph.nodes if not n.op.updates for v in n.inputs if v is not None}
+    last = [n for n in graph.nodes if not n.op.updates and not n.op.sums]
+    needed = {v.name for n in last for v in n.inputs if v is not None}
     return {
         n.name for n in graph.nodes
-        if n.op.updates or own(n) or not any(name in needed for name in _outputs(n))
+        if n.op.updates or n.op.sums or own(n) or not any(name in needed for name in _outputs(n))
     }  # fmt: skip
 
 

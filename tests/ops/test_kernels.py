@@ -13,7 +13,8 @@ from tinytrain.ir import DTYPES, Op
 from tinytrain.ops import REGISTRY
 
 CALLED = [op for op in REGISTRY.values() if not op.alias]
-BY_ROWS = [op for op in CALLED if op.rowwise is not None]
+BY_ROWS = [op for op in CALLED if op.rowwise is not None and not op.sums]
+SUMS = [op for op in CALLED if op.sums]
 
 
 @pytest.mark.parametrize("op", CALLED, ids=lambda op: op.name)
@@ -58,6 +59,26 @@ def test_kernel_by_rows_gives_the_same(kernels: ctypes.CDLL, op: Op, rows: int) 
                 np.testing.assert_array_equal(want, np.concatenate(parts), case.label)
         tried += total > rows
     assert tried
+
+
+@pytest.mark.parametrize("op", SUMS, ids=lambda op: op.name)
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_sums_over_blocks_of_rows_are_the_whole_sum(
+    kernels: ctypes.CDLL, op: Op, rows: int
+) -> None:
+    assert op.examples and op.rowwise
+    for case in op.examples(np.random.default_rng(2024)):
+        found: list[np.ndarray] = []
+        first = case.inputs[op.rowwise[0]]
+        assert first is not None
+        for row in range(0, len(first), rows):
+            inputs = tuple(
+                a[row : row + rows].copy() if a is not None and j in op.rowwise else a
+                for j, a in enumerate(case.inputs)
+            )
+            found = run_kernel(kernels, op, replace(case, inputs=inputs), row=row, before=found)
+        for want, have in zip(op.ref(case.inputs, case.attrs, STEP), found, strict=True):
+            np.testing.assert_array_equal(want, have, case.label)
 
 
 @pytest.mark.parametrize("op", BY_ROWS, ids=lambda op: op.name)

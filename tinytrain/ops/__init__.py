@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..ir import Op
 from . import (
+    accumulate,
     attention,
     attention_fused,
     attention_grad,
@@ -20,6 +21,6 @@ from . import (
 
 FAMILIES = (
     linear, update, norm, elementwise, tokens, attention, attention_grad, attention_fused, loss,
-    gradient, conv, pool,
+    gradient, conv, pool, accumulate,
 )  # fmt: skip
 REGISTRY: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}

@@ -177,7 +177,7 @@ def split_rows(rng: np.random.Generator, full: Array) -> tuple[Array, Array, Arr
     return full[~trained], full[trained], rows
 
 
-def _update_examples(rng: np.random.Generator) -> list[Case]:
+def update_examples(rng: np.random.Generator) -> list[Case]:
     cases = []
     for t, c, o in SHAPES:
         for wide in (False, True):
@@ -202,7 +202,7 @@ def _update_examples(rng: np.random.Generator) -> list[Case]:
 
 def _bias_examples(rng: np.random.Generator) -> list[Case]:
     cases = []
-    for case in _update_examples(rng):
+    for case in update_examples(rng):
         g, e, _, w, _, moment, coefs, rows = case.inputs
         assert w is not None
         b = rng.integers(-5000, 5000, len(w)).astype(np.int32)
@@ -222,7 +222,7 @@ linear_update_s8 = Op(
     updates=((0, 3), (1, 4), (2, 5)),
     macs=lambda ins, a: need(ins[0]).shape[0] * need(ins[3]).size,
     bound=update_bound,
-    examples=_update_examples,
+    examples=update_examples,
 )  # fmt: skip
 linear_bias_update_s32 = Op(
     "linear_bias_update_s32", _bias_infer, _bias_ref, _bias_dims, uses_step=True,

@@ -42,6 +42,16 @@ void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_
                          const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
                          int32_t C, int32_t O, int32_t per_channel, int32_t stream);
 
+/* The same in two steps. First acc[o,i] = sum_t g[t,o] * x[t,i] over the T rows of one call, added to
+ * what is there unless st->row is 0.   acc int32 [O,C] */
+void tt_weight_sums_s32(int32_t *acc, const int8_t *g, const int8_t *x, const tt_step *st,
+                        int32_t T, int32_t C, int32_t O);
+
+/* Then the step: all O rows train. */
+void tt_weight_step_s8(int8_t *w, int8_t *fraction, float *moment, const int32_t *acc,
+                       const int16_t *g_exp, const float *coefs, const tt_step *st, int32_t C,
+                       int32_t O, int32_t per_channel, int32_t stream);
+
 /* Bias gradient acc[k] = sum_t g[t,o] and the step; unit: bias LSBs of one weight LSB (1 / s_x).
  * b <- clamp(b - delta, +-(2^30 - 1)), rounded half up; rules as above.   b int32 [K] */
 void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const int16_t *g_exp,
