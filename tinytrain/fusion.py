@@ -1,7 +1,7 @@
 """Other nodes for the same numbers and less memory.
 
-Attention by heads: the nodes around each matrix of probabilities joined into two, one of the forward
-and one of the backward pass, which never hold ``[H, T, T]``. Small weight updates in two steps.
+Attention by heads: the nodes around each matrix of probabilities joined into two, one of the
+forward and one of the backward pass, which never hold ``[H, T, T]``. Small updates in two steps.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from .ops.loss import cross_entropy_grad_s16
 from .schedule import live
 
 AGAIN = ".again"
+SMALL = 16  # times smaller than its input: an output that is worth keeping
 ELEMENT = 4  # what an output element costs, in MACs, beside the products
 
 
@@ -130,6 +131,35 @@ def bottlenecks(graph: Graph) -> set[str]:
             found.add(node.name)
         reach = max([reach, *(last[v.name] for v in node.outputs
                               if v is not None and v.name in last)])  # fmt: skip
+    return found
+
+
+def worth_keeping(graph: Graph) -> set[str]:
+    """Forward nodes whose outputs are small for what they save: much smaller than their input, or
+    masks of what the backward pass would not make again for another reader."""
+    start = backward_start(graph)
+    maker = {v.name: n for n in graph.nodes[:start] for v in n.outputs if v is not None}
+    stop = bottlenecks(graph)
+    wanted = [v.name for n in graph.nodes[start:] for v in n.inputs if v is not None
+              and v.name in maker and maker[v.name].op is not clip_mask_u8]  # fmt: skip
+    again: set[str] = set()
+    while wanted:
+        node = maker[wanted.pop()]
+        if node.name not in again | stop:
+            again.add(node.name)
+            wanted += [v.name for v in node.inputs if v is not None and v.name in maker]
+    found = {
+        n.name
+        for n in graph.nodes[:start]
+        if n.op is clip_mask_u8
+        and (source := n.inputs[0]) is not None
+        and maker[source.name].name not in again
+    }
+    for node in graph.nodes[:start]:
+        read = max((v.type.bytes for v in node.inputs if v is not None and v.name in maker),
+                   default=0)  # fmt: skip
+        if SMALL * sum(v.type.bytes for v in node.outputs if v is not None) <= read:
+            found.add(node.name)
     return found
 
 

@@ -12,7 +12,15 @@ from .ir import Graph
 from .loops import cut_points, gather, with_rows
 from .memory import lifetimes
 from .placement import live_bytes
-from .recompute import bottlenecks, cost, extra_cost, forward_nodes, own_updates, recompute
+from .recompute import (
+    bottlenecks,
+    cost,
+    extra_cost,
+    forward_nodes,
+    own_updates,
+    recompute,
+    worth_keeping,
+)
 from .schedule import live
 
 FEW_ROWS = 2  # rows that a loop takes at a time while the search looks for room
@@ -98,9 +106,9 @@ class Search:
         return self._trade(self._undo(end, budget), budget) if end.bytes <= budget else None
 
     def _starts(self) -> list[Trial]:
-        """Nothing made again; everything but the values that all others come from, for all updates
-        alone or not; each with loops as short as can be."""
-        all_again = set(self.forward) - bottlenecks(self.graph)
+        """Nothing made again; everything but the values that all others come from and small ones,
+        for all updates alone or not; each with loops as short as can be."""
+        all_again = set(self.forward) - bottlenecks(self.graph) - worth_keeping(self.graph)
         sets = (all_again | set(self.own), all_again, set[str]())
         found = [self.trial(names | set(self.cuts)) for names in sets]
         return [trial for trial in found if trial is not None]
