@@ -40,8 +40,8 @@ def place(
 
     ``heuristic`` takes below a second for 300 buffers. ``auto`` and ``exact`` add the solver where
     the lower bound is not met, for about 5 s and 14 s unless ``time_limit_s`` says otherwise, and
-    at most twice that. No method is worse than first fit in program order. ``watch(used, bound)``: the
-    solver begins; bytes so far, and what they may become.
+    at most twice that. No method is worse than first fit in program order. ``watch(used, bound)``:
+    the solver begins; bytes so far, and what they may become.
     """
     assert method in get_args(Method), method
     best = search(buffers, regions, tries)
