@@ -28,6 +28,10 @@ INTRO = {
     "the speaker's last address, *source* held-out addresses of the nineteenth century.",
     "footprint": "## Planned and measured\n\nBytes and instructions on emulated boards. Measured "
     "SRAM is `.data` + `.bss` + the stack that was used; the plan reserves 1,024 bytes of stack.",
+    "memory": "## Memory against targets\n\nModels with random weights: memory depends on shapes "
+    "only. The target is all SRAM, stack included. *Extra instructions*: those of a training step "
+    "beyond the plain step's (no recomputation, no loops; emulated with more SRAM), as a part of "
+    "these. *Greedy arena*: the plain step by first fit in program order.",
 }
 
 

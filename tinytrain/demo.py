@@ -25,6 +25,7 @@ from .baseline import Finetuned, Rule, finetune_fp32, parameters_of
 from .boards import load_board
 from .compiler import Compiled, compile_recipe, prepare
 from .errors import TinytrainError
+from .memory_map import write_map
 from .quantize import Quantized
 from .recipe import Optimizer, Recipe, load_recipe
 from .session import Evaluation, StepResult
@@ -150,8 +151,7 @@ def demo(person: int, steps: int, example: Path) -> dict[str, Any]:
         f"(stack {device.measured['stack_used_bytes']:,}), "
         f"{device.measured['instructions_per_step']:,} instructions a training step"
     )
-    report.memory_map(compiled, FOLDER / "memory.svg")
-    report.memory_map(compiled, FOLDER / "memory.png")
+    write_map(compiled, FOLDER / "memory.svg")
     curves = {"int8, host = device": host.losses}
     curves |= {name: list(done.losses) for name, done in floats.items()}
     report.learning_curve(curves, FOLDER / "learning.png", f"{recipe.name}: training loss")

@@ -1,14 +1,16 @@
-"""Tables and pictures: plans, runs, memory maps, learning curves."""
+"""Tables and pages: plans, runs, learning curves."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .boards import Board
@@ -17,6 +19,8 @@ from .compiler import Compiled
 from .doctor import Check
 from .emit import environment
 from .errors import ToolchainError
+from .memory_map import section
+from .what_if import Cell
 
 SRAM_PARTS = (
     ("arena", "arena_bytes"), ("trained weights", "trained_weight_bytes"),
@@ -66,8 +70,10 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
         f"flash {f'{flash:,} bytes' if flash else facts.get('flash_note', 'unknown')} "
         f"(of it model constants {facts['model_const_bytes']:,})"
     )
+    adapters = facts["adapter_parameters"]
     console.print(
-        f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained; "
+        f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained"
+        f"{f' ({adapters:,} of adapters)' if adapters else ''}; "
         f"MACs a step: forward {facts['macs_forward']:,}, backward {facts['macs_backward']:,}"
     )
     report = sorted(compiled.quantized.report, key=lambda row: row.sqnr_db)[:3]
@@ -90,6 +96,31 @@ def print_noise(console: Console, compiled: Compiled) -> None:
         table.add_column(title, justify="left" if title in ("layer", "operator") else "right")
     for row in compiled.quantized.report:
         table.add_row(row.layer, row.op, f"{row.sqnr_db:.1f}", f"{row.saturated:.2%}")
+    console.print(table)
+
+
+def print_what_if(console: Console, model: str, board: Board, cells: Sequence[Cell]) -> None:
+    """SRAM of every cell, one section a scheme."""
+    budget = board.sram_budget_bytes
+    table = Table(title=f"{model} on {board.name}: SRAM of a step, budget {budget:,} bytes")
+    for title in ("scheme", "recompute", "tile"):
+        table.add_column(title)
+    for title in ("SRAM", "arena", "extra MACs"):
+        table.add_column(title, justify="right")
+    table.add_column("fits")
+    for scheme, found in groupby(cells, key=lambda cell: cell.scheme):
+        for i, cell in enumerate(found):
+            numbers = ["", "", ""]
+            if cell.extra_macs is not None:
+                numbers = [
+                    f"{cell.sram_bytes:,}",
+                    f"{cell.arena_bytes:,}",
+                    f"{cell.extra_macs:.1%}",
+                ]
+            fits = "[green]yes[/]" if cell.fits else escape(cell.why) or "[red]no[/]"
+            name = "" if i else escape(scheme)
+            table.add_row(name, cell.recompute, cell.tile, *numbers, fits)
+        table.add_section()
     console.print(table)
 
 
@@ -129,43 +160,6 @@ def print_checks(console: Console, checks: Sequence[Check]) -> None:
     console.print(table)
 
 
-def memory_map(compiled: Compiled, path: Path) -> None:
-    """The arena over the schedule of a training step: a rectangle a buffer, its name inside."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.patches import Rectangle
-
-    plan, graph = compiled.train_plan, compiled.train
-    figure, axes = plt.subplots(figsize=(14, 7))
-    colors = plt.get_cmap("tab10")
-    base, used = {}, 0  # memories one above another
-    for region, size in zip(plan.placement.regions, plan.placement.used, strict=True):
-        base[region.name], used = used, used + size
-        if used < plan.arena_bytes:
-            axes.axhline(used, color="k", lw=1)
-    for i, b in enumerate(plan.buffers):
-        at = base[plan.placement.region[b.name]] + plan.placement.offset[b.name]
-        color = "0.75" if b.scratch else colors((i % 9) + (i % 9 > 6))
-        corner, width = (b.born - 0.5, at), b.dies - b.born + 1
-        axes.add_patch(Rectangle(corner, width, b.bytes, facecolor=color, edgecolor="0.3", lw=0.4))
-        if b.bytes > plan.arena_bytes / 40 and width > len(graph.nodes) / 40:
-            label = f"{b.name} {b.bytes / 1024:.1f}K"
-            axes.text(b.born, at + b.bytes / 2, label, fontsize=5, va="center", clip_on=True)
-    loss = next(i for i, node in enumerate(graph.nodes) if node.outputs[0] in graph.outputs)
-    axes.axvline(loss + 0.5, color="k", ls=":", lw=1)
-    axes.axvline(plan.peak_node, color="r", ls="--", lw=1)
-    axes.set(
-        xlim=(-0.5, len(graph.nodes)), ylim=(0, plan.arena_bytes * 1.02),
-        xlabel="node of the training step (dotted: forward ends; red: the peak)",
-        ylabel="arena address, bytes (grey: scratch)",
-        title=f"{compiled.name}, scheme {compiled.scheme}: arena {plan.arena_bytes:,} bytes, "
-              f"lower bound {plan.lower_bound_bytes:,}",
-    )  # fmt: skip
-    _save(figure, path)
-
-
 def learning_curve(curves: Mapping[str, Sequence[float]], path: Path, title: str) -> None:
     """Training loss by step, each curve a running mean of 20 steps."""
     import matplotlib
@@ -195,19 +189,12 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def html(result: Mapping[str, Any], compiled: Compiled, folder: Path) -> None:
-    """``report.html`` beside the pictures of ``folder``: one page that needs no other file."""
-    pictures = {name: (folder / f"{name}.svg").read_text() for name in ("memory", "learning")}
-    page = (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            result=result,
-            parts=SRAM_PARTS,
-            arena=arena_text(result["plan"]),
-            pictures=pictures,
-            noise=compiled.quantized.report,
-        )
-    )
+    """``report.html`` beside ``learning.svg`` of ``folder``: one page that needs no other file."""
+    page = environment().get_template("report.html.j2").render(
+        result=result, parts=SRAM_PARTS, learning=(folder / "learning.svg").read_text(),
+        compiled=compiled, memory=section(compiled), arena=arena_text(result["plan"]),
+        noise=compiled.quantized.report,
+    )  # fmt: skip
     (folder / "report.html").write_text(page)
 
 

@@ -1,6 +1,8 @@
 """Which layers and channels train: an update scheme, resolved against a graph and applied to it.
 
-Trained rows of a weight move to SRAM (params of kind ``trained``), frozen rows stay in flash.
+Trained rows of a weight move to SRAM (params of kind ``trained``), frozen rows stay in flash. A
+layer may be linear or a convolution, which gives no gradient to its input: what leads into one
+cannot train.
 """
 
 from __future__ import annotations
@@ -12,17 +14,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .adapters import attach
 from .errors import SchemeError
-from .ir import Build, Graph, Node, Param, Value, verify
+from .ir import Array, Build, Graph, Node, Param, Value, verify
+from .ops.conv import conv_pool_s8
 from .ops.linear import linear_s8, linear_s16
 from .recipe import UpdateScheme
 
-LINEAR = (linear_s8, linear_s16)
+LAYERS = (linear_s8, linear_s16, conv_pool_s8)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A linear layer: its name in the user's model, output and input channels."""
+    """A layer with a weight: its name in the user's model, output channels, and the inputs of one
+    (channels, of a convolution times its kernel)."""
 
     name: str
     outputs: int
@@ -31,22 +36,38 @@ class Layer:
 
 @dataclass(frozen=True)
 class Selection:
-    """What trains of one layer: output channels, rising, and of them weight and/or bias."""
+    """What trains of one layer: output channels, rising, and of them weight and/or bias; an adapter
+    beside it where ``rank`` is not 0."""
 
     layer: str
     channels: tuple[int, ...]
     weight: bool
     bias: bool
+    rank: int = 0
 
 
 def layers_of(graph: Graph) -> list[Layer]:
-    """The linear layers in forward order; the last one is the head."""
+    """The layers that can train, in forward order; the last one is the head."""
+    frozen = leads_to_convolution(graph)
     found: list[Layer] = []
     for node in graph.nodes:
-        if node.op in LINEAR and node.inputs[1] is not None:
+        if node.op in LAYERS and node.inputs[1] is not None and node.layer not in frozen:
             rows, columns = node.inputs[1].type.shape
             found.append(Layer(node.layer, rows, columns))
     return found
+
+
+def leads_to_convolution(graph: Graph) -> list[str]:
+    """Names of the layers whose output a convolution depends on."""
+    wanted: set[str] = set()
+    found: list[str] = []
+    for node in reversed(graph.nodes):
+        leads = any(v is not None and v.name in wanted for v in node.outputs)
+        if leads and node.op in LAYERS:
+            found.append(node.layer)
+        if leads or node.op is conv_pool_s8:
+            wanted |= {v.name for v in node.inputs if v is not None}
+    return found[::-1]
 
 
 def block_of(layer: str) -> str | None:
@@ -56,7 +77,7 @@ def block_of(layer: str) -> str | None:
 
 
 def full(layers: Sequence[Layer]) -> UpdateScheme:
-    """Every weight and bias of every linear layer."""
+    """Every weight and bias of every layer that can train."""
     names = tuple(layer.name for layer in layers)
     return UpdateScheme(dict.fromkeys(names, 1.0), names, "full")
 
@@ -68,7 +89,7 @@ def head_only(layers: Sequence[Layer]) -> UpdateScheme:
 
 
 def bias_only(layers: Sequence[Layer]) -> UpdateScheme:
-    """The bias of every linear layer."""
+    """The bias of every layer that can train."""
     return UpdateScheme({}, tuple(layer.name for layer in layers), "bias_only")
 
 
@@ -87,8 +108,23 @@ def last_k(layers: Sequence[Layer], k: int) -> UpdateScheme:
     return UpdateScheme(dict.fromkeys(names, 1.0), names, f"last_k:{k}")
 
 
+def lora(layers: Sequence[Layer], rank: int, head: bool = False) -> UpdateScheme:
+    """An adapter beside every linear layer but the head, of this rank or, where that is smaller, of
+    the layer's; with ``head`` its weight and bias as well.
+
+    Raises SchemeError when no layer has such a rank.
+    """
+    widest = max((min(part.outputs, part.inputs) for part in layers[:-1]), default=0)
+    if not 1 <= rank <= widest:
+        raise SchemeError(f"lora:{rank}: the rank of an adapter is 1 to {widest} in this model")
+    ranks = {part.name: min(rank, part.outputs, part.inputs) for part in layers[:-1]}
+    last = head_only(layers) if head else UpdateScheme()
+    name = f"lora:{rank}" + ("+head" if head else "")
+    return replace(last, name=name, adapters=ranks)
+
+
 def resolve(scheme: UpdateScheme | str, layers: Sequence[Layer]) -> UpdateScheme:
-    """A scheme, or one by its name: full, head_only, bias_only, last_k:N."""
+    """A scheme, or one by its name: full, head_only, bias_only, last_k:N, lora:R, lora:R+head."""
     if isinstance(scheme, UpdateScheme):
         return scheme
     simple = {"full": full, "head_only": head_only, "bias_only": bias_only}
@@ -96,17 +132,21 @@ def resolve(scheme: UpdateScheme | str, layers: Sequence[Layer]) -> UpdateScheme
         return simple[scheme](layers)
     if match := re.fullmatch(r"last_k:(\d+)", scheme):
         return last_k(layers, int(match.group(1)))
-    raise SchemeError(f"unknown scheme {scheme!r}; known: {', '.join(simple)}, last_k:N")
+    if match := re.fullmatch(r"lora:(\d+)(\+head)?", scheme):
+        return lora(layers, int(match.group(1)), bool(match.group(2)))
+    known = ", ".join([*simple, "last_k:N", "lora:R", "lora:R+head"])
+    raise SchemeError(f"unknown scheme {scheme!r}; known: {known}")
 
 
 def selections(scheme: UpdateScheme, layers: Sequence[Layer]) -> list[Selection]:
     """Per layer what trains. Raises SchemeError for a pattern that matches nothing, a ratio
-    outside (0, 1], a channel out of range or an empty scheme."""
+    outside (0, 1], a channel or a rank out of range, an adapter of the head or beside a weight that
+    trains, or an empty scheme."""
     names = [layer.name for layer in layers]
-    for pattern in (*scheme.weights, *scheme.biases):
+    for pattern in (*scheme.weights, *scheme.biases, *scheme.adapters):
         if not fnmatch.filter(names, pattern):
             raise SchemeError(
-                f"update scheme {scheme.name}: {pattern!r} matches no linear layer; "
+                f"update scheme {scheme.name}: {pattern!r} matches no layer; "
                 f"layers are: {', '.join(names)}"
             )
     chosen: list[Selection] = []
@@ -116,9 +156,11 @@ def selections(scheme: UpdateScheme, layers: Sequence[Layer]) -> list[Selection]
             if fnmatch.fnmatch(layer.name, pattern):
                 channels = _channels(layer, share)
         bias = any(fnmatch.fnmatch(layer.name, pattern) for pattern in scheme.biases)
-        if channels or bias:
+        ranks = [r for p, r in scheme.adapters.items() if fnmatch.fnmatch(layer.name, p)]
+        rank = _rank(layer, ranks[-1], bool(channels), layer is layers[-1]) if ranks else 0
+        if channels or bias or rank:
             every = tuple(range(layer.outputs))
-            chosen.append(Selection(layer.name, channels or every, bool(channels), bias))
+            chosen.append(Selection(layer.name, channels or every, bool(channels), bias, rank))
     if not chosen:
         raise SchemeError(f"update scheme {scheme.name} trains nothing; name at least one layer")
     return chosen
@@ -137,21 +179,51 @@ def _channels(layer: Layer, share: float | tuple[int, ...]) -> tuple[int, ...]:
     return channels
 
 
-def apply_scheme(graph: Graph, scheme: UpdateScheme | str) -> Graph:
-    """Move what trains into SRAM. int8 graph in, the same meaning out.
+def _rank(layer: Layer, rank: int, trains: bool, head: bool) -> int:
+    if head:
+        raise SchemeError(
+            f"{layer.name}: the head has no adapter, as its logits are not int8; train the head "
+            f"itself: weights={{{layer.name!r}: 1.0}}"
+        )
+    if trains:
+        raise SchemeError(f"{layer.name}: its weight trains, so it has no adapter; choose one")
+    most = min(layer.outputs, layer.inputs)
+    if not isinstance(rank, int) or not 1 <= rank <= most:
+        raise SchemeError(f"{layer.name}: adapter rank {rank} is not an integer within 1..{most}")
+    return rank
 
-    Raises SchemeError as ``resolve`` and ``selections`` do.
+
+def apply_scheme(graph: Graph, scheme: UpdateScheme | str, samples: Sequence[Array] = ()) -> Graph:
+    """Move what trains into SRAM, and add adapters. int8 graph in, the same meaning out.
+
+    ``samples`` are for adapters (``adapters.attach``). Raises SchemeError as ``resolve`` and
+    ``selections`` do.
     """
     layers = layers_of(graph)
-    chosen = {s.layer: s for s in selections(resolve(scheme, layers), layers)}
+    resolved = resolve(scheme, layers)
+    _refuse_frozen(resolved, layers, leads_to_convolution(graph))
+    chosen = {s.layer: s for s in selections(resolved, layers)}
     build = Build(graph)
     build.nodes = [
         _split(build, graph, node, chosen[node.layer])
-        if node.op in LINEAR and node.layer in chosen
+        if node.op in LAYERS and node.layer in chosen
         else node
         for node in graph.nodes
     ]
-    return verify(build.graph(graph.outputs))
+    ranks = {s.layer: s.rank for s in chosen.values() if s.rank}
+    return attach(verify(build.graph(graph.outputs)), ranks, samples)
+
+
+def _refuse_frozen(scheme: UpdateScheme, layers: Sequence[Layer], frozen: Sequence[str]) -> None:
+    """Raises SchemeError for a pattern that matches only layers before a convolution."""
+    names = [layer.name for layer in layers]
+    for pattern in (*scheme.weights, *scheme.biases):
+        found = fnmatch.filter(frozen, pattern)
+        if found and not fnmatch.filter(names, pattern):
+            raise SchemeError(
+                f"update scheme {scheme.name}: {found[0]} leads into a convolution, which gives no "
+                f"gradient to its input, so it cannot train; layers that can: {', '.join(names)}"
+            )
 
 
 def _split(build: Build, graph: Graph, node: Node, what: Selection) -> Node:
@@ -173,7 +245,16 @@ def _split(build: Build, graph: Graph, node: Node, what: Selection) -> Node:
             w, wt = _halves(build, weight, f"{what.layer}.weight", picked)
         if what.bias:
             b, bt = _halves(build, bias, f"{what.layer}.bias", picked)
-    return replace(node, inputs=(x, w, wt, rows, b, bt, mult, shift))
+    node = replace(node, inputs=(x, w, wt, rows, b, bt, mult, shift))
+    return _with_winners(build, node) if node.op is conv_pool_s8 else node
+
+
+def _with_winners(build: Build, node: Node) -> Node:
+    """The convolution with its second output, which its update reads."""
+    attrs = {**node.attrs, "winners": True}
+    y, kind = node.outputs[0], node.op.infer(node.in_types(), attrs)[1]
+    assert y is not None and kind is not None
+    return replace(node, outputs=(y, Value(build.fresh(f"{y.name}:1"), kind)), attrs=attrs)
 
 
 def _train(build: Build, param: Param, name: str) -> Value:

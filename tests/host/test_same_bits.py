@@ -19,10 +19,12 @@ from tinytrain.boards import load_board
 from tinytrain.build import build
 from tinytrain.compiler import compile_recipe
 from tinytrain.emulator import HostSession
+from tinytrain.fit import Planning
 from tinytrain.recipe import Dataset, Optimizer, Recipe
 from tinytrain.zoo import SensorTransformer
 
 STEPS = 25
+PLAIN, SMALLEST = Planning("off", "off"), Planning("min-memory", "auto")
 ROOT = Path(__file__).resolve().parents[2]
 
 # model, rule, storage, scheme, schedule, warmup: every pair of the first four meets at least once
@@ -48,6 +50,10 @@ PICKED = [
     ("channels", "noqas", "int16", "last_k:1", "constant", 0),
     ("channels", "sgd", "int16", "some", "constant", 0),
     ("lm", "lsb", "int8", "head_only", "linear", 0),
+    ("cct", "lsb", "int8", "head_only", "linear", 0),
+    ("cct", "lsb", "int16", "full", "cosine", 2),
+    ("cct", "sgd", "int8", "half", "constant", 0),
+    ("cct", "noqas", "int16", "bias_only", "linear", 0),
 ]
 
 
@@ -86,6 +92,15 @@ def test_random_schemes(tmp_path: Path, seed: int) -> None:
         toys.assert_same(host, made.session(), toys.data(kind), STEPS)
 
 
+@pytest.mark.parametrize("scheme", ["full", "last_k:1"])
+def test_smallest_form_of_images(tmp_path: Path, scheme: str) -> None:
+    """With loops over rows, attention by heads and values made again; numpy runs the plain step."""
+    made = toys.compiled("cct", scheme, Planning(recompute="min-memory", tile="auto"))
+    assert made.step.tiled and made.step.again
+    with toys.host(made, tmp_path / "b") as host:
+        toys.assert_same(host, made.session(), toys.data("cct"), STEPS)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_every_form_of_a_step_gives_the_same_bits(tmp_path: Path, seed: int) -> None:
     """Whatever is made again, and however loops are cut, the weights are those of the plain step,
@@ -95,6 +110,26 @@ def test_every_form_of_a_step_gives_the_same_bits(tmp_path: Path, seed: int) -> 
     made = toys.shaped(toys.compiled(kind, scheme, weights=("int8", "int16")[seed % 2]), seed)
     with toys.host(made, tmp_path / "b") as host:
         toys.assert_same(host, made.session(), toys.data(kind), STEPS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "weights", "scheme", "planning"),
+    [
+        ("sensor", "lsb", "int8", "lora:4", PLAIN),
+        ("lm", "sgd", "int16", "lora:2+head", PLAIN),
+        ("vit", "lsb", "int16", "lora:3", PLAIN),
+        ("channels", "sgd", "int8", "lora:4+head", PLAIN),
+        ("sensor", "lsb", "int8", "lora:2+head", SMALLEST),
+        ("lm", "lsb", "int16", "lora:4", SMALLEST),
+    ],
+)
+def test_adapters(
+    tmp_path: Path, kind: str, rule: str, weights: str, scheme: str, planning: Planning
+) -> None:
+    made = toys.compiled(kind, scheme, planning, rule=rule, weights=weights, steps=30)
+    assert bool(made.step.again) == (planning is SMALLEST)
+    with toys.host(made, tmp_path / "b") as host:
+        toys.assert_same(host, made.session(), toys.data(kind), 30)
 
 
 @pytest.mark.slow
@@ -125,7 +160,7 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
-@pytest.mark.parametrize("kind", ["lm", "channels"])
+@pytest.mark.parametrize("kind", ["lm", "channels", "cct"])
 def test_every_optimization_gives_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, flags: str
 ) -> None:
@@ -167,6 +202,7 @@ ASAN_RUN = """
 import pickle, sys
 from pathlib import Path
 from tinytrain.emulator import HostSession
+from tinytrain.fit import Planning
 library, codec, samples, steps = pickle.loads(Path(sys.argv[1]).read_bytes())
 with HostSession(Path(library), codec) as session:
     for i in range(steps):
@@ -177,7 +213,9 @@ with HostSession(Path(library), codec) as session:
 """
 
 
-@pytest.mark.parametrize(("kind", "scheme"), [("sensor", "some"), ("lm", "full"), ("vit", "half")])
+@pytest.mark.parametrize(
+    ("kind", "scheme"), [("sensor", "some"), ("lm", "full"), ("vit", "half"), ("cct", "full")]
+)
 def test_address_sanitizer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, scheme: str
 ) -> None:

@@ -18,8 +18,9 @@ from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.pretrain import Settings
 from tinytrain.quantize import Quantized
-from tinytrain.recipe import Optimizer, Recipe, UpdateScheme, load_recipe
+from tinytrain.recipe import Dataset, Optimizer, Recipe, UpdateScheme, load_recipe
 from tinytrain.runner import measurements, open_session
+from tinytrain.zoo import CCT
 
 pytestmark = pytest.mark.qemu
 
@@ -102,6 +103,14 @@ def same_bits(
     numpy session runs the plain step in any case."""
     recipe, compiled = compiled_for(name, board, rule, storage, scheme, sram)
     assert (sram is None) or (compiled.step.again and compiled.sram.sram_bytes <= sram)
+    compare(recipe, compiled, steps, folder, numpy_too)
+
+
+def compare(
+    recipe: Recipe, compiled: Compiled, steps: int, folder: Path, numpy_too: bool = True
+) -> None:
+    """The board that it is compiled for, the host and the interpreter."""
+    board = compiled.board.name
     losses, digest, session, artifact = run(recipe, compiled, board, steps, folder)
     check_plan(compiled, session, artifact)
     for other in ("host", "numpy") if numpy_too else ("host",):
@@ -148,6 +157,26 @@ def test_a_quarter_of_the_memory_gives_the_same_bits(board: str, tmp_path: Path)
 
 def test_context_of_128_fits_240_kilobytes(tmp_path: Path) -> None:
     same_bits("lm128", BOARDS[0], "lsb", "int8", 2, tmp_path, sram=245760)
+
+
+@lru_cache(maxsize=1)
+def images() -> tuple[Recipe, Quantized]:
+    """The example ``cct`` with random weights and images, as its data is in no Python package."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(16, 1, 32, 32)).astype(np.float32)
+    data = Dataset(x, rng.integers(0, 10, 16))
+    scheme = UpdateScheme({"blocks.1.*": 1.0, "head": 1.0}, ("blocks.1.*", "head"))
+    recipe = Recipe("cct", CCT().eval(), x, data, {"test": data}, "classes", scheme)
+    return recipe, prepare(recipe)
+
+
+@pytest.mark.parametrize(("board", "kilobytes"), [(BOARDS[0], 256), (BOARDS[1], 180)])
+def test_images_have_the_same_bits(board: str, kilobytes: int, tmp_path: Path) -> None:
+    """As it is; and by rows and with values made again, as 180 KB demand."""
+    recipe, quantized = images()
+    compiled = compile_recipe(recipe, with_sram(load_board(board), 1024 * kilobytes), quantized)
+    assert bool(compiled.step.again) == (kilobytes == 180)
+    compare(recipe, compiled, 3, tmp_path)
 
 
 @pytest.mark.matrix

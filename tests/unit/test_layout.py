@@ -14,9 +14,9 @@ PACKAGE = ROOT / "tinytrain"
 # First what everything may use, then the way of the data, where it runs, and what surrounds it.
 ORDER = """
 errors recipe session assets numerics tables ir execute ops boards codec schedule_rate placement
-frontend quantize select autodiff schedule recompute loops memory fusion keep search fit emit build
-interpreter compiler
-emulator link device qemu runner doctor report
+frontend quantize adapters select autodiff schedule recompute loops memory fusion keep search fit
+emit build interpreter compiler export
+emulator link device qemu runner doctor occupancy memory_map what_if report
 datasets zoo pretrain baseline demo cli __main__ __init__
 """.split()  # noqa: SIM905 - one line a stage reads better
 MAX_LINES = 400
@@ -71,7 +71,8 @@ def test_readme_names_make_targets_that_exist() -> None:
 
 
 def texts() -> Iterator[Path]:
-    yield from (path for path in ROOT.iterdir() if path.is_file())
+    # In a git worktree .git is a file, which names where the repository is.
+    yield from (path for path in ROOT.iterdir() if path.is_file() and path.name != ".git")
     for folder in (".ci", *PROJECT):
         yield from (ROOT / folder).rglob("*")
 
