@@ -7,8 +7,9 @@ import toys
 
 from tinytrain.ir import Graph
 from tinytrain.loops import cut_points, gather
-from tinytrain.memory import lifetimes, live_bytes
+from tinytrain.memory import lifetimes
 from tinytrain.ops.gradient import clip_mask_u8
+from tinytrain.placement import live_bytes
 from tinytrain.recompute import (
     bottlenecks,
     extra_cost,
