@@ -74,7 +74,7 @@ def recompute(graph: Graph, again: Set[str]) -> Graph | None:
     count = 0
     for node in graph.nodes[start:]:
         copies, suffix = shared, AGAIN
-        if node.name in again:
+        if node.op.updates and node.name in again:
             count += 1
             copies, suffix = {}, f"{AGAIN}.{count}"
         # value() appends what it makes again, so the inputs come first.

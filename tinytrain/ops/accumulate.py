@@ -19,11 +19,19 @@ from .update import PRODUCT, linear_update_s8, step_weights, update_bound, updat
 
 def summed(graph: Graph) -> Graph:
     """The graph with updates in two steps where that takes less memory: 4 bytes an accumulator, for
-    O output channels, against T rows of the input."""
+    O output channels, against T rows of the input. The alignment of such a gradient stands right
+    behind it, so that what it is multiplied with can be made, and summed up, in a later loop."""
     nodes: list[Node] = []
     for node in graph.nodes:
         nodes += _two_steps(node) if node.op is linear_update_s8 else [node]
-    return graph.with_nodes(nodes)
+    summed_up = {n.inputs[0].name for n in nodes if n.op is weight_sums_s32 and n.inputs[0]}
+    early = {n.inputs[0].name: n for n in nodes if n.name in summed_up and n.inputs[0]}
+    found: list[Node] = []
+    for node in nodes:
+        if node.name not in summed_up:
+            found.append(node)
+            found += [early[v.name] for v in node.outputs if v is not None and v.name in early]
+    return graph.with_nodes(found)
 
 
 def _two_steps(node: Node) -> list[Node]:
