@@ -31,7 +31,7 @@ from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.datasets import VOCABULARY
 from tinytrain.errors import SchemeError
 from tinytrain.fit import Planning
-from tinytrain.memory import first_fit
+from tinytrain.placement import greedy_first_fit
 from tinytrain.qemu import QemuSession
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Dataset, Recipe, UpdateScheme
@@ -112,7 +112,7 @@ def prepared(name: str) -> tuple[Recipe, Quantized]:
 def greedy_arena_bytes(plain: Compiled) -> int:
     """The arena of a plain plan by first fit in program order."""
     plans = (plain.train_plan, plain.evaluate_plan)
-    return max(first_fit(sorted(p.buffers, key=lambda b: b.born))[1] for p in plans)
+    return max(greedy_first_fit(p.buffers).height for p in plans)
 
 
 def emulated(compiled: Compiled, recipe: Recipe, steps: int) -> dict[str, Any]:

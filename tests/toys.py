@@ -16,7 +16,7 @@ from tinytrain.build import build
 from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.emit import emit
 from tinytrain.emulator import HostSession
-from tinytrain.fit import Fitted
+from tinytrain.fit import Fitted, Planning
 from tinytrain.fusion import fused_forms
 from tinytrain.loops import gather, with_rows
 from tinytrain.memory import plan
@@ -27,13 +27,13 @@ from tinytrain.schedule import prune
 from tinytrain.search import Search
 from tinytrain.select import Layer, layers_of
 from tinytrain.session import Session
-from tinytrain.zoo import CharLM, SensorTransformer
+from tinytrain.zoo import CCT, CharLM, SensorTransformer
 
 torch.set_num_threads(1)
 
 SAMPLES = 32
 VOCABULARY = 23
-KINDS = ("sensor", "lm", "postnorm", "vit", "relu", "channels")
+KINDS = ("sensor", "lm", "postnorm", "vit", "relu", "channels", "cct")
 OPTIMIZERS = {
     "lsb": Optimizer(rule="lsb", learning_rate=2.0),
     "sgd": Optimizer(rule="sgd", learning_rate=0.02),
@@ -116,6 +116,8 @@ def model(kind: str) -> nn.Module:
         made = Encoder("relu", norm_first=True)
     elif kind == "vit":
         made = Vit()
+    elif kind == "cct":
+        made = CCT(size=13, channels=2, d=16, classes=5)
     else:
         made = SensorTransformer(window=32, channels=3, patch=4, d=16, blocks=2, heads=2, classes=5)
     scaled_up(made)
@@ -132,7 +134,8 @@ def data(kind: str) -> Dataset:
         labels = tokens[:, 1:].copy()
         labels[::3, :2] = -1  # some that do not count
         return Dataset(tokens[:, :8], labels)
-    shape = {"vit": (3, 8, 12), "postnorm": (8, 6), "relu": (8, 6)}.get(kind, (32, 3))
+    shapes = {"vit": (3, 8, 12), "cct": (2, 13, 13), "postnorm": (8, 6), "relu": (8, 6)}
+    shape = shapes.get(kind, (32, 3))
     return Dataset(rng.normal(size=(SAMPLES, *shape)).astype(np.float32),
                    rng.integers(0, 5, SAMPLES))  # fmt: skip
 
@@ -192,11 +195,14 @@ def scheme(kind: str, name: str) -> UpdateScheme | str:
     return name
 
 
-def compiled(kind: str, scheme_name: Any = "full", **settings: Any) -> Compiled:
+def compiled(
+    kind: str, scheme_name: Any = "full", planning: Planning | None = None, **settings: Any
+) -> Compiled:
     """``settings``: fields of the optimizer, ``rule`` one of OPTIMIZERS."""
     optimizer = replace(OPTIMIZERS[settings.pop("rule", "lsb")], **settings)
     chosen = scheme(kind, scheme_name) if isinstance(scheme_name, str) else scheme_name
-    return compile_recipe(recipe(kind, chosen, optimizer), load_board("host"), quantized(kind))
+    made = recipe(kind, chosen, optimizer)
+    return compile_recipe(made, load_board("host"), quantized(kind), planning=planning)
 
 
 def shaped(made: Compiled, seed: int) -> Compiled:

@@ -107,16 +107,17 @@ class BackwardBuild(Build):
         return Value(value.name, kind)
 
     def update_weight(
-        self, op: Op, gy: Grad, x: Value, w: Value, rows: Value | None, node: Node
-    ) -> None:
+        self, op: Op, gy: Grad, x: Value, w: Value, rows: Value | None, node: Node,
+        more: Sequence[Value] = (), **attrs: Any,
+    ) -> None:  # fmt: skip
         name = f"{node.layer}.weight"
         fraction = None
         if self.optimizer.weights == "int16":
             fraction = self.param(f"{name}.fraction", np.zeros(w.type.shape, np.int8), "trained")
         moment, coefs = self._rule(name, gy, x, w, power=1)
         self.node(
-            op, [gy.value, gy.exponent, x, w, fraction, moment, coefs, rows], f"{name}.new",
-            stream=self.stream(), layer=node.layer,
+            op, [gy.value, gy.exponent, x, w, fraction, moment, coefs, rows, *more], f"{name}.new",
+            stream=self.stream(), layer=node.layer, **attrs,
         )  # fmt: skip
 
     def update_bias(

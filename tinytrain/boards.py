@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,10 @@ class Uart:
 class Board:
     """A place that firmware is built for.
 
-    ``sram_budget_bytes`` of the first ``ram`` region are used: data, bss and ``stack_bytes`` of
-    stack. ``prefix`` is put before ``gcc``, ``flags`` choose its CPU. ``port`` is the folder in
-    ``firmware/port/`` (``host``: a shared library, with no flash, ram or uart).
+    ``sram_budget_bytes`` of the first ``ram`` are used: data, bss and ``stack_bytes`` of stack. The
+    others serve the arena alone. ``prefix`` is put before ``gcc``, ``flags`` choose its CPU.
+    ``port`` is the folder in ``firmware/port/`` (``host``: a shared library, with no flash, ram or
+    uart).
     """
 
     name: str
@@ -67,6 +68,11 @@ class Board:
     @property
     def is_host(self) -> bool:
         return self.port == "host"
+
+    @property
+    def beside(self) -> tuple[Memory, ...]:
+        """Memory that only the arena uses, in the order in which it is filled."""
+        return self.ram[1:]
 
 
 def all_boards() -> list[Board]:
@@ -137,6 +143,7 @@ def read_board(file: Path) -> Board:
     if ram and board.sram_budget_bytes > ram[0].length_bytes:
         top.fail("sram_budget_bytes", board.sram_budget_bytes,
                  f"at most the {ram[0].length_bytes} bytes of ram {ram[0].name!r}")  # fmt: skip
+    _check_ram(top, ram, board.flash)
     if board.stack_bytes > board.sram_budget_bytes // 2:
         top.fail("stack_bytes", board.stack_bytes, "at most half of sram_budget_bytes")
     return board
@@ -164,6 +171,21 @@ def _memory(table: _Table, name: str) -> Memory:
     length = table.number("length_bytes", 1024, ADDRESSES + 1 - origin)
     table.done()
     return Memory(name, origin, length)
+
+
+def _check_ram(top: _Table, ram: Sequence[Memory], flash: Memory | None) -> None:
+    """What follows the first is named in C and in the linker script; none may overlap."""
+    for i, memory in enumerate(ram):
+        if i and not re.fullmatch(r"[a-z][a-z0-9_]*", memory.name):
+            top.fail(f"ram[{i}].name", memory.name, "small letters, digits and _")
+        if memory.origin % 8:
+            top.fail(f"ram[{i}].origin", memory.origin, "a multiple of 8")
+        for other in (flash, *ram[:i]) if flash else ():
+            if memory.name in (other.name, "arena"):
+                top.fail(f"ram[{i}].name", memory.name, "a name of its own, not 'arena'")
+            if (memory.origin < other.origin + other.length_bytes
+                    and other.origin < memory.origin + memory.length_bytes):  # fmt: skip
+                top.fail(f"ram[{i}].origin", memory.origin, f"addresses outside of {other.name!r}")
 
 
 class _Table:

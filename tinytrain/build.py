@@ -23,7 +23,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from .assets import codegen_dir, firmware_dir
-from .boards import Board
+from .boards import Board, Memory
 from .errors import BudgetError, ToolchainError
 
 COMMON = (
@@ -44,7 +44,8 @@ SECTIONS = (".text", ".rodata", ".stack", ".data", ".bss")
 class Artifact:
     """What was built, measured in the file itself.
 
-    ``sections``: bytes of .text, .rodata, .stack, .data, .bss (0 where absent). ``symbols``: bytes
+    ``sections``: bytes of .text, .rodata, .stack, .data, .bss (0 where absent), and of
+    ``.arena.<name>`` for each memory beside the first. ``symbols``: bytes
     of each object and function; ``addresses``: where they are. ``model_const_bytes``: constants
     of model.c. ``frames``: stack bytes of each function, without those that it calls.
     """
@@ -64,7 +65,7 @@ class Artifact:
 
     @property
     def sram_bytes(self) -> int:
-        """Everything in SRAM: .data, .bss and the reserved stack."""
+        """Everything in the first memory: .data, .bss and the reserved stack."""
         return self.sections[".data"] + self.sections[".bss"] + self.sections[".stack"]
 
 
@@ -114,9 +115,15 @@ def measure(path: Path, board: Board, model: Path, frames: Mapping[str, int]) ->
             for section in ELFFile(stream).iter_sections()
             if section.name.startswith(".rodata")
         )
-    sections = {name: sizes.get(name, 0) for name in SECTIONS}
+    arenas = [arena_section(memory) for memory in board.beside]
+    sections = {name: sizes.get(name, 0) for name in (*SECTIONS, *arenas)}
     linked = {name: size for name, size in frames.items() if name in symbols}
     return Artifact(board, path, sections, symbols, addresses, const, linked)
+
+
+def arena_section(memory: Memory) -> str:
+    """The section of the arena that lies in one of the memories beside the first."""
+    return f".arena.{memory.name}"
 
 
 def find_compiler(board: Board) -> str:
@@ -239,6 +246,9 @@ def _link(compiler: str, board: Board, work: Path, objects: Sequence[Path]) -> P
             raise
         sizes = {"RAM": board.sram_budget_bytes, "FLASH": board.flash.length_bytes}  # type: ignore[union-attr]
         names = {"RAM": "SRAM budget", "FLASH": "flash"}
+        for memory in board.beside:
+            name = f"ARENA_{memory.name.upper()}"
+            sizes[name], names[name] = memory.length_bytes, memory.name
         parts = [f"{by} bytes over the {names[r]} of {sizes[r]} bytes" for r, by in over]
         raise BudgetError(
             f"{board.name}: the firmware is {' and '.join(parts)}; "
@@ -269,6 +279,7 @@ def _frames(usage: Path) -> dict[str, int]:
 def _linker_script(board: Board) -> str:
     loader = jinja2.FileSystemLoader(codegen_dir())
     environment = jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
+        loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )  # fmt: skip
     return environment.get_template("link.ld.j2").render(board=board)

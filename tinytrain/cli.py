@@ -46,6 +46,9 @@ Rate = Annotated[float | None, typer.Option("--learning-rate", help="see docs/nu
 Recompute = Annotated[
     str, typer.Option(help="make forward values again: off, auto (when it must fit) or min-memory")
 ]
+Planner = Annotated[
+    str, typer.Option(help="addresses: heuristic, auto (some seconds of solver) or exact (longer)")
+]
 Tile = Annotated[str, typer.Option(help="loops over rows, attention by heads: auto or off")]
 SramBudget = Annotated[
     int | None, typer.Option("--sram", help="bytes of SRAM that may be used (default: the board's)")
@@ -53,13 +56,21 @@ SramBudget = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else")]
 
 
+Track = Callable[[Iterable[Any]], Iterable[Any]]
+
+
 @contextmanager
-def progress(title: str, quiet: bool) -> Iterator[Callable[[Iterable[Any]], Iterable[Any]]]:
-    """A progress bar on stderr for anything that iterates over a sized collection."""
+def progress(title: str, quiet: bool) -> Iterator[tuple[Track, Callable[[str], None]]]:
+    """On stderr: a bar for anything that iterates over a sized collection, and a moving one beside
+    what is said, for work whose length nobody knows."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=err, disable=quiet, transient=True) as bar:
-        yield lambda items: bar.track(items, description=title)
+        waiting = bar.add_task("", total=None, visible=False)
+        yield (
+            lambda items: bar.track(items, description=title),
+            lambda text: bar.update(waiting, description=text, visible=True),
+        )
 
 
 def overridden(
@@ -91,9 +102,9 @@ def overridden(
     return recipe if scheme is None else recipe.replace(scheme=scheme)
 
 
-def planned(recompute: str, tile: str) -> Planning:
+def planned(recompute: str, tile: str, planner: str) -> Planning:
     """Raises RecipeError for a word that is not known."""
-    return Planning(recompute, tile)  # type: ignore[arg-type]
+    return Planning(recompute, tile, planner)  # type: ignore[arg-type]
 
 
 def show(data: Any) -> None:
@@ -104,7 +115,8 @@ def show(data: Any) -> None:
 def plan(
     source: Source, board: BoardName = "host", scheme: Scheme = None, optimizer: Rule = None,
     weights: Weights = None, steps: Steps = None, seed: Seed = None, learning_rate: Rate = None,
-    recompute: Recompute = "auto", tile: Tile = "auto", sram: SramBudget = None,
+    recompute: Recompute = "auto", tile: Tile = "auto", planner: Planner = "auto",
+    sram: SramBudget = None,
     map_file: Annotated[
         Path | None, typer.Option("--map", help="write the memory map as .svg or .html")
     ] = None,
@@ -116,15 +128,15 @@ def plan(
 ) -> None:  # fmt: skip
     """What a training step costs on a board: SRAM by part, flash, MACs. Links the firmware."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
-    target, planning = with_sram(load_board(board), sram), planned(recompute, tile)
+    target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
     if compare:
         show_what_if(recipe, target, planning, json_)
         return
     if map_file:
         map_format(map_file)
-    with progress("calibrating", json_) as track:
+    with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(
-            recipe, target, planning=planning, progress=track, check=False
+            recipe, target, planning=planning, progress=track, say=say, check=False
         )  # fmt: skip
     facts = compiled.facts()
     facts["fits"] = facts["sram_bytes"] <= facts["sram_budget_bytes"]
@@ -142,9 +154,9 @@ def plan(
 
 def show_what_if(recipe: Recipe, board: Board, planning: Planning, json_: bool) -> None:
     """Plan the whole grid and print it."""
-    with progress("calibrating", json_) as track:
+    with progress("calibrating", json_) as (track, _):
         quantized = prepare(recipe, track)
-    with progress("planning", json_) as track:
+    with progress("planning", json_) as (track, _):
         cells = what_if(recipe, board, planning, quantized, track)
     if json_:
         facts: dict[str, Any] = {"model": recipe.name, "board": board.name}
@@ -160,13 +172,13 @@ def build(
     folder: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("build/firmware"),
     scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
     seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
-    tile: Tile = "auto", sram: SramBudget = None, json_: Json = False,
+    tile: Tile = "auto", planner: Planner = "auto", sram: SramBudget = None, json_: Json = False,
 ) -> None:  # fmt: skip
     """Generate the C of a board, compile and link it."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
-    target, planning = with_sram(load_board(board), sram), planned(recompute, tile)
-    with progress("calibrating", json_) as track:
-        compiled = compile_recipe(recipe, target, planning=planning, progress=track)
+    target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
+    with progress("calibrating", json_) as (track, say):
+        compiled = compile_recipe(recipe, target, planning=planning, progress=track, say=say)
     artifact = build_firmware(compiled.files, target, folder)
     facts = compiled.facts() | report.flash_facts(compiled, artifact)
     facts["path"] = str(artifact.path)
@@ -183,7 +195,7 @@ def run(
     target: Annotated[str, typer.Option(help="numpy, host or an emulated board")] = "host",
     scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
     seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
-    tile: Tile = "auto", sram: SramBudget = None,
+    tile: Tile = "auto", planner: Planner = "auto", sram: SramBudget = None,
     limit: Annotated[int | None, typer.Option(help="samples of each test set to measure")] = None,
     lines: Annotated[Path | None, typer.Option("--jsonl", help="one JSON line a step")] = None,
     json_: Json = False,
@@ -191,10 +203,9 @@ def run(
     """Train on a target: measure, train, measure again."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     board = with_sram(load_board("host" if target == "numpy" else target), sram)
-    with progress("calibrating", json_) as track:
-        compiled = compile_recipe(
-            recipe, board, planning=planned(recompute, tile), progress=track
-        )  # fmt: skip
+    planning = planned(recompute, tile, planner)
+    with progress("calibrating", json_) as (track, say):
+        compiled = compile_recipe(recipe, board, planning=planning, progress=track, say=say)
     facts = run_facts(recipe, compiled, target, limit, lines, quiet=json_)
     if json_:
         show(facts)

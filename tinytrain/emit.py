@@ -15,13 +15,15 @@ import numpy as np
 from . import __version__
 from .assets import codegen_dir
 from .ir import Graph, Node, Param, Value
-from .memory import Plan, aligned, scratch_name
+from .memory import Plan, scratch_name
 from .ops.tokens import embedding_s8
+from .placement import WHOLE, aligned
 from .recipe import Optimizer
 
 CTYPES = {"f32": "float", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "u16": "uint16_t",
           "i32": "int32_t", "u32": "uint32_t"}  # fmt: skip
 CONST_ALIGN = 4
+MAIN = WHOLE[-1].name  # the arena in the memory that all else is in, too
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,18 @@ class Emitter:
 
     def where(self, value: Value) -> str:
         if value.name in self.plan.offset:
-            return f"AT({self._ctype(value)}, {self.plan.offset[value.name]})"
+            return self._planned(self._ctype(value), value.name)
         return self.pointer[value.name]
+
+    def _planned(self, ctype: str, name: str) -> str:
+        """The C expression of a value or scratch of the arena."""
+        at, region = self.plan.offset[name], self.plan.region[name]
+        return f"AT({ctype}, {at})" if region == MAIN else f"IN({region}, {ctype}, {at})"
+
+    def _address(self, name: str) -> str:
+        """The same for readers."""
+        at, region = self.plan.offset[name], self.plan.region[name]
+        return f"@{at}" if region == MAIN else f"@{region}+{at}"
 
     def argument(self, node: Node, value: Value | None, by_row: bool) -> str:
         """Where a value is; in a loop, the first of its rows that this pass reads or writes."""
@@ -157,8 +169,8 @@ class Emitter:
         return f"{self.where(value)} + row" + (f" * {stride}" if stride > 1 else "")
 
     def _describe(self, value: Value) -> str:
-        at = self.plan.offset.get(value.name)
-        place = f"@{at}" if at is not None else self.place[value.name]
+        stored = value.name in self.plan.offset
+        place = self._address(value.name) if stored else self.place[value.name]
         shape = "x".join(map(str, value.type.shape))
         return f"{value.name} {value.type.dtype}[{shape}] {place}"
 
@@ -178,9 +190,9 @@ class Emitter:
         arguments += [self.argument(node, v, i in by_row)
                       for i, v in enumerate(node.inputs) if i not in updated]  # fmt: skip
         if size := node.scratch_bytes():
-            at = self.plan.offset[scratch_name(node)]
-            arguments.append(f"AT(void, {at})")
-            comment = (*comment, f"scratch {size} bytes @{at}")
+            name = scratch_name(node)
+            arguments.append(self._planned("void", name))
+            comment = (*comment, f"scratch {size} bytes {self._address(name)}")
         if op.uses_step:
             arguments.append("st" if node.loop is None else "&at")
         body = node.body()
@@ -244,11 +256,18 @@ def vocabulary(graph: Graph) -> int | None:
     return None if not tables or tables[0] is None else tables[0].type.shape[0]
 
 
+def arena_bytes(*plans: Plan) -> dict[str, int]:
+    """Bytes of each region's arena, which the plans share; the last is that of the main memory."""
+    regions = plans[0].placement.regions
+    used = [max(sizes) for sizes in zip(*(p.placement.used for p in plans), strict=True)]
+    return {region.name: size for region, size in zip(regions, used, strict=True)}
+
+
 def emit(
     name: str, train: Graph, evaluate: Graph, train_plan: Plan, evaluate_plan: Plan,
     optimizer: Optimizer, knots: Sequence[tuple[int, Any]],
 ) -> dict[str, str]:  # fmt: skip
-    """``model.c`` and ``model.h`` of a training step and an evaluation over one arena."""
+    """``model.c`` and ``model.h`` of a training step and an evaluation over the same arenas."""
     const, state = parameters(train, evaluate)
     symbols = symbols_of([p.value.name for p in const], "k")
     symbols |= symbols_of([p.value.name for p in state], "s")
@@ -257,13 +276,14 @@ def emit(
     x = train.inputs[0].type
     logits = evaluate.outputs[1].type
     labels = logits.shape[0]
-    arena = max(train_plan.arena_bytes, evaluate_plan.arena_bytes)
+    arenas = arena_bytes(train_plan, evaluate_plan)
     facts: dict[str, Any] = {
         "version": __version__, "name": commented(name), "text": c_text(name),
         "seed": optimizer.seed,
         "optimizer": f"{optimizer.rule}, {optimizer.weights} weights, "
                      f"{optimizer.schedule} rate from {optimizer.learning_rate:g}",
-        "arena_bytes": arena,
+        "arena_bytes": arenas.pop(MAIN),
+        "beside": {name: size for name, size in arenas.items() if size},
         "lower_bound_bytes": max(train_plan.lower_bound_bytes, evaluate_plan.lower_bound_bytes),
         "trained_bytes": sum(a.bytes for a, p in zip(states, state, strict=True)
                              if p.kind == "trained"),

@@ -40,7 +40,7 @@ class _Clock(ctypes.Structure):
 class HostSession(Session):
     """Loads its own copy of the library, so that sessions do not share weights.
 
-    ``guard``: the library was built with guard zones around the arena; each call checks them and
+    ``guard``: the library was built with guard zones around each arena; each call checks them and
     raises LinkError when a kernel wrote outside.
     """
 
@@ -59,13 +59,17 @@ class HostSession(Session):
         self._lib.tt_init()
         if guard:
             self._zones = self._guard_zones()
-            for zone in self._zones:
+            for zone, _ in self._zones:
                 ctypes.memset(zone, GUARD_FILL, GUARD_BYTES)
 
-    def _guard_zones(self) -> tuple[int, int]:
-        start = ctypes.addressof(ctypes.c_uint8.in_dll(self._lib, "tt_model_arena"))
-        size = ctypes.c_uint32.in_dll(self._lib, "tt_model_arena_bytes").value
-        return start, start + GUARD_BYTES + size
+    def _guard_zones(self) -> list[tuple[int, str]]:
+        """(address, where it is) of the bytes before and behind each arena."""
+        count = ctypes.c_uint32.in_dll(self._lib, "tt_model_arena_count").value
+        zones = []
+        for arena in (_Region * count).in_dll(self._lib, "tt_model_arenas"):
+            zones.append((arena.data - GUARD_BYTES, f"below the {arena.name.decode()}"))
+            zones.append((arena.data + arena.bytes, f"above the {arena.name.decode()}"))
+        return zones
 
     def _load(self, x: Array, y: Array | int) -> None:
         data = self.codec.encode_input(x)
@@ -94,9 +98,9 @@ class HostSession(Session):
             raise LinkError(f"the runtime refused the sample: {STATUS.get(status, status)}")
         if not self.guard:
             return
-        for zone, side in zip(self._zones, ("below", "above"), strict=True):
+        for zone, where in self._zones:
             if ctypes.string_at(zone, GUARD_BYTES) != bytes([GUARD_FILL]) * GUARD_BYTES:
-                raise LinkError(f"a kernel wrote {side} the arena (guard zone is damaged)")
+                raise LinkError(f"a kernel wrote {where} (guard zone is damaged)")
 
     def _result(self, m: _Metrics) -> StepResult:
         return StepResult.of_sums(int(self._clock.step), m.loss_q16, m.correct, m.count)

@@ -7,15 +7,16 @@ search over real lifetimes; ``keep.py`` states the same choice as an integer pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from .fusion import fused_forms
 from .ir import Graph
 from .keep import problem_of, solve
 from .loops import divisors, with_rows
-from .memory import Plan, lifetimes, lower_bound, plan
+from .memory import Plan, lifetimes, plan
+from .placement import WHOLE, Method, Region, lower_bound
 from .recipe import one_of
 from .recompute import extra_cost, forward_nodes, origin
 from .schedule import prune
@@ -24,23 +25,25 @@ from .search import FEW_ROWS, Search, Trial
 Mode = Literal["off", "auto", "min-memory"]
 Tile = Literal["off", "auto"]
 PLACEMENTS = 3  # times that less is aimed at, since placement left holes
-EXACT_ROUNDS = 4  # times that the integer program is asked
+EXACT_ROUNDS = 3  # times that the integer program is asked
 
 
 @dataclass(frozen=True)
 class Planning:
     """How a step is made to fit. ``recompute``: forward values may be made again (``auto``: when
     nothing cheaper fits; ``min-memory``: for the smallest arena, whatever it costs). ``tile``:
-    loops over rows and attention by heads where the plain step does not fit. ``exact``: what is
-    kept also by the integer program, not only by the fast search."""
+    loops over rows and attention by heads where the plain step does not fit. ``planner``: addresses
+    by the heuristic alone, with the solver for a few seconds where they are not proved the best
+    (``auto``), or for longer; ``exact`` also chooses what is kept by the integer program."""
 
     recompute: Mode = "auto"
     tile: Tile = "auto"
-    exact: bool = False
+    planner: Method = "auto"
 
     def __post_init__(self) -> None:
         one_of("recompute", self.recompute, get_args(Mode))
         one_of("tile", self.tile, get_args(Tile))
+        one_of("planner", self.planner, get_args(Method))
 
 
 @dataclass(frozen=True)
@@ -58,46 +61,54 @@ class Fitted:
 def fit(
     graph: Graph, arena_bytes: int, planning: Planning | None = None,
     progress: Callable[[Iterable[Graph]], Iterable[Graph]] = iter,
+    beside: Sequence[Region] = (),
 ) -> Fitted:  # fmt: skip
     """The first of these whose arena is at most ``arena_bytes``: the graph as it is; with attention
     by heads, loops over rows and, for the fewest MACs, values made again; the same with fewer keys
-    of the attention at once. Otherwise, and for ``min-memory``, the smallest that was found."""
+    of the attention at once. Otherwise, and for ``min-memory``, the smallest that was found.
+    ``beside``: memory that is filled first. Addresses are those of the heuristic."""
     planning = planning or Planning()
-    plain = Fitted(graph, plan(graph))
+    regions = (*beside, Region(WHOLE[-1].name, arena_bytes))
+    plain = Fitted(graph, plan(graph, regions))
     tile, mode = planning.tile == "auto", planning.recompute
     if mode == "off" and not tile:
         return plain
-    if mode != "min-memory" and plain.plan.arena_bytes <= arena_bytes:
+    if mode != "min-memory" and plain.plan.fits:
         return plain
     found: list[Fitted] = []
     for form in progress(fused_forms(graph) if tile else [graph]):
-        found.append(_fit(form, arena_bytes, planning))
-        if found[-1].plan.arena_bytes <= arena_bytes and mode != "min-memory":
+        found.append(_fit(form, regions, planning))
+        if found[-1].plan.fits and mode != "min-memory":
             return found[-1]
     return min([plain, *found], key=lambda f: (f.plan.arena_bytes, extra_cost(f.graph, graph)))
 
 
-def _fit(graph: Graph, budget: int, planning: Planning) -> Fitted:
-    """What fits ``budget``, or the smallest; where placement leaves holes, with less to live in."""
+def _fit(graph: Graph, regions: Sequence[Region], planning: Planning) -> Fitted:
+    """What fits, or the smallest; where placement leaves holes, with less to live in."""
     search = Search(graph, planning.tile == "auto", again=planning.recompute != "off")
-    aim, fitted = budget, _chosen(search, budget, planning)
+    aim = sum(region.limit for region in regions)
+    fitted = _chosen(search, aim, regions, planning)
+    planning = replace(planning, planner="auto")  # the integer program has had its time
     for _ in range(PLACEMENTS):
-        over = fitted.plan.arena_bytes - budget
-        if over <= 0 or fitted.plan.lower_bound_bytes > aim:
+        over = fitted.plan.placement.over_bytes
+        if not over or fitted.plan.lower_bound_bytes > aim:
             break
         aim -= over
-        fitted = min(fitted, _chosen(search, aim, planning), key=lambda f: f.plan.arena_bytes)
+        other = _chosen(search, aim, regions, planning)
+        fitted = min(fitted, other, key=lambda f: f.plan.placement.key)
     return fitted
 
 
-def _chosen(search: Search, budget: int, planning: Planning) -> Fitted:
+def _chosen(
+    search: Search, budget: int, regions: Sequence[Region], planning: Planning
+) -> Fitted:  # fmt: skip
     chosen = search.trial(frozenset())
     assert chosen is not None
     if planning.recompute == "min-memory":
         chosen = search.smallest()
     elif chosen.bytes > budget:
         chosen = search.cheapest(budget) or search.smallest()
-        if planning.exact and planning.recompute == "auto":
+        if planning.planner == "exact" and planning.recompute == "auto":
             chosen = improved(search, chosen, budget)
     made = chosen.graph
     if planning.tile == "auto":
@@ -107,12 +118,12 @@ def _chosen(search: Search, budget: int, planning: Planning) -> Fitted:
     copied = {n.name: name for n in made.nodes if (name := origin(n))}
     macs = sum(n.macs() for n in made.nodes if n.name in copied)
     again = tuple(dict.fromkeys(copied.values()))
-    return Fitted(made, plan(made), again, macs, planning.tile == "auto")
+    return Fitted(made, plan(made, regions), again, macs, planning.tile == "auto")
 
 
 def improved(search: Search, chosen: Trial, budget: int) -> Trial:
     """``chosen``, or what the integer program finds cheaper. Its bytes are an estimate from above
-    or below, so it is asked again with what its answer really uses."""
+    or below: the search goes on from its answer, and it is asked again with what that uses."""
     smallest = search.smallest()
     forward = {n.name for n in forward_nodes(search.graph)}
     rest = chosen.choice - forward
@@ -126,8 +137,9 @@ def improved(search: Search, chosen: Trial, budget: int) -> Trial:
         trial = search.trial(found.again | rest) if found else None
         if trial is None:
             break
-        if trial.bytes <= budget and trial.cost < chosen.cost:
-            chosen = trial
+        near = search.nearby(trial, budget)
+        if near and near.cost < chosen.cost:
+            chosen = near
         room += budget - trial.bytes
     return chosen
 

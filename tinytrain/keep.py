@@ -19,6 +19,8 @@ from .recompute import backward_start, cost, forward_nodes
 
 WORKERS = 1  # one worker is deterministic
 SEED = 1
+WORK_PER_SECOND = 0.5  # of the solver's own count of work, which ends it reproducibly, roughly
+GUARD = 2.2  # the clock ends a search that takes so many times its limit
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def evaluate(problem: Problem, kept: Set[str]) -> Kept:
     return Kept(frozenset(made), sum(items[n].price for n in made), peak, False)
 
 
-def solve(problem: Problem, budget_bytes: int, time_limit_s: float = 60.0) -> Kept | None:
+def solve(problem: Problem, budget_bytes: int, time_limit_s: float = 7.0) -> Kept | None:
     """The fewest MACs within ``budget_bytes``; None when none fit (or none was found in time)."""
     model, slots = cp_model.CpModel(), range(len(problem.needs))
     items = problem.items
@@ -117,10 +119,11 @@ def solve(problem: Problem, budget_bytes: int, time_limit_s: float = 60.0) -> Ke
         )  # fmt: skip
         model.add(used <= budget_bytes - problem.used_bytes[s])
     for base, before in problem.forward:
-        model.add(sum(items[n].kept_bytes * keep[n] for n in before) <= budget_bytes - base)
+        model.add(sum(items[n].kept_bytes * keep[n] for n in sorted(before)) <= budget_bytes - base)
     model.minimize(sum(items[n].price * var for (n, _), var in made.items()))
     solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = time_limit_s
+    solver.parameters.max_deterministic_time = time_limit_s * WORK_PER_SECOND
+    solver.parameters.max_time_in_seconds = time_limit_s * GUARD
     solver.parameters.num_workers = WORKERS
     solver.parameters.random_seed = SEED
     status = solver.solve(model)

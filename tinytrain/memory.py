@@ -1,51 +1,40 @@
-"""Lifetimes and addresses: where each value lives in the one static arena.
+"""Lifetimes and addresses: where each value lives in the static arena.
 
 A value lives from the node that makes it to the last that reads it; scratch lives at one node.
-Values that may share bytes (in-place operators, views) form one buffer. Placement is first fit over
-several orders and a short seeded search; the lower bound is the largest sum of live bytes.
+Values that may share bytes (in-place operators, views) form one buffer. ``placement`` gives the
+buffers their addresses; the lower bound is the largest sum of live bytes.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 
 from .ir import Graph, Node
-
-ALIGN = 8
-
-
-def aligned(size: int, to: int = ALIGN) -> int:
-    return -(-size // to) * to
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """Arena bytes that one or more values share: alive at nodes ``born`` to ``dies``, inclusive."""
-
-    name: str
-    bytes: int
-    born: int
-    dies: int
-    values: tuple[str, ...]
-    layer: str = ""
-    scratch: bool = False
-
-    def overlaps(self, other: Buffer) -> bool:
-        return self.born <= other.dies and other.born <= self.dies
+from .placement import WHOLE, Buffer, Method, Placement, Region, aligned, lower_bound, place
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Addresses of a graph. ``offset[name]``: arena offset of a value, or of ``scratch@node``."""
+    """Addresses of a graph. ``offset[name]``, ``region[name]``: where a value, or ``scratch@node``,
+    lies: bytes from the start of its region's arena."""
 
     buffers: tuple[Buffer, ...]
+    placement: Placement
     offset: dict[str, int] = field(repr=False)
-    arena_bytes: int = 0
+    region: dict[str, str] = field(repr=False)
     lower_bound_bytes: int = 0
     peak_node: int = 0
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of all regions."""
+        return self.placement.height
+
+    @property
+    def fits(self) -> bool:
+        """Within the capacities of the regions."""
+        return self.placement.over_bytes == 0
 
     def live_at(self, node: int) -> list[Buffer]:
         """Buffers alive at a node, largest first."""
@@ -155,70 +144,19 @@ def _shared(
     return None
 
 
-def live_bytes(buffers: Sequence[Buffer], nodes: int) -> list[int]:
-    """Bytes alive at each node, and behind the last."""
-    change = [0] * (nodes + 2)
-    for b in buffers:
-        change[b.born] += b.bytes
-        change[b.dies + 1] -= b.bytes
-    return list(accumulate(change[: nodes + 1]))
-
-
-def lower_bound(buffers: Sequence[Buffer], nodes: int) -> tuple[int, int]:
-    """(largest sum of live bytes, the first node where)."""
-    curve = live_bytes(buffers, nodes)
-    return max(curve), curve.index(max(curve))
-
-
-def first_fit(order: Sequence[Buffer]) -> tuple[dict[str, int], int]:
-    """Each buffer in turn at the lowest address that is free during its life."""
-    placed: list[tuple[int, Buffer]] = []
-    offset: dict[str, int] = {}
-    top = 0
-    for buffer in order:
-        at = 0
-        for start, other in placed:  # sorted by address
-            if buffer.overlaps(other):
-                if at + buffer.bytes <= start:
-                    break
-                at = max(at, start + other.bytes)
-        placed.append((at, buffer))
-        placed.sort(key=lambda pair: pair[0])
-        offset[buffer.name] = at
-        top = max(top, at + buffer.bytes)
-    return offset, top
-
-
-def place(buffers: Sequence[Buffer], bound: int, tries: int = 300) -> tuple[dict[str, int], int]:
-    """(offsets, top): the best first fit over several orders and a seeded search, which ends when
-    ``bound`` is reached. Never higher than first fit in program order."""
-    orders = [
-        sorted(buffers, key=lambda b: b.born),
-        sorted(buffers, key=lambda b: (-b.bytes, b.born)),
-        sorted(buffers, key=lambda b: (-(b.dies - b.born), -b.bytes)),
-        sorted(buffers, key=lambda b: (-b.bytes * (b.dies - b.born + 1), b.born)),
-        sorted(buffers, key=lambda b: (b.born, -b.bytes)),
-    ]
-    best_order, (offset, top) = min(
-        ((order, first_fit(order)) for order in orders), key=lambda found: found[1][1]
-    )
-    rng = random.Random(0)
-    for _ in range(tries if len(buffers) > 1 else 0):
-        if top == bound:
-            break
-        order = list(best_order)
-        i, j = rng.randrange(len(order)), rng.randrange(len(order))
-        order.insert(j, order.pop(i))
-        trial, height = first_fit(order)
-        if height <= top:
-            best_order, offset, top = order, trial, height
-    return offset, top
-
-
-def plan(graph: Graph, tries: int = 300) -> Plan:
-    """Addresses for all arena values of a graph; deterministic."""
+def plan(
+    graph: Graph, regions: Sequence[Region] = WHOLE, method: Method = "heuristic",
+    watch: Callable[[int, int], None] | None = None,
+) -> Plan:  # fmt: skip
+    """Addresses for all arena values of a graph; deterministic. The arguments are those of
+    ``placement.place``."""
     buffers = lifetimes(graph)
     bound, where = lower_bound(buffers, len(graph.nodes))
-    offset, top = place(buffers, bound, tries)
-    address = {m: offset[b.name] for b in buffers for m in (b.values or (b.name,))}
-    return Plan(tuple(buffers), address, top, bound, where)
+    found = place(buffers, regions, method=method, watch=watch)
+    names = {name: b.name for b in buffers for name in (b.values or (b.name,))}
+    return Plan(
+        tuple(buffers), found,
+        {name: found.offset[b] for name, b in names.items()},
+        {name: found.region[b] for name, b in names.items()},
+        bound, where,
+    )  # fmt: skip

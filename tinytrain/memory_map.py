@@ -16,8 +16,9 @@ from .compiler import Compiled
 from .emit import environment
 from .errors import RecipeError
 from .ir import Graph, Node
-from .memory import Buffer, lifetimes, live_bytes
+from .memory import Plan, lifetimes
 from .occupancy import groups, holders, kind_of, kinds, loops, place_of, work
+from .placement import Buffer, live_bytes
 from .recompute import backward_start, origin
 
 COLORS = {
@@ -90,7 +91,7 @@ def memory_map(compiled: Compiled) -> str:
     count, top = len(graph.nodes), max(plan.arena_bytes, 8)
     x = Axis(-0.5, count - 0.5, 68, 988)
     y = Axis(0, top * 1.05, 522, 82)
-    known = kinds(graph)
+    known, at = kinds(graph), stacked(plan)
     peak = {
         k: sum(b.bytes for b in plan.live_at(plan.peak_node) if kind_of(b, known) == k)
         for k in COLORS
@@ -99,7 +100,7 @@ def memory_map(compiled: Compiled) -> str:
     return (
         environment().get_template("memory_map.svg.j2").render(
             x=x, y=y, compiled=compiled, plan=plan, count=count,
-            boxes=[_box(b, plan.offset, graph, known, x, y) for b in plan.buffers],
+            boxes=[_box(b, at[b.name], graph, known, x, y) for b in plan.buffers],
             loops=[_shade(*loop, x, y) for loop in loops(graph)],
             places=_places(graph, x), backward=backward_start(graph) - 0.5,
             legend=_legend(peak, x.start),
@@ -108,6 +109,14 @@ def memory_map(compiled: Compiled) -> str:
             y_ticks=[(at, size(at)) for at in y.ticks(10, BINARY)],
         )
     )  # fmt: skip
+
+
+def stacked(plan: Plan) -> dict[str, int]:
+    """The address of each buffer with the memories one above another."""
+    found, base, used = plan.placement, dict[str, int](), 0
+    for region, size in zip(found.regions, found.used, strict=True):
+        base[region.name], used = used, used + size
+    return {b.name: base[found.region[b.name]] + found.offset[b.name] for b in plan.buffers}
 
 
 def _legend(peak: dict[str, int], x: float) -> list[Box]:
@@ -120,10 +129,8 @@ def _legend(peak: dict[str, int], x: float) -> list[Box]:
     return found
 
 
-def _box(
-    b: Buffer, offset: dict[str, int], graph: Graph, known: dict[str, str], x: Axis, y: Axis
-) -> Box:
-    at, kind = offset[b.values[0] if b.values else b.name], kind_of(b, known)
+def _box(b: Buffer, at: int, graph: Graph, known: dict[str, str], x: Axis, y: Axis) -> Box:
+    kind = kind_of(b, known)
     width = round(x.at(b.dies + 0.5) - x.at(b.born - 0.5), 2)
     high, low = y.at(at + b.bytes), y.at(at)
     width = min(width, round(x.end - x.at(b.born - 0.5), 2))

@@ -9,8 +9,9 @@ from itertools import accumulate
 
 from .compiler import Compiled
 from .ir import Graph, Node
-from .memory import Buffer, Plan, live_bytes, value_lives
+from .memory import Plan, value_lives
 from .ops.gradient import clip_mask_u8
+from .placement import Buffer, live_bytes
 from .recompute import backward_start, cost, origin
 from .select import block_of
 

@@ -58,11 +58,15 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
     fits = "fits" if facts["sram_bytes"] <= facts["sram_budget_bytes"] else "DOES NOT FIT"
     table.add_row("total", f"{facts['sram_bytes']:,}")
     table.add_row(f"budget ({fits})", f"{facts['sram_budget_bytes']:,}")
+    if facts["regions"]:
+        table.add_section()
+    for memory in facts["regions"]:
+        title = f"arena in {memory['name']} (of {memory['capacity_bytes']:,})"
+        table.add_row(title, f"{memory['arena_bytes']:,}")
     console.print(table)
-    gap = facts["arena_bytes"] / max(1, facts["arena_lower_bound_bytes"])
     flash = facts.get("flash_bytes")
     console.print(
-        f"arena / lower bound {gap:.3f} ({facts['arena_lower_bound_bytes']:,} bytes); "
+        f"{arena_text(facts)}; "
         f"flash {f'{flash:,} bytes' if flash else facts.get('flash_note', 'unknown')} "
         f"(of it model constants {facts['model_const_bytes']:,})"
     )
@@ -73,6 +77,14 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
     report = sorted(compiled.quantized.report, key=lambda row: row.sqnr_db)[:3]
     worst = ", ".join(f"{row.layer or row.op} {row.sqnr_db:.1f} dB" for row in report)
     console.print(f"lowest signal-to-quantization-noise ratios: {worst}")
+
+
+def arena_text(facts: Mapping[str, Any]) -> str:
+    """How good the addresses are: against the largest sum of live bytes, and what is proved."""
+    bound, gap = facts["arena_lower_bound_bytes"], facts["arena_gap_bytes"]
+    whole = facts["arena_bytes"] + sum(memory["arena_bytes"] for memory in facts["regions"])
+    proof = f"at most {gap:,} bytes too many" if gap else facts["arena_proof"]
+    return f"arena / lower bound {whole / max(1, bound):.3f} ({bound:,} bytes; {proof})"
 
 
 def print_noise(console: Console, compiled: Compiled) -> None:
@@ -122,13 +134,15 @@ def print_run(console: Console, facts: Mapping[str, Any]) -> None:
     for key in ("instructions_per_step", "sram_measured_bytes", "stack_used_bytes"):
         if facts.get(key) is not None:
             console.print(f"{key}: {facts[key]:,}")
+    for name, size in (facts.get("regions_measured_bytes") or {}).items():
+        console.print(f"arena in {name}, measured: {size:,}")
     console.print(f"weights_sha256 {facts['weights_sha256']}")
 
 
 def print_boards(console: Console, boards: Sequence[Board]) -> None:
     table = Table(title="boards")
     for title in ("board", "what", "cpu", "SRAM budget", "support"):
-        table.add_column(title)
+        table.add_column(title, no_wrap=title == "board")
     for b in boards:
         table.add_row(b.name, b.title, b.cpu, f"{b.sram_budget_bytes:,}", b.support)
     console.print(table)
@@ -175,8 +189,9 @@ def _save(figure: Any, path: Path) -> None:
 def html(result: Mapping[str, Any], compiled: Compiled, folder: Path) -> None:
     """``report.html`` beside ``learning.svg`` of ``folder``: one page that needs no other file."""
     page = environment().get_template("report.html.j2").render(
-        result=result, parts=SRAM_PARTS, learning=(folder / "learning.svg").read_text(),
-        compiled=compiled, memory=section(compiled), noise=compiled.quantized.report,
+        result=result, parts=SRAM_PARTS, arena=arena_text(result["plan"]),
+        learning=(folder / "learning.svg").read_text(), compiled=compiled,
+        memory=section(compiled), noise=compiled.quantized.report,
     )  # fmt: skip
     (folder / "report.html").write_text(page)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .boards import load_board
-from .build import Artifact, build
+from .build import Artifact, arena_section, build
 from .compiler import Compiled
 from .recipe import Dataset, Recipe
 from .session import Evaluation, Session, StepResult
@@ -125,4 +125,8 @@ def measurements(session: Session, artifact: Artifact | None) -> dict[str, Any]:
         "instructions_per_step": round(sum(counts) / len(counts)) if counts else None,
         "stack_used_bytes": used,
         "sram_measured_bytes": static + used,
+        "regions_measured_bytes": {
+            memory.name: artifact.sections[arena_section(memory)]
+            for memory in artifact.board.beside
+        },
     }

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from .ir import Graph
 from .loops import cut_points, gather, with_rows
-from .memory import lifetimes, live_bytes
+from .memory import lifetimes
+from .placement import live_bytes
 from .recompute import bottlenecks, cost, extra_cost, forward_nodes, own_updates, recompute
 from .schedule import live
 
@@ -90,6 +91,11 @@ class Search:
         found = [self._undo(end, budget) for start in self._starts()
                  if (end := self._descend(start, budget)).bytes <= budget]  # fmt: skip
         return self._trade(min(found, key=lambda t: t.cost), budget) if found else None
+
+    def nearby(self, start: Trial, budget: int) -> Trial | None:
+        """The least cost within ``budget`` bytes from ``start`` on; None when nothing fits."""
+        end = self._descend(start, budget)
+        return self._trade(self._undo(end, budget), budget) if end.bytes <= budget else None
 
     def _starts(self) -> list[Trial]:
         """Nothing made again; everything but the values that all others come from, for all updates

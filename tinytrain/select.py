@@ -1,6 +1,8 @@
 """Which layers and channels train: an update scheme, resolved against a graph and applied to it.
 
-Trained rows of a weight move to SRAM (params of kind ``trained``), frozen rows stay in flash.
+Trained rows of a weight move to SRAM (params of kind ``trained``), frozen rows stay in flash. A
+layer may be linear or a convolution, which gives no gradient to its input: what leads into one
+cannot train.
 """
 
 from __future__ import annotations
@@ -14,15 +16,17 @@ import numpy as np
 
 from .errors import SchemeError
 from .ir import Build, Graph, Node, Param, Value, verify
+from .ops.conv import conv_pool_s8
 from .ops.linear import linear_s8, linear_s16
 from .recipe import UpdateScheme
 
-LINEAR = (linear_s8, linear_s16)
+LAYERS = (linear_s8, linear_s16, conv_pool_s8)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A linear layer: its name in the user's model, output and input channels."""
+    """A layer with a weight: its name in the user's model, output channels, and the inputs of one
+    (channels, of a convolution times its kernel)."""
 
     name: str
     outputs: int
@@ -40,13 +44,27 @@ class Selection:
 
 
 def layers_of(graph: Graph) -> list[Layer]:
-    """The linear layers in forward order; the last one is the head."""
+    """The layers that can train, in forward order; the last one is the head."""
+    frozen = leads_to_convolution(graph)
     found: list[Layer] = []
     for node in graph.nodes:
-        if node.op in LINEAR and node.inputs[1] is not None:
+        if node.op in LAYERS and node.inputs[1] is not None and node.layer not in frozen:
             rows, columns = node.inputs[1].type.shape
             found.append(Layer(node.layer, rows, columns))
     return found
+
+
+def leads_to_convolution(graph: Graph) -> list[str]:
+    """Names of the layers whose output a convolution depends on."""
+    wanted: set[str] = set()
+    found: list[str] = []
+    for node in reversed(graph.nodes):
+        leads = any(v is not None and v.name in wanted for v in node.outputs)
+        if leads and node.op in LAYERS:
+            found.append(node.layer)
+        if leads or node.op is conv_pool_s8:
+            wanted |= {v.name for v in node.inputs if v is not None}
+    return found[::-1]
 
 
 def block_of(layer: str) -> str | None:
@@ -56,7 +74,7 @@ def block_of(layer: str) -> str | None:
 
 
 def full(layers: Sequence[Layer]) -> UpdateScheme:
-    """Every weight and bias of every linear layer."""
+    """Every weight and bias of every layer that can train."""
     names = tuple(layer.name for layer in layers)
     return UpdateScheme(dict.fromkeys(names, 1.0), names, "full")
 
@@ -68,7 +86,7 @@ def head_only(layers: Sequence[Layer]) -> UpdateScheme:
 
 
 def bias_only(layers: Sequence[Layer]) -> UpdateScheme:
-    """The bias of every linear layer."""
+    """The bias of every layer that can train."""
     return UpdateScheme({}, tuple(layer.name for layer in layers), "bias_only")
 
 
@@ -106,7 +124,7 @@ def selections(scheme: UpdateScheme, layers: Sequence[Layer]) -> list[Selection]
     for pattern in (*scheme.weights, *scheme.biases):
         if not fnmatch.filter(names, pattern):
             raise SchemeError(
-                f"update scheme {scheme.name}: {pattern!r} matches no linear layer; "
+                f"update scheme {scheme.name}: {pattern!r} matches no layer; "
                 f"layers are: {', '.join(names)}"
             )
     chosen: list[Selection] = []
@@ -143,15 +161,29 @@ def apply_scheme(graph: Graph, scheme: UpdateScheme | str) -> Graph:
     Raises SchemeError as ``resolve`` and ``selections`` do.
     """
     layers = layers_of(graph)
-    chosen = {s.layer: s for s in selections(resolve(scheme, layers), layers)}
+    resolved = resolve(scheme, layers)
+    _refuse_frozen(resolved, layers, leads_to_convolution(graph))
+    chosen = {s.layer: s for s in selections(resolved, layers)}
     build = Build(graph)
     build.nodes = [
         _split(build, graph, node, chosen[node.layer])
-        if node.op in LINEAR and node.layer in chosen
+        if node.op in LAYERS and node.layer in chosen
         else node
         for node in graph.nodes
     ]
     return verify(build.graph(graph.outputs))
+
+
+def _refuse_frozen(scheme: UpdateScheme, layers: Sequence[Layer], frozen: Sequence[str]) -> None:
+    """Raises SchemeError for a pattern that matches only layers before a convolution."""
+    names = [layer.name for layer in layers]
+    for pattern in (*scheme.weights, *scheme.biases):
+        found = fnmatch.filter(frozen, pattern)
+        if found and not fnmatch.filter(names, pattern):
+            raise SchemeError(
+                f"update scheme {scheme.name}: {found[0]} leads into a convolution, which gives no "
+                f"gradient to its input, so it cannot train; layers that can: {', '.join(names)}"
+            )
 
 
 def _split(build: Build, graph: Graph, node: Node, what: Selection) -> Node:
@@ -173,7 +205,16 @@ def _split(build: Build, graph: Graph, node: Node, what: Selection) -> Node:
             w, wt = _halves(build, weight, f"{what.layer}.weight", picked)
         if what.bias:
             b, bt = _halves(build, bias, f"{what.layer}.bias", picked)
-    return replace(node, inputs=(x, w, wt, rows, b, bt, mult, shift))
+    node = replace(node, inputs=(x, w, wt, rows, b, bt, mult, shift))
+    return _with_winners(build, node) if node.op is conv_pool_s8 else node
+
+
+def _with_winners(build: Build, node: Node) -> Node:
+    """The convolution with its second output, which its update reads."""
+    attrs = {**node.attrs, "winners": True}
+    y, kind = node.outputs[0], node.op.infer(node.in_types(), attrs)[1]
+    assert y is not None and kind is not None
+    return replace(node, outputs=(y, Value(build.fresh(f"{y.name}:1"), kind)), attrs=attrs)
 
 
 def _train(build: Build, param: Param, name: str) -> Value:

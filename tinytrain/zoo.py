@@ -1,8 +1,8 @@
-"""Two small pre-LN transformers, written out: what the examples pre-train and the device adapts.
+"""Three small pre-LN transformers, written out: what the examples pre-train and the device adapts.
 
 Layers are plain ``nn.Linear``, ``nn.LayerNorm`` and ``nn.Embedding`` with the names that update
-schemes use: ``embed``, ``blocks.{i}.ln1 q k v o ln2 f1 f2``, ``norm``, ``head``. No dropout, no
-data-dependent code, so ``torch.export`` takes them with a batch of one.
+schemes use: ``embed`` or ``convs.{i}``, ``blocks.{i}.ln1 q k v o ln2 f1 f2``, ``norm``, ``pool``,
+``head``. No dropout, no data-dependent code, so ``torch.export`` takes them with a batch of one.
 
 Letters: B batch, T tokens, C channels, H heads, W window (samples), K classes, V vocabulary.
 """
@@ -17,9 +17,9 @@ from torch.nn import functional
 
 
 class Block(nn.Module):
-    """Pre-LN transformer block, ``[B, T, C] -> [B, T, C]``; feed-forward width 4 C."""
+    """Pre-LN transformer block, ``[B, T, C] -> [B, T, C]``; feed-forward width ``ratio`` C."""
 
-    def __init__(self, d: int, heads: int, mask: Tensor | None = None) -> None:
+    def __init__(self, d: int, heads: int, mask: Tensor | None = None, ratio: int = 4) -> None:
         super().__init__()
         self.heads = heads
         self.ln1 = nn.LayerNorm(d)
@@ -28,8 +28,8 @@ class Block(nn.Module):
         self.v = nn.Linear(d, d)
         self.o = nn.Linear(d, d)
         self.ln2 = nn.LayerNorm(d)
-        self.f1 = nn.Linear(d, 4 * d)
-        self.f2 = nn.Linear(4 * d, d)
+        self.f1 = nn.Linear(d, ratio * d)
+        self.f2 = nn.Linear(ratio * d, d)
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,6 +85,53 @@ class SensorTransformer(nn.Module):
         for block in self.blocks:
             x = block(x)
         logits: Tensor = self.head(self.norm(x).mean(dim=1))
+        return logits
+
+
+class CCT(nn.Module):
+    """Compact Convolutional Transformer, images ``[B, channels, size, size] -> [B, K]`` logits.
+
+    CCT-2/3x2 of Hassani et al. 2021 ("Escaping the Big Data Paradigm with Compact Transformers"):
+    two stages of convolution, ReLU and max-pooling make the tokens (64 of them at 32x32), learned
+    positions, two blocks, sequence pooling. The defaults have 283,531 parameters.
+    """
+
+    def __init__(
+        self,
+        size: int = 32,
+        channels: int = 1,
+        d: int = 128,
+        blocks: int = 2,
+        heads: int = 2,
+        classes: int = 10,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        tokens = (-(-size // 4)) ** 2  # each stage halves rows and columns, rounded up
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            widths = (channels, d // 2, d)
+            self.convs = nn.ModuleList(
+                nn.Conv2d(widths[i], widths[i + 1], 3, padding=1) for i in range(2)
+            )
+            for conv in self.convs:
+                weight = nn.init.kaiming_normal_(conv.get_parameter("weight"))
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)  # is faster
+            self.pos = nn.Parameter(0.2 * torch.randn(tokens, d))
+            self.blocks = nn.ModuleList(Block(d, heads, ratio=1) for _ in range(blocks))
+            self.norm = nn.LayerNorm(d)
+            self.pool = nn.Linear(d, 1)
+            self.head = nn.Linear(d, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            x = functional.relu(functional.max_pool2d(conv(x), 3, stride=2, padding=1))
+        x = x.flatten(2).transpose(1, 2) + self.pos  # [B, T, d]
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        weights = self.pool(x).softmax(dim=1)  # [B, T, 1]
+        logits: Tensor = self.head((weights.transpose(1, 2) @ x).squeeze(1))
         return logits
 
 

@@ -1,39 +1,6 @@
 #include "tinytrain/tt_linear.h"
 
-#include <stddef.h>
-
-/* Row o of a weight that may be split between flash and SRAM. */
-static inline const int8_t *weight_row(const int8_t *w, const int8_t *wt, const int16_t *rows,
-                                       int32_t o, int32_t C) {
-    if (rows == NULL || wt == NULL) {
-        return w + o * C;
-    }
-    return rows[o] >= 0 ? wt + rows[o] * C : w + ~rows[o] * C;
-}
-
-static inline int32_t bias_of(const int32_t *b, const int32_t *bt, const int16_t *rows, int32_t o) {
-    if (rows == NULL || bt == NULL) {
-        return b[o];
-    }
-    return rows[o] >= 0 ? bt[rows[o]] : b[~rows[o]];
-}
-
-/* Two input rows by two weight rows: four products a pair of loads. */
-static inline void dot_2x2(int32_t acc[4], const int8_t *restrict x0, const int8_t *restrict x1,
-                           const int8_t *restrict w0, const int8_t *restrict w1, int32_t C) {
-    int32_t a00 = 0, a01 = 0, a10 = 0, a11 = 0;
-    for (int32_t i = 0; i < C; i++) {
-        const int32_t p = x0[i], q = x1[i], u = w0[i], v = w1[i];
-        a00 += p * u;
-        a01 += p * v;
-        a10 += q * u;
-        a11 += q * v;
-    }
-    acc[0] = a00;
-    acc[1] = a01;
-    acc[2] = a10;
-    acc[3] = a11;
-}
+#include "products.h"
 
 /* Both widths of linear: y8 or y16 is NULL. The last odd row or column repeats its neighbour's
  * pointer, so that its products are made twice and stored once. */

@@ -52,48 +52,68 @@ static void next_moment(float *moment, uint64_t squares, int32_t count, int32_t 
     }
 }
 
+tt_weight_step tt_weight_step_begin(const tt_step *st, const int8_t *fraction, const float *moment,
+                                    int32_t exponent, int32_t stream) {
+    const float unit = fraction != NULL ? 256.0f : 65536.0f;
+    tt_weight_step s = {.eta = st->learning_rate * unit,
+                        .rate = {0, 0},
+                        .limit = 254 * (int32_t)unit,
+                        .exponent = exponent,
+                        .key = tt_key(st, stream),
+                        .count = 0,
+                        .squares = 0};
+    if (moment != NULL) {
+        s.rate = lsb_rate(s.eta, exponent, moment[0]);
+        s.limit = (int32_t)(8.0f * s.eta);
+    }
+    return s;
+}
+
+void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const int32_t *acc,
+                        int32_t C, const float *coef) {
+    if (coef != NULL) {
+        s->rate = sgd_rate(s->eta, coef[0], s->exponent);
+    }
+    const tt_multiplier rate = s->rate;
+    const int32_t first = s->count;
+    uint64_t squares = s->squares;
+    for (int32_t i = 0; i < C; i++) {
+        const int32_t at = first + i;
+        const int32_t delta = tt_apply_multiplier(acc[i], rate, s->limit);
+        squares += (uint64_t)((int64_t)acc[i] * acc[i]);
+        if (fraction != NULL) {
+            const int32_t wide = tt_clamp(w[at] * 256 + fraction[at] - delta, 127 * 256);
+            w[at] = (int8_t)((wide + 128) >> 8);
+            fraction[at] = (int8_t)(wide - w[at] * 256);
+        } else {
+            const int32_t wide = w[at] * 65536 - delta + tt_random16(s->key, (uint32_t)at);
+            w[at] = (int8_t)tt_clamp(wide >> 16, 127);
+        }
+    }
+    s->squares = squares;
+    s->count += C;
+}
+
+void tt_weight_step_end(const tt_weight_step *s, float *moment, float beta) {
+    if (moment != NULL) {
+        next_moment(moment, s->squares, s->count, s->exponent, beta);
+    }
+}
+
 void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
                          const int16_t *g_exp, const int8_t *x, const float *coefs,
                          const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
                          int32_t C, int32_t O, int32_t per_channel, int32_t stream) {
-    const float unit = fraction != NULL ? 256.0f : 65536.0f;
-    const float eta = st->learning_rate * unit;
-    const uint32_t key = tt_key(st, stream);
-    int32_t limit = 254 * (int32_t)unit;
-    tt_multiplier rate = {0, 0};
-    if (moment != NULL) {
-        rate = lsb_rate(eta, g_exp[0], moment[0]);
-        limit = (int32_t)(8.0f * eta);
-    }
-    uint64_t squares = 0;
-    int32_t trained = 0;
+    tt_weight_step s = tt_weight_step_begin(st, fraction, moment, g_exp[0], stream);
     for (int32_t o = 0; o < O; o++) {
         if (!trains(rows, o)) {
             continue;
         }
-        if (moment == NULL) {
-            rate = sgd_rate(eta, coefs[per_channel ? o : 0], g_exp[0]);
-        }
         weight_gradient_row(scratch, g, x, T, C, O, o);
-        for (int32_t i = 0; i < C; i++) {
-            const int32_t at = trained * C + i;
-            const int32_t acc = scratch[i];
-            const int32_t delta = tt_apply_multiplier(acc, rate, limit);
-            squares += (uint64_t)((int64_t)acc * acc);
-            if (fraction != NULL) {
-                const int32_t wide = tt_clamp(w[at] * 256 + fraction[at] - delta, 127 * 256);
-                w[at] = (int8_t)((wide + 128) >> 8);
-                fraction[at] = (int8_t)(wide - w[at] * 256);
-            } else {
-                const int32_t wide = w[at] * 65536 - delta + tt_random16(key, (uint32_t)at);
-                w[at] = (int8_t)tt_clamp(wide >> 16, 127);
-            }
-        }
-        trained++;
+        const float *coef = moment != NULL ? NULL : coefs + (per_channel ? o : 0);
+        tt_weight_step_row(&s, w, fraction, scratch, C, coef);
     }
-    if (moment != NULL) {
-        next_moment(moment, squares, trained * C, g_exp[0], st->beta);
-    }
+    tt_weight_step_end(&s, moment, st->beta);
 }
 
 void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const int16_t *g_exp,

@@ -19,6 +19,7 @@ from tinytrain.boards import load_board
 from tinytrain.build import build
 from tinytrain.compiler import compile_recipe
 from tinytrain.emulator import HostSession
+from tinytrain.fit import Planning
 from tinytrain.recipe import Dataset, Optimizer, Recipe
 from tinytrain.zoo import SensorTransformer
 
@@ -48,6 +49,10 @@ PICKED = [
     ("channels", "noqas", "int16", "last_k:1", "constant", 0),
     ("channels", "sgd", "int16", "some", "constant", 0),
     ("lm", "lsb", "int8", "head_only", "linear", 0),
+    ("cct", "lsb", "int8", "head_only", "linear", 0),
+    ("cct", "lsb", "int16", "full", "cosine", 2),
+    ("cct", "sgd", "int8", "half", "constant", 0),
+    ("cct", "noqas", "int16", "bias_only", "linear", 0),
 ]
 
 
@@ -84,6 +89,15 @@ def test_random_schemes(tmp_path: Path, seed: int) -> None:
     made = toys.compiled(kind, toys.random_scheme(toys.layers(kind), seed), seed=77 + seed)
     with toys.host(made, tmp_path / "b") as host:
         toys.assert_same(host, made.session(), toys.data(kind), STEPS)
+
+
+@pytest.mark.parametrize("scheme", ["full", "last_k:1"])
+def test_smallest_form_of_images(tmp_path: Path, scheme: str) -> None:
+    """With loops over rows, attention by heads and values made again; numpy runs the plain step."""
+    made = toys.compiled("cct", scheme, Planning(recompute="min-memory", tile="auto"))
+    assert made.step.tiled and made.step.again
+    with toys.host(made, tmp_path / "b") as host:
+        toys.assert_same(host, made.session(), toys.data("cct"), STEPS)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -125,7 +139,7 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
-@pytest.mark.parametrize("kind", ["lm", "channels"])
+@pytest.mark.parametrize("kind", ["lm", "channels", "cct"])
 def test_every_optimization_gives_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, flags: str
 ) -> None:
@@ -177,7 +191,9 @@ with HostSession(Path(library), codec) as session:
 """
 
 
-@pytest.mark.parametrize(("kind", "scheme"), [("sensor", "some"), ("lm", "full"), ("vit", "half")])
+@pytest.mark.parametrize(
+    ("kind", "scheme"), [("sensor", "some"), ("lm", "full"), ("vit", "half"), ("cct", "full")]
+)
 def test_address_sanitizer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, scheme: str
 ) -> None:

@@ -18,13 +18,15 @@ from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.pretrain import Settings
 from tinytrain.quantize import Quantized
-from tinytrain.recipe import Optimizer, Recipe, UpdateScheme, load_recipe
-from tinytrain.runner import open_session
+from tinytrain.recipe import Dataset, Optimizer, Recipe, UpdateScheme, load_recipe
+from tinytrain.runner import measurements, open_session
+from tinytrain.zoo import CCT
 
 pytestmark = pytest.mark.qemu
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
+SPLIT = "qemu_mps2_an386_split"
 OPTIMIZERS = {
     "lsb": Optimizer("lsb", 2.0, steps=200),
     "sgd": Optimizer("sgd", 0.03, steps=200),
@@ -71,7 +73,7 @@ def run(recipe: Recipe, compiled: Compiled, target: str, steps: int, folder: Pat
 
 
 def check_plan(compiled: Compiled, session: Any, artifact: Any) -> None:
-    """Arena, .data and .bss to the byte; the stack within what is reserved."""
+    """Arena, .data and .bss to the byte, in every memory; the stack within what is reserved."""
     sram = compiled.sram
     static = sram.arena_bytes + sram.trained_weight_bytes + sram.optimizer_bytes
     static += sram.io_bytes + sram.runtime_bytes
@@ -80,6 +82,13 @@ def check_plan(compiled: Compiled, session: Any, artifact: Any) -> None:
         t.bytes for t in compiled.codec.state if compiled.train.params[t.name].data.any()
     )
     assert artifact.symbols["tt_model_arena"] == sram.arena_bytes
+    measured = measurements(session, artifact)["regions_measured_bytes"]
+    assert measured == sram.beside
+    for memory in compiled.board.beside:
+        at, size = (found[f"tt_model_arena_{memory.name}"] for found in
+                    (artifact.addresses, artifact.symbols))  # fmt: skip
+        assert memory.origin <= at and at + size <= memory.origin + memory.length_bytes
+        assert size == sram.beside[memory.name]
     assert artifact.sections[".stack"] == sram.stack_bytes
     assert 0 < session.stack_used_bytes <= sram.stack_bytes
     assert static + session.stack_used_bytes <= sram.sram_bytes <= 256 * 1024
@@ -94,6 +103,14 @@ def same_bits(
     numpy session runs the plain step in any case."""
     recipe, compiled = compiled_for(name, board, rule, storage, scheme, sram)
     assert (sram is None) or (compiled.step.again and compiled.sram.sram_bytes <= sram)
+    compare(recipe, compiled, steps, folder, numpy_too)
+
+
+def compare(
+    recipe: Recipe, compiled: Compiled, steps: int, folder: Path, numpy_too: bool = True
+) -> None:
+    """The board that it is compiled for, the host and the interpreter."""
+    board = compiled.board.name
     losses, digest, session, artifact = run(recipe, compiled, board, steps, folder)
     check_plan(compiled, session, artifact)
     for other in ("host", "numpy") if numpy_too else ("host",):
@@ -125,6 +142,13 @@ def test_two_schemes_fit_256_kilobytes(scheme: UpdateScheme, board: str, tmp_pat
     same_bits("har", board, "lsb", "int16", 3, tmp_path, scheme)
 
 
+def test_several_memories(tmp_path: Path) -> None:
+    """Each is in use, and holds what it was planned to hold."""
+    sram = compiled_for("har", SPLIT, "lsb", "int8")[1].sram
+    assert all(sram.beside.values()) and sram.arena_bytes
+    same_bits("har", SPLIT, "lsb", "int8", 20, tmp_path)
+
+
 @pytest.mark.parametrize("board", BOARDS)
 def test_a_quarter_of_the_memory_gives_the_same_bits(board: str, tmp_path: Path) -> None:
     """64 KB in all: loops over rows, attention by heads, values made again."""
@@ -135,8 +159,28 @@ def test_context_of_128_fits_240_kilobytes(tmp_path: Path) -> None:
     same_bits("lm128", BOARDS[0], "lsb", "int8", 2, tmp_path, sram=245760)
 
 
+@lru_cache(maxsize=1)
+def images() -> tuple[Recipe, Quantized]:
+    """The example ``cct`` with random weights and images, as its data is in no Python package."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(16, 1, 32, 32)).astype(np.float32)
+    data = Dataset(x, rng.integers(0, 10, 16))
+    scheme = UpdateScheme({"blocks.1.*": 1.0, "head": 1.0}, ("blocks.1.*", "head"))
+    recipe = Recipe("cct", CCT().eval(), x, data, {"test": data}, "classes", scheme)
+    return recipe, prepare(recipe)
+
+
+@pytest.mark.parametrize(("board", "kilobytes"), [(BOARDS[0], 256), (BOARDS[1], 180)])
+def test_images_have_the_same_bits(board: str, kilobytes: int, tmp_path: Path) -> None:
+    """As it is; and by rows and with values made again, as 180 KB demand."""
+    recipe, quantized = images()
+    compiled = compile_recipe(recipe, with_sram(load_board(board), 1024 * kilobytes), quantized)
+    assert bool(compiled.step.again) == (kilobytes == 180)
+    compare(recipe, compiled, 3, tmp_path)
+
+
 @pytest.mark.matrix
-@pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize("board", (*BOARDS, SPLIT))
 @pytest.mark.parametrize(("name", "rule", "storage"), SHORT)
 def test_matrix(name: str, rule: str, storage: str, board: str, tmp_path: Path) -> None:
     same_bits(name, board, rule, storage, 200, tmp_path)

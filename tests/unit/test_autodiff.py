@@ -18,6 +18,7 @@ from tinytrain.errors import SchemeError
 from tinytrain.execute import execute
 from tinytrain.ir import Graph, Node, Step
 from tinytrain.ops.base import exact_matmul, scales_of
+from tinytrain.ops.conv import conv_update_s8, weight_gradient
 from tinytrain.ops.gradient import align_grad_s8
 from tinytrain.ops.update import linear_bias_update_s32, linear_update_s8
 from tinytrain.recipe import UpdateScheme
@@ -148,9 +149,10 @@ class Compared:
 
 def norms_before(kind: str) -> dict[str, str]:
     """Layer -> the norm whose gamma and beta were folded into it."""
-    if kind in ("sensor", "lm", "channels"):
+    if kind in ("sensor", "lm", "channels", "cct"):
         pairs = {f"blocks.{i}.{x}": f"blocks.{i}.ln1" for i in range(2) for x in "qkv"}
-        return pairs | {f"blocks.{i}.f1": f"blocks.{i}.ln2" for i in range(2)} | {"head": "norm"}
+        pairs |= {f"blocks.{i}.f1": f"blocks.{i}.ln2" for i in range(2)} | {"head": "norm"}
+        return pairs | ({"pool": "norm"} if kind == "cct" else {})
     if kind == "postnorm":
         return {"head": "layers.1.norm2"}
     place = "blocks" if kind == "vit" else "layers"
@@ -181,6 +183,8 @@ def torch_gradients(kind: str, x: Any, y: Any) -> dict[str, Any]:
             for letter, third in zip("qkv", np.split(grad, 3), strict=True):
                 found[name.replace("in_proj_", f"{letter}.")] = third
         else:
+            if grad.ndim == 4 and kind == "cct":  # channels last
+                grad = np.moveaxis(grad, 1, -1)
             found[name] = grad.reshape(grad.shape[0], -1) if grad.ndim > 2 else grad
     for layer, norm in norms_before(kind).items():
         gamma, beta = (
@@ -198,10 +202,13 @@ def integer_gradient(node: Node, values: dict[str, Any]) -> tuple[str, Any]:
     g, e = node.inputs[0], node.inputs[1]
     assert g is not None and e is not None
     unit = scales_of(g.type)[:, None] * 2.0 ** int(values[e.name][0])
-    if node.op is linear_update_s8:
-        x = node.inputs[2]
+    if node.op in (linear_update_s8, conv_update_s8):
+        x, winners = node.inputs[2], node.inputs[-1]
         assert x is not None
-        acc = exact_matmul(values[g.name].T, values[x.name])
+        if node.op is conv_update_s8 and winners:
+            acc = weight_gradient(*(values[v.name] for v in (g, x, winners)), node.attrs)
+        else:
+            acc = exact_matmul(values[g.name].T, values[x.name])
         return f"{node.layer}.weight", acc * unit * x.type.tensor_scale
     return f"{node.layer}.bias", (values[g.name].astype(np.int64).sum(axis=0)[:, None] * unit)[:, 0]
 
@@ -218,7 +225,7 @@ def compare(kind: str, scheme: Any = "full") -> dict[str, Compared]:
         }
         values = execute(graph, inputs, {}, Step())
         for node in graph.nodes:
-            if node.op not in (linear_update_s8, linear_bias_update_s32):
+            if node.op not in (linear_update_s8, conv_update_s8, linear_bias_update_s32):
                 continue
             name, got = integer_gradient(node, values)
             want = wanted[name]
@@ -234,7 +241,8 @@ def test_gradient_is_that_of_the_float_model(kind: str) -> None:
 
     The size is held over all samples: a wrong scale factor shifts each of them, noise does not. A
     single sample is further off where its gradient is small. The bias of k has no gradient (softmax
-    does not see what is the same for all keys): what is there is rounding noise.
+    does not see what is the same for all keys), nor that of pooling scores: what is there is
+    rounding noise.
     """
     found = compare(kind)
     parts = ("weight", "bias")
@@ -242,9 +250,10 @@ def test_gradient_is_that_of_the_float_model(kind: str) -> None:
     last = tuple(layer.name for layer in toys.layers(kind)[-2:])
     print(f"\n{kind}: tensor, cosine (worst sample), size")
     for name, of in found.items():
-        if name.endswith("k.bias"):
-            noise = np.mean(of.got) / np.mean(found[name.replace("k.bias", "q.bias")].got)
-            print(f"  {name:36} {noise:.4f} of the size of q's")
+        if name.endswith("k.bias") or name == "pool.bias":
+            beside = "pool.weight" if name == "pool.bias" else name.replace("k.bias", "q.bias")
+            noise = np.mean(of.got) / np.mean(found[beside].got)
+            print(f"  {name:36} {noise:.4f} of the size of {beside}")
             assert noise < 0.05, name
             continue
         print(f"  {name:36} {of.cosine:.4f} ({of.cosines.min():.4f})  {of.size:.4f}")

@@ -92,7 +92,7 @@ def test_scheme_patterns() -> None:
         (UpdateScheme({"blocks.*.attn": 1.0}), "blocks.0.q"),
         (UpdateScheme({"head": 0.0}), r"\(0, 1\]"),
         (UpdateScheme({"head": (0, 3)}), r"0\.\.2"),
-        (UpdateScheme({}, ("nothing",)), "no linear layer"),
+        (UpdateScheme({}, ("nothing",)), "matches no layer"),
     ],
 )
 def test_bad_schemes_say_why(scheme: UpdateScheme, message: str) -> None:

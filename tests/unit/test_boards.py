@@ -44,6 +44,7 @@ def write(folder: Path, text: str) -> Path:
 def test_boards_that_ship() -> None:
     boards = {board.name: board for board in all_boards()}
     assert {"host", "qemu_mps2_an386", "qemu_mps2_an500"} <= set(boards)
+    assert [m.name for m in boards["qemu_mps2_an386_split"].beside] == ["block", "sram2"]
     assert [name for name, board in boards.items() if board.is_host] == ["host"]
     assert all(board.support in SUPPORT for board in boards.values())
     assert all(board.stack_bytes % 8 == 0 for board in boards.values())
@@ -53,6 +54,20 @@ def test_a_good_file(tmp_path: Path) -> None:
     board = read_board(write(tmp_path, GOOD))
     assert board.ram[0].origin == 0x20000000 and board.uart and board.uart.baud == 115200
     assert board.flags == ("-mcpu=cortex-m4",) and board.qemu_machine is None
+
+
+def memory(name: str, origin: int) -> str:
+    """One more memory, before the table of the UART."""
+    return f'[[ram]]\nname = "{name}"\norigin = {origin}\nlength_bytes = 65536\n[uart]'
+
+
+def test_memories_beside_the_first(tmp_path: Path) -> None:
+    text = GOOD.replace("[uart]", memory("ccm", 0x10000000))
+    text = text.replace("[uart]", memory("b", 0x08000000))
+    board = read_board(write(tmp_path, text))
+    assert [(m.name, m.origin, m.length_bytes) for m in board.beside] == [
+        ("ccm", 0x10000000, 65536), ("b", 0x08000000, 65536),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -75,6 +90,12 @@ def test_a_good_file(tmp_path: Path) -> None:
         ("origin = 0x20000000", "origin = -1", r"ram\[0\]\.origin is -1"),
         ("[flash]\norigin = 0\nlength_bytes = 1048576", "", r"flash is missing"),
         ("[[ram]]", "[ram]", r"ram is .*allowed: one or more tables"),
+        ("[uart]", memory("CCM", 0x10000000), r"ram\[1\]\.name is 'CCM'; allowed: small letters"),
+        ("[uart]", memory("sram", 0x10000000), r"ram\[1\]\.name is 'sram'; allowed: a name of its"),
+        ("[uart]", memory("arena", 0x10000000), r"ram\[1\]\.name is 'arena'; allowed: a name of"),
+        ("[uart]", memory("ccm", 0x10000004), r"ram\[1\]\.origin is 268435460; .*multiple of 8"),
+        ("[uart]", memory("ccm", 0x2001FFF8), r"ram\[1\]\.origin .*addresses outside of 'sram'"),
+        ("[uart]", memory("ccm", 0), r"ram\[1\]\.origin is 0; .*addresses outside of 'flash'"),
         ("[compiler]", "[compiler", r"not valid TOML"),
     ],
 )

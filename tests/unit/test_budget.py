@@ -225,6 +225,7 @@ def test_wrong_recipes(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: 
         (["--optimizer", "sgd"], "RecipeError", "needs --learning-rate"),
         (["--weights", "int4"], "RecipeError", "use int8 or int16"),
         (["--steps", "0"], "RecipeError", "--steps 0"),
+        (["--planner", "best"], "RecipeError", "planner is 'best'; give 'auto' or 'heuristic' or"),
         (["--seed", "4294967296"], "RecipeError", "seed is 4294967296"),
         (["--learning-rate", "nan"], "RecipeError", "learning_rate is nan"),
     ],

@@ -23,12 +23,13 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "_package_version", lambda _: None)
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(doctor, "_ports", list)
+    monkeypatch.setattr(doctor, "FASHION", tmp_path)
 
 
 def test_every_check_is_json_and_says_what_to_do() -> None:
     found = doctor.checks()
     names = [check.name for check in found]
-    assert len(names) == len(set(names)) == 12
+    assert len(names) == len(set(names)) == 13
     for check in json.loads(json.dumps([dataclasses.asdict(check) for check in found])):
         assert check["enables"] and check["install"], check["name"]
         assert check["version"] is None or re.match(r"\d|unknown", check["version"])

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "tinytrain"
 # A module imports only from those before it; files of one folder (`ops`, ...) from each other too.
 # First what everything may use, then the way of the data, where it runs, and what surrounds it.
 ORDER = """
-errors recipe session assets numerics tables ir execute ops boards codec schedule_rate
+errors recipe session assets numerics tables ir execute ops boards codec schedule_rate placement
 frontend quantize select autodiff schedule recompute loops memory fusion keep search fit emit build
 interpreter compiler
 emulator link device qemu runner doctor occupancy memory_map what_if report
@@ -71,7 +71,7 @@ def test_readme_names_make_targets_that_exist() -> None:
 
 
 def texts() -> Iterator[Path]:
-    yield from (path for path in ROOT.iterdir() if path.is_file())
+    yield from (path for path in ROOT.iterdir() if path.is_file() and path.name != ".git")
     for folder in (".ci", *PROJECT):
         yield from (ROOT / folder).rglob("*")
 

@@ -54,7 +54,7 @@ def affines(kind: str) -> list[str]:
 
 
 def test_pre_norm_needs_no_affine() -> None:
-    for kind in ("sensor", "lm", "relu", "vit"):
+    for kind in ("sensor", "lm", "relu", "vit", "cct"):
         assert affines(kind) == []
 
 

@@ -11,7 +11,15 @@ import toys
 from tinytrain.errors import SchemeError
 from tinytrain.execute import execute
 from tinytrain.recipe import UpdateScheme
-from tinytrain.select import Layer, apply_scheme, block_of, layers_of, resolve, selections
+from tinytrain.select import (
+    Layer,
+    apply_scheme,
+    block_of,
+    layers_of,
+    leads_to_convolution,
+    resolve,
+    selections,
+)
 
 LAYERS = [Layer("embed", 8, 3)]
 LAYERS += [Layer(f"blocks.{i}.{x}", 8, 8) for i in range(3) for x in ("q", "o", "f1")]
@@ -79,8 +87,8 @@ def test_a_ratio_is_of_the_first_channels(ratio: float, count: int) -> None:
         ("last_k:", "unknown scheme"),
         ("last_k:-1", "unknown scheme"),
         ("last_k:4", r"last_k:4: the model has 3 blocks: blocks\.0"),
-        (UpdateScheme({"block.*": 1.0}), r"'block\.\*' matches no linear layer; layers are: embed"),
-        (UpdateScheme({}, ("nothing",)), "'nothing' matches no linear layer"),
+        (UpdateScheme({"block.*": 1.0}), r"'block\.\*' matches no layer; layers are: embed"),
+        (UpdateScheme({}, ("nothing",)), "'nothing' matches no layer"),
         (UpdateScheme({"embed": 0.0}), r"ratio 0\.0 is not in \(0, 1\]"),
         (UpdateScheme({"embed": 1.5}), r"embed: channel ratio 1\.5"),
         (UpdateScheme({"embed": float("nan")}), "ratio nan"),
@@ -104,6 +112,33 @@ def test_what_is_refused(scheme: Any, text: str) -> None:
 )  # fmt: skip
 def test_blocks(layer: str, block: str | None) -> None:
     assert block_of(layer) == block
+
+
+# -- convolutions ---------------------------------------------------------------------------------
+
+
+def test_only_the_last_convolution_can_train() -> None:
+    """It gives no gradient to its input: named schemes leave out what leads into one."""
+    graph = toys.quantized("cct").graph
+    names = [layer.name for layer in layers_of(graph)]
+    assert names[0] == "convs.1" and "convs.0" not in names and names[-2:] == ["pool", "head"]
+    assert leads_to_convolution(graph) == ["convs.0"]
+    split = apply_scheme(graph, "full")
+    assert not any(name.startswith("convs.0") and p.kind == "trained"
+                   for name, p in split.params.items())  # fmt: skip
+    for scheme in (UpdateScheme({"convs.0": 1.0}), UpdateScheme({}, ("*.0",))):
+        with pytest.raises(SchemeError, match=r"convs\.0 leads into a convolution.*convs\.1"):
+            apply_scheme(graph, scheme)
+    apply_scheme(graph, UpdateScheme({"convs.*": 1.0}))
+
+
+def test_winners_are_made_for_a_convolution_that_trains() -> None:
+    graph = toys.quantized("cct").graph
+    for scheme, wanted in (("head_only", 0), ({"convs.1": (0, 3)}, 1)):
+        chosen_scheme = scheme if isinstance(scheme, str) else UpdateScheme(scheme)
+        split = apply_scheme(graph, chosen_scheme)
+        assert sum(n.outputs[1] is not None for n in split.nodes
+                   if n.op.name == "conv_pool_s8") == wanted  # fmt: skip
 
 
 # -- what trains -----------------------------------------------------------------------------------

@@ -59,8 +59,10 @@ def test_cells_are_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     board = with_sram(load_board("host"), BUDGET)
     for cell in found:
         recipe = toys.recipe("sensor", cell.scheme)
-        made = compile_recipe(recipe, board, toys.quantized("sensor"), check=False,
-                              planning=Planning(cell.recompute, cell.tile))  # fmt: skip
+        planning = Planning(cell.recompute, cell.tile, "heuristic")
+        made = compile_recipe(
+            recipe, board, toys.quantized("sensor"), check=False, planning=planning
+        )
         assert cell.sram_bytes == made.sram.sram_bytes
         assert cell.arena_bytes == made.sram.arena_bytes
         assert cell.fits == (made.sram.sram_bytes <= board.sram_budget_bytes)
@@ -158,6 +160,6 @@ def test_map_of_an_unknown_format(
 
 
 def test_a_cell_keeps_what_the_grid_does_not_vary() -> None:
-    base = Planning(exact=True)
+    base = Planning(planner="exact")
     cell = grid(toys.recipe("sensor"))[0]
-    assert replace(base, recompute=cell.recompute, tile=cell.tile).exact
+    assert replace(base, recompute=cell.recompute, tile=cell.tile).planner == "exact"

@@ -1,10 +1,12 @@
 """Every data loader in one place. Nothing is downloaded unless ``fetch_sotu()`` is called.
 
 ``load_watch(person)``: smartwatch exercises, a new person's other arm.
+``load_fashion()``: images of clothes, upright, then from a turned camera.
 ``load_text()``: addresses of the nineteenth century, then a modern speaker.
 """
 
 from .common import cache_root, data_root, fingerprint, take
+from .fashion import FashionSplit, load_fashion
 from .text import (
     VOCABULARY,
     TextSplit,
@@ -17,6 +19,7 @@ from .watch import WatchSplit, load_watch, validation_people
 
 __all__ = [
     "VOCABULARY",
+    "FashionSplit",
     "TextSplit",
     "WatchSplit",
     "cache_root",
@@ -25,6 +28,7 @@ __all__ = [
     "encode",
     "fetch_sotu",
     "fingerprint",
+    "load_fashion",
     "load_text",
     "load_watch",
     "take",

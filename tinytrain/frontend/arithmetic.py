@@ -79,8 +79,8 @@ def _with_bias(lo: Lowering, a: Act, bias: Tensor) -> Act | None:
     if not isinstance(source, Projection) or source.bias is not None or source.made:
         return None
     outs, spread = source.shape[1], bias.expand(a.index.shape)
-    readers = [x for x in lo.current.all_input_nodes if len(x.users) > 1] if lo.current else []
-    if a.factor != 1.0 or not in_order(a.index) or a.index.shape[-1] != outs or readers:
+    plain = a.factor == 1.0 and in_order(a.index) and a.index.shape[-1] == outs
+    if not plain or not lo.read_once():
         return None
     if bias.numel() != outs or bias.shape[-1] != outs:
         return None

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..ops import floating
+from . import pooling
 from .explain import short_name
-from .lowering import ATTENTION, Lowering
-from .records import Act, Const, Projection, Record, Scores, counted, in_order, move
+from .lowering import ATTENTION, POOLING, Lowering
+from .records import Act, Const, Projection, Record, Scores, Weights, counted, in_order, move
 
 SHAPES = ("view", "permute", "squeeze", "unsqueeze", "clone", "select", "alias")
 HIDES = -1e4  # a mask that adds this or less hides, as -inf does
@@ -33,12 +34,14 @@ def bmm(lo: Lowering, a: Record, b: Record) -> Record:
         return project(lo, a, move(b, lambda t: t[0].T), None)
     if isinstance(a, Scores) and isinstance(b, Act) and a.done:
         return attend(lo, a, b)
+    if isinstance(a, Weights) and isinstance(b, Act):
+        return pooling.attend(lo, a, b)
     if isinstance(a, Act) and isinstance(b, Act):
         heads, tokens, _ = a.index.shape
         k = move(b, lambda t: t.transpose(1, 2))
         index = counted(heads, tokens, k.index.shape[1])
         return Scores(a, k, 1.0, torch.zeros(index.shape), index)
-    if isinstance(b, Scores) or (isinstance(a, Const) and isinstance(b, Act)):
+    if isinstance(b, Scores | Weights) or (isinstance(a, Const) and isinstance(b, Act)):
         swapped = bmm(lo, *(move(r, lambda t: t.transpose(1, 2)) for r in (b, a)))
         return move(swapped, lambda t: t.transpose(1, 2))
     lo.refuse("a product of this kind is neither a linear layer nor attention", ATTENTION)
@@ -78,8 +81,8 @@ def scaled(lo: Lowering, scores: Scores, factor: float) -> Scores:
     return replace(scores, factor=scores.factor * factor, hidden=scores.hidden * factor)
 
 
-def softmax(lo: Lowering, x: Record, dim: int, half_to_float: bool = False) -> Scores:
-    """The softmax of attention: over the keys of each query."""
+def softmax(lo: Lowering, x: Record, dim: int, half_to_float: bool = False) -> Scores | Weights:
+    """The softmax of attention, over the keys of each query; or that of sequence pooling."""
     if not isinstance(x, Scores) or x.done:
         node = lo.current
         while node is not None and len(node.users) == 1 and node.op != "output":
@@ -89,7 +92,10 @@ def softmax(lo: Lowering, x: Record, dim: int, half_to_float: bool = False) -> S
         if node is not None and node.op == "output":
             lo.refuse("a softmax over the logits at the end is part of the loss and is not lowered",
                       "the model without it: return the logits")  # fmt: skip
-        lo.refuse("softmax is known inside attention only", ATTENTION)
+        if isinstance(x, Act) and (found := pooling.weights(lo, x, dim)) is not None:
+            return found
+        lo.refuse("softmax is known inside attention and sequence pooling only",
+                  f"{ATTENTION}, or {POOLING}")  # fmt: skip
     x = x if _over_keys(x, dim) else _transposed(x)
     if not _over_keys(x, dim):
         lo.refuse("this softmax does not run over the keys of attention", "softmax(dim=-1)")

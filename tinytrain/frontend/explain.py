@@ -21,7 +21,10 @@ HINTS = {
     "dropout": "model.eval() before the conversion",
     "bernoulli": "model.eval() before the conversion",
     "rand": "model.eval() before the conversion",
-    "pool": "x.mean(dim=1) over the tokens, or a patch embedding with stride = kernel",
+    "max_pool": "nn.MaxPool1d or nn.MaxPool2d behind a convolution, with nothing but ReLU between "
+    "and no other reader of that convolution; without dilation and ceil_mode",
+    "pool": "x.mean(dim=1) over the tokens, nn.MaxPool2d behind a convolution, or a convolution "
+    "with a stride",
     "lstm": "nn.TransformerEncoderLayer",
     "gru": "nn.TransformerEncoderLayer",
     "rnn": "nn.TransformerEncoderLayer",

@@ -13,9 +13,21 @@ from ..errors import CalibrationError, UnsupportedOp
 from ..ir import Build, Op, Value
 from ..ops import floating
 from .explain import hint, module_path, op_name, original_name, place
-from .records import Act, Const, Projection, Scores, columns, counted, in_order, movement
+from .records import (
+    Act,
+    Const,
+    Convolution,
+    Projection,
+    Scores,
+    Weights,
+    columns,
+    counted,
+    in_order,
+    movement,
+)
 
 ATTENTION = "softmax(q @ k.T * scale + causal mask) @ v"
+POOLING = "softmax(scores, dim=1).transpose(1, 2) @ x with scores [1, T, 1] and tokens x [1, T, C]"
 
 # What may happen to the input before the first layer; its elements may still be moved then.
 RAW = (floating.reshape, floating.permute, floating.scale, floating.add)
@@ -53,6 +65,8 @@ class Lowering:
         if isinstance(record, Scores):
             self.refuse("attention scores may only be scaled, masked, softmaxed and multiplied "
                         "with the values", ATTENTION)  # fmt: skip
+        if isinstance(record, Weights):
+            self.refuse("the softmax over tokens may only be multiplied with the tokens", POOLING)
         if not isinstance(record, Act):
             self.refuse("needs an activation here, got what does not depend on the input")
         return record
@@ -130,6 +144,14 @@ class Lowering:
         self._movable.add(value.name)
         return value
 
+    def is_input(self, act: Act) -> bool:
+        """Whether its elements are still the model's input, which may be moved at will."""
+        return isinstance(act.source, Value) and act.source.name in self._movable
+
+    def read_once(self) -> bool:
+        """Whether nothing but the current operator reads what it reads."""
+        return self.current is None or all(len(n.users) == 1 for n in self.current.all_input_nodes)
+
     # -- from records to values ---------------------------------------------------------------
 
     def gather(self, act: Act, index: Tensor, role: str = "", scaled: bool = True) -> Value:
@@ -174,6 +196,8 @@ class Lowering:
             if chosen is not None:
                 return self._project(source, chosen, role)
             source = self._project(source, tuple(range(source.shape[1])), "")
+        if isinstance(source, Convolution):
+            source = self._convolve(source)
         shape = source.type.shape
         if in_order(index) and index.numel() == source.type.size:
             return self._reshape(source, tuple(index.shape))
@@ -197,6 +221,15 @@ class Lowering:
         if value.type.shape == shape:
             return value
         return self.emit(floating.reshape, [value], self.path, shape=shape)
+
+    def _convolve(self, source: Convolution) -> Value:
+        if source.made is None:
+            claimed = self.claim(source.layer, floating.conv_pool, source.node)
+            source.made = self.layer(
+                floating.conv_pool, [source.x], claimed, weight=source.weight, bias=source.bias,
+                image=source.image, conv=source.conv, pool=source.pool, relu=source.relu,
+            )  # fmt: skip
+        return source.made
 
     def _project(self, source: Projection, chosen: tuple[int, ...], role: str) -> Value:
         """The node that computes these output channels of a linear layer."""

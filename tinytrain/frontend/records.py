@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, fx
 
 from ..ir import Value
+from ..ops.window import ONE, Pair, Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,36 @@ class Projection:
         return self.x.type.shape[0], self.weight.shape[0]
 
 
+@dataclass(eq=False)
+class Convolution:
+    """A convolution ``[H*W, C] -> [P, O]`` whose node is made when something reads it that cannot
+    join it: ReLU and max-pooling become a part of it. ``made``: its value.
+    """
+
+    x: Value
+    weight: Tensor  # [O, kh*kw*C]
+    bias: Tensor  # [O]
+    layer: str
+    image: Pair
+    conv: Window
+    relu: bool = False
+    pool: Window = ONE
+    node: fx.Node | None = None
+    made: Value | None = None
+
+    @property
+    def places(self) -> Pair:
+        return self.pool.places(self.conv.places(self.image))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.places[0] * self.places[1], self.weight.shape[0]
+
+    def index(self) -> Tensor:
+        """Of the image as torch has it, channels first: ``[O, rows, columns]``."""
+        return counted(*self.places, self.weight.shape[0]).permute(2, 0, 1)
+
+
 @dataclass(frozen=True, eq=False)
 class Act:
     """``factor * source.flatten()[index]``; ``place`` is the module that the factor comes from.
@@ -60,7 +91,7 @@ class Act:
     ``node``: the operator that moved the elements last, where messages point.
     """
 
-    source: Value | Projection
+    source: Value | Projection | Convolution
     index: Tensor
     factor: float = 1.0
     place: str = ""
@@ -86,7 +117,15 @@ class Scores:
     done: bool = False
 
 
-Record = Const | Act | Scores
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The softmax over tokens of one score a token; ``scores``: index ``[T, 1]``."""
+
+    scores: Act
+    index: Tensor
+
+
+Record = Const | Act | Scores | Weights
 Moved = TypeVar("Moved", bound=Record)
 
 

@@ -18,9 +18,10 @@ from ..ir import Value
 from ..ops import floating
 from . import attention
 from .arithmetic import add, div, eq, full_like, masked_fill, mul, neg, rsub, sub, where
+from .convolution import convolution, max_pool, with_relu
 from .explain import short_name
 from .lowering import Lowering
-from .records import Act, Const, Record, Scores, counted, in_order, move
+from .records import Act, Const, Record, Scores, Weights, counted, in_order, move
 
 
 def unary(fn: str) -> Callable[..., Act]:
@@ -30,6 +31,11 @@ def unary(fn: str) -> Callable[..., Act]:
         return Act(lo.emit(floating.unary, [value], lo.path, lo.named(fn), fn=kind), index)
 
     return rule
+
+
+def relu(lo: Lowering, x: Record) -> Act:
+    """A part of the convolution that it reads, or a table."""
+    return with_relu(lo, lo.act(x)) or unary("relu")(lo, x)
 
 
 def addmm(
@@ -46,34 +52,6 @@ def baddbmm(
     lo: Lowering, bias: Record, a: Record, b: Record, beta: float = 1, alpha: float = 1
 ) -> Record:
     return add(lo, mul(lo, attention.bmm(lo, a, b), alpha), mul(lo, bias, beta))
-
-
-def convolution(
-    lo: Lowering, x: Record, weight: Record, bias: Record | None, stride: Sequence[int],
-    padding: Sequence[int], dilation: Sequence[int], transposed: bool, *rest: Any,
-) -> Act:  # fmt: skip
-    """``x[1, C, *space]`` -> ``[1, O, *grid]``: patches of the kernel's size, then linear."""
-    x, w = lo.act(x), lo.const(weight, "a convolution's weight")
-    b = lo.const(bias, "a convolution's bias") if bias is not None else None
-    kernel = list(w.tensor.shape[2:])
-    patches = "a patch embedding: stride = kernel, no padding, dilation 1, groups 1"
-    plain = list(stride) == kernel and not any(padding) and max(dilation) == 1 and rest[1] == 1
-    if transposed or not plain:
-        lo.refuse(f"a convolution with kernel {kernel}, stride {list(stride)}, padding "
-                  f"{list(padding)}, dilation {list(dilation)} and {rest[1]} groups is no patch "
-                  "embedding", patches)  # fmt: skip
-    space, index = list(x.index.shape[2:]), x.index[0]
-    if any(s % k for s, k in zip(space, kernel, strict=True)):
-        lo.refuse(f"the size {space} is no multiple of the kernel {kernel}", patches)
-    for axis, k in enumerate(kernel):  # [C, a, b] -> [C, a/k, k, b/k, k]
-        spot = 1 + 2 * axis
-        index = index.reshape(*index.shape[:spot], -1, k, *index.shape[spot + 1 :])
-    spots = [1 + 2 * axis for axis in range(len(kernel))]
-    index = index.permute(*spots, 0, *(spot + 1 for spot in spots))
-    grid = index.shape[: len(kernel)]
-    flat = Const(w.tensor.flatten(1), w.name)
-    y = attention.project(lo, replace(x, index=index.reshape(grid.numel(), -1)), flat, b)
-    return replace(y, index=y.index.T.reshape(1, -1, *grid))
 
 
 def embedding(lo: Lowering, table: Record, ids: Record, *rest: Any) -> Act:
@@ -157,7 +135,7 @@ def copied(lo: Lowering, x: Record, dtype: torch.dtype | None = None, **_: Any) 
 
 def moved(lo: Lowering, x: Record, *args: Any, **kwargs: Any) -> Any:
     """An operator that only moves elements: torch runs it on the index."""
-    if not isinstance(x, Act | Scores) or lo.current is None:
+    if not isinstance(x, Act | Scores | Weights) or lo.current is None:
         lo.refuse("takes its places from the input", "places that do not depend on the input")
     assert callable(lo.current.target)
     args = tuple(a.tensor if isinstance(a, Const) else a for a in args)
@@ -188,11 +166,12 @@ MOVES = (
 
 RULES: dict[str, Callable[..., Any]] = {
     **{name: moved for name in MOVES},
-    **{name: unary(name) for name in ("gelu", "relu", "tanh", "sigmoid", "silu")},
+    **{name: unary(name) for name in ("gelu", "tanh", "sigmoid", "silu")}, "relu": relu,
     "add": add, "sub": sub, "rsub": rsub, "mul": mul, "div": div, "neg": neg,
     "mm": attention.mm, "bmm": attention.bmm, "addmm": addmm, "baddbmm": baddbmm,
     "_softmax": attention.softmax, "_log_softmax": attention.softmax, "where": where,
     "masked_fill": masked_fill, "eq": eq, "full_like": full_like, "convolution": convolution,
-    "embedding": embedding, "native_layer_norm": layer_norm, "mean": mean, "cat": cat,
+    "max_pool2d_with_indices": max_pool, "embedding": embedding,
+    "native_layer_norm": layer_norm, "mean": mean, "cat": cat,
     "_to_copy": copied, "_assert_tensor_metadata": lambda *_, **__: None,
 }  # fmt: skip

@@ -7,17 +7,19 @@ from . import (
     attention,
     attention_fused,
     attention_grad,
+    conv,
     elementwise,
     gradient,
     linear,
     loss,
     norm,
+    pool,
     tokens,
     update,
 )
 
 FAMILIES = (
     linear, update, norm, elementwise, tokens, attention, attention_grad, attention_fused, loss,
-    gradient,
+    gradient, conv, pool,
 )  # fmt: skip
 REGISTRY: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}

@@ -52,9 +52,11 @@ class Backward(Protocol):
         ...
 
     def update_weight(
-        self, op: Op, gy: Grad, x: Value, w: Value, rows: Value | None, node: Node
-    ) -> None:
-        """The node that steps a trained weight; ``gy`` is aligned."""
+        self, op: Op, gy: Grad, x: Value, w: Value, rows: Value | None, node: Node,
+        more: Sequence[Value] = (), **attrs: Any,
+    ) -> None:  # fmt: skip
+        """The node that steps a trained weight; ``gy`` is aligned, ``more`` inputs stand behind the
+        rows."""
         ...
 
     def update_bias(

@@ -2,6 +2,7 @@
 
 No value has a batch dimension. Activations are float32 ``[T, C]``, after pooling ``[1, C]``; only
 the model's input may have another shape until ``reshape`` and ``permute`` have made it ``[T, C]``.
+A token may be a pixel: images are ``[H*W, C]`` (``window.py``).
 These ops are never emitted as C, so they have no dims, scratch or gradient.
 
 Letters: T tokens, C channels in, O channels out, D model width, H heads, V vocabulary.
@@ -19,6 +20,7 @@ from ..errors import ShapeError
 from ..ir import Array, Attrs, Op, Step, Type, Types
 from .base import need
 from .functions import UNARY
+from .window import patches, windows
 
 Ref = Callable[[Sequence[Any], Attrs, Step], tuple[Array]]
 
@@ -75,6 +77,42 @@ def _attention_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array]
     weights = np.exp(scores - scores.max(axis=2, keepdims=True))
     weights /= weights.sum(axis=2, keepdims=True)
     return (np.asarray((weights @ v).transpose(1, 0, 2).reshape(tokens, width), np.float32),)
+
+
+def _conv_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    x, w, b = _rows(types[0]), _rows(types[1]), need(types[2], "f32", 1)
+    image, conv = attrs["image"], attrs["conv"]
+    kernel = math.prod(conv.size) * x.shape[1]
+    if x.shape[0] != math.prod(image) or w.shape != (b.shape[0], kernel):
+        raise ShapeError(f"conv_pool: image {image} in {x}, weight {w} and bias {b} do not fit")
+    return _float(math.prod(attrs["pool"].places(conv.places(image))), w.shape[0])
+
+
+def _conv(ins: Sequence[Any], attrs: Attrs) -> Array:
+    """max over the pooling window of [relu of] patches W^T + b; W's columns as patches are."""
+    x, w, b = ins
+    y = patches(x, attrs["image"], attrs["conv"]) @ w.T + b
+    y = np.maximum(y, 0) if attrs["relu"] else y
+    full = attrs["conv"].places(attrs["image"])
+    return np.asarray(windows(y, full, attrs["pool"], -np.inf).max(axis=1))
+
+
+def _conv_macs(types: Types, attrs: Attrs) -> int:
+    places = attrs["conv"].places(attrs["image"])
+    return int(math.prod(places)) * need(types[1]).size
+
+
+def _sequence_pool_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    x, a = _rows(types[0]), _rows(types[1])
+    if a.shape != (x.shape[0], 1):
+        raise ShapeError(f"sequence_pool: scores {a} for tokens {x}")
+    return _float(1, x.shape[1])
+
+
+def _sequence_pool(ins: Sequence[Any], attrs: Attrs) -> Array:
+    x, a = ins
+    weights = np.exp(a - a.max())
+    return np.asarray((weights / weights.sum()).T @ x)
 
 
 def _unary_infer(types: Types, attrs: Attrs) -> tuple[Type]:
@@ -144,6 +182,11 @@ attention = Op(
     "attention", _attention_infer, _attention_ref,
     macs=lambda types, attrs: 2 * need(types[0]).shape[0] * need(types[0]).size,
 )  # fmt: skip
+conv_pool = Op("conv_pool", _conv_infer, _ref(_conv), macs=_conv_macs)
+sequence_pool = Op(
+    "sequence_pool", _sequence_pool_infer, _ref(_sequence_pool),
+    macs=lambda types, attrs: need(types[0]).size,
+)  # fmt: skip
 unary = Op(
     "unary", _unary_infer, _ref(lambda i, a: UNARY[a["fn"]][0](np.asarray(i[0], np.float64)))
 )
@@ -166,6 +209,6 @@ FLOAT_OPS: dict[str, Op] = {
     op.name: op
     for op in (
         linear, layer_norm, attention, unary, add, scale, embedding, mean_tokens, select_token,
-        concat_tokens, reshape, permute,
+        concat_tokens, reshape, permute, conv_pool, sequence_pool,
     )
 }  # fmt: skip

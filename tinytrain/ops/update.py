@@ -1,4 +1,4 @@
-"""Weight and bias updates of linear layers, fused with their gradient.
+"""Weight and bias updates of linear layers, fused with their gradient; the step of any weight.
 
 A sum over rows needs one exponent for all of them: ``g`` and ``e`` are an aligned gradient.
 ``rows[o]`` >= 0 is the trained row of output channel ``o`` (see ``linear.py``). int16-stored
@@ -33,33 +33,44 @@ PRODUCT = 127 * 127
 STEP_LIMIT = 8.0  # a normalised gradient is clamped to this many standard deviations
 
 
+def trained_channels(rows: Array | None, count: int) -> Array:
+    """The output channels of ``count`` trained rows, rising."""
+    return np.arange(count) if rows is None else np.flatnonzero(rows >= 0)
+
+
 def _update_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array | None, ...]:
-    """dW = G^T X and the step, numerics of the module's header and DESIGN.md."""
+    """dW = G^T X and the step."""
     g, e, x, w, fraction, moment, coefs, rows = ins
-    order = _trained(rows, len(w))
+    order = trained_channels(rows, len(w))
     acc = exact_matmul(g[:, order].T, x)
+    key = stream_key(step.seed, step.step, attrs["stream"])
+    return step_weights(acc, order, int(e[0]), w, fraction, moment, coefs, key, step)
+
+
+def step_weights(
+    acc: Array, order: Array, exponent: int, w: Array, fraction: Array | None,
+    moment: Array | None, coefs: Array | None, key: int, step: Step,
+) -> tuple[Array | None, ...]:  # fmt: skip
+    """New weights, fractions and moment from accumulators worth ``2**exponent``; row k of all is
+    output channel ``order[k]``. Numerics of the module's header and DESIGN.md."""
     unit = np.float32(256.0 if fraction is not None else 65536.0)
     eta = np.float32(step.learning_rate * unit)
-    power = pow2f(int(e[0]))
+    power = pow2f(exponent)
     if moment is not None:
         factor, limit = _lsb_factor(eta, power, moment), int(np.float32(STEP_LIMIT) * eta)
         delta = apply_multiplier(acc, *float_multiplier(factor), limit)
     else:
+        assert coefs is not None
         delta = _sgd_steps(acc, coefs, order, eta, power, 254 * int(unit))
     if fraction is not None:
         wide = np.clip(w.astype(np.int64) * 256 + fraction - delta, -32512, 32512)
         new = ((wide + 128) >> 8).astype(np.int8)
         new_fraction = (wide - new.astype(np.int64) * 256).astype(np.int8)
     else:
-        noise = random16(stream_key(step.seed, step.step, attrs["stream"]), w.size)
+        noise = random16(key, w.size)
         new = clamp((w.astype(np.int64) * 65536 - delta + noise.reshape(w.shape)) >> 16, 127)
         new_fraction = None
-    return new, new_fraction, _next_moment(moment, acc, int(e[0]), step)
-
-
-def _trained(rows: Array | None, count: int) -> Array:
-    """The output channels of ``count`` trained rows, in the order of these."""
-    return np.arange(count) if rows is None else np.flatnonzero(rows >= 0)
+    return new, new_fraction, _next_moment(moment, acc, exponent, step)
 
 
 def _sgd_steps(
@@ -94,13 +105,20 @@ def _next_moment(moment: Array | None, acc: Array, exponent: int, step: Step) ->
 
 
 def _update_infer(types: Types, attrs: Attrs) -> tuple[Type | None, ...]:
-    g, e, x, w, fraction, moment, coefs, rows = types
-    g, x, w = need_aligned(g, e), need(x, "i8", 2), need(w, "i8", 2)
-    channels = rows.shape[0] if rows else w.shape[0]
-    if g.shape != (x.shape[0], channels) or w.shape[1] != x.shape[1]:
+    g, x, w = need(types[0], "i8", 2), need(types[2], "i8", 2), need(types[3], "i8", 2)
+    if g.shape[0] != x.shape[0] or w.shape[1] != x.shape[1]:
         raise ShapeError(f"linear_update: gradient {g}, input {x} and weight {w} do not fit")
+    return update_types(types)
+
+
+def update_types(types: Types) -> tuple[Type | None, ...]:
+    """Types of what ``step_weights`` gives, for the inputs of a weight update."""
+    g, e, _, w, fraction, moment, coefs, rows = types
+    g, w = need_aligned(g, e), need(w)
+    if g.shape[1] != (rows.shape[0] if rows else w.shape[0]):
+        raise ShapeError(f"weight update: gradient {g} does not fit weight {w}")
     if (moment is None) == (coefs is None):
-        raise ShapeError("linear_update: give either the moment (lsb rule) or coefficients (sgd)")
+        raise ShapeError("weight update: give either the moment (lsb rule) or coefficients (sgd)")
     return w, fraction, moment
 
 
@@ -114,7 +132,7 @@ def _update_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
 
 def _bias_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array | None, ...]:
     g, e, b, moment, coefs, rows = ins
-    order = _trained(rows, len(b))
+    order = trained_channels(rows, len(b))
     acc = g[:, order].astype(np.int64).sum(axis=0)
     power = pow2f(int(e[0]))
     if moment is not None:
@@ -192,7 +210,7 @@ def _bias_examples(rng: np.random.Generator) -> list[Case]:
     return cases
 
 
-def _update_bound(types: Types, attrs: Attrs) -> int:
+def update_bound(types: Types, attrs: Attrs) -> int:
     """The int32 accumulator; and the int64 sum of its squares, in units of 2**32."""
     worst = PRODUCT * need(types[0]).shape[0]
     return max(worst, worst**2 * need(types[3]).size >> 32)
@@ -203,7 +221,7 @@ linear_update_s8 = Op(
     scratch=lambda ins, a: 4 * need(ins[2]).shape[1],
     updates=((0, 3), (1, 4), (2, 5)),
     macs=lambda ins, a: need(ins[0]).shape[0] * need(ins[3]).size,
-    bound=_update_bound,
+    bound=update_bound,
     examples=_update_examples,
 )  # fmt: skip
 linear_bias_update_s32 = Op(

@@ -17,7 +17,7 @@ from ..ops.base import need
 from ..ops.floating import FLOAT_OPS
 
 LINEAR, NORM = FLOAT_OPS["linear"], FLOAT_OPS["layer_norm"]
-THROUGH = (FLOAT_OPS["mean_tokens"], FLOAT_OPS["select_token"])
+THROUGH = (FLOAT_OPS["mean_tokens"], FLOAT_OPS["select_token"], FLOAT_OPS["sequence_pool"])
 
 
 def _affine_infer(types: Types, attrs: Attrs) -> tuple[Type]:
@@ -85,7 +85,7 @@ def _only_linear_reads(y: Value, readers: dict[str, list[Node]], graph: Graph) -
     if any(v.name == y.name for v in graph.outputs):
         return False
     for node in readers.get(y.name, []):
-        if node.op in THROUGH:
+        if node.op in THROUGH and y not in node.inputs[1:]:
             out = node.outputs[0]
             if out is None or not _only_linear_reads(out, readers, graph):
                 return False

@@ -17,12 +17,14 @@ from ..errors import CalibrationError, UnsupportedOp
 from ..ir import Array, Build, Graph, Node, Op, Type, Value
 from ..numerics import multiplier
 from ..ops.attention import attention_mix_s8, attention_probs_u8, mix_attrs, probs_attrs
+from ..ops.conv import conv_pool_s8
 from ..ops.elementwise import add_attrs, add_s8, affine_attrs, affine_s8, lut_node, view
 from ..ops.floating import FLOAT_OPS
 from ..ops.functions import UNARY
 from ..ops.linear import linear_s8, linear_s16
 from ..ops.loss import LOGIT_SCALE
 from ..ops.norm import layernorm_attrs, layernorm_s8
+from ..ops.pool import pool_attrs, sequence_pool_s8
 from ..ops.tokens import (
     concat_tokens_s8,
     embedding_s8,
@@ -111,12 +113,18 @@ def finite(array: Array, name: str) -> None:
 
 
 def _linear(low: Lowering, node: Node, out: Value) -> Value:
+    head = out in low.graph.outputs
+    s_y = LOGIT_SCALE if head else low.scale(out)
+    ins = _products(low, node, out, s_y)
+    return low.node(linear_s16 if head else linear_s8, ins, out.name, node, scale=s_y)
+
+
+def _products(low: Lowering, node: Node, out: Value, s_y: float) -> list[Value | None]:
+    """Inputs of a linear layer or a convolution, whose input is ``node.inputs[0]``."""
     x, w, b = low.activation(node.inputs[0]), node.inputs[1], node.inputs[2]
     assert w is not None
-    head = out in low.graph.outputs
     weight = low.tensor(w, low.per_channel)
     s_w, s_x = np.atleast_1d(np.array(weight.type.scale)), x.type.tensor_scale
-    s_y = LOGIT_SCALE if head else low.scale(out)
     real = low.data(b).astype(np.float64)
     finite(real, b.name if b else out.name)
     steps = np.rint(real / (s_x * s_w))
@@ -128,8 +136,14 @@ def _linear(low: Lowering, node: Node, out: Value) -> Value:
     constants = [
         low.build.param(f"{node.layer}.mult", mult), low.build.param(f"{node.layer}.shift", shift)
     ]  # fmt: skip
-    ins = [x, weight, None, None, bias, None, *constants]
-    return low.node(linear_s16 if head else linear_s8, ins, out.name, node, scale=s_y)
+    return [x, weight, None, None, bias, None, *constants]
+
+
+def _conv(low: Lowering, node: Node, out: Value) -> Value:
+    s_y = low.scale(out)
+    attrs = {name: node.attrs[name] for name in ("image", "conv", "pool", "relu")}
+    ins = _products(low, node, out, s_y)
+    return low.node(conv_pool_s8, ins, out.name, node, scale=s_y, winners=False, **attrs)
 
 
 def _norm(low: Lowering, node: Node, out: Value) -> Value:
@@ -194,6 +208,12 @@ def _mean(low: Lowering, node: Node, out: Value) -> Value:
     return low.node(mean_tokens_s8, [x], out.name, node, **attrs)
 
 
+def _sequence_pool(low: Lowering, node: Node, out: Value) -> Value:
+    x, a = (low.activation(v) for v in node.inputs)
+    attrs = pool_attrs(x.type.tensor_scale, a.type.tensor_scale, low.scale(out))
+    return low.node(sequence_pool_s8, [x, a], out.name, node, **attrs)
+
+
 def _select(low: Lowering, node: Node, out: Value) -> Value:
     x = low.activation(node.inputs[0])
     return low.node(select_token_s8, [x], out.name, node, index=node.attrs["index"])
@@ -234,5 +254,6 @@ RULES: dict[Op, Callable[[Lowering, Node, Value], Value]] = {
     F["linear"]: _linear, F["layer_norm"]: _norm, affine: _affine, F["attention"]: _attention,
     F["unary"]: _unary, F["add"]: _add, F["scale"]: _scale, F["embedding"]: _embedding,
     F["mean_tokens"]: _mean, F["select_token"]: _select, F["concat_tokens"]: _concat,
-    F["reshape"]: _reshape, F["permute"]: _permute,
+    F["reshape"]: _reshape, F["permute"]: _permute, F["conv_pool"]: _conv,
+    F["sequence_pool"]: _sequence_pool,
 }  # fmt: skip

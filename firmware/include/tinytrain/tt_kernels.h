@@ -6,11 +6,13 @@
 
 #include "tinytrain/tt_attention.h"
 #include "tinytrain/tt_attention_grad.h"
+#include "tinytrain/tt_conv.h"
 #include "tinytrain/tt_elementwise.h"
 #include "tinytrain/tt_gradient.h"
 #include "tinytrain/tt_linear.h"
 #include "tinytrain/tt_loss.h"
 #include "tinytrain/tt_norm.h"
+#include "tinytrain/tt_pool.h"
 #include "tinytrain/tt_tokens.h"
 #include "tinytrain/tt_update.h"
 

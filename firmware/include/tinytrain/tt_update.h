@@ -1,4 +1,4 @@
-/* Weight and bias updates of linear layers, fused with their gradient.
+/* Weight and bias updates of linear layers, fused with their gradient; the step of any weight.
  *
  * Letters: T tokens, C channels in, O channels out, K trained rows. rows[o] >= 0 is the trained row
  * of channel o; rows NULL: all O rows train, in order. g is an aligned gradient: int8 [T,O] with one
@@ -10,6 +10,24 @@
 #define TT_UPDATE_H
 
 #include "tinytrain/tt_math.h"
+
+/* The step of one weight, row by row: begin, then each trained row's accumulators in order, then end,
+ * which updates the moment. coef: the row's SGD coefficient, NULL for the LSB-normalised step. */
+typedef struct {
+    float eta;
+    tt_multiplier rate;
+    int32_t limit;
+    int32_t exponent;
+    uint32_t key;
+    int32_t count; /* weights so far */
+    uint64_t squares;
+} tt_weight_step;
+
+tt_weight_step tt_weight_step_begin(const tt_step *st, const int8_t *fraction, const float *moment,
+                                    int32_t exponent, int32_t stream);
+void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const int32_t *acc,
+                        int32_t C, const float *coef);
+void tt_weight_step_end(const tt_weight_step *s, float *moment, float beta);
 
 /* Weight gradient acc[k,i] = sum_t g[t,o] * x[t,i] and the step, for the trained rows o of k.
  * moment not NULL: LSB-normalised step, delta = clamp(lr * 2^E * acc / sqrt(moment), +-8 lr) weight
