@@ -25,10 +25,12 @@ from tinytrain.recipe import Optimizer, Recipe, UpdateScheme, load_recipe
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "har.py"
 HEAD = UpdateScheme({"head": 1.0}, ("head",), "head only")
-INT8_ROWS: dict[str, tuple[Optimizer, UpdateScheme | None]] = {
+INT8_ROWS: dict[str, tuple[Optimizer, UpdateScheme | str | None]] = {
     **{name: (optimizer, None) for name, optimizer in INT8.items()},
     "int8, LSB-normalised, int16 storage": (Optimizer("lsb", 3.0, weights="int16"), None),
     "int8, LSB-normalised, head only": (Optimizer("lsb", 3.0), HEAD),
+    "int8, LSB-normalised, adapters of rank 4": (Optimizer("lsb", 1.0), "lora:4"),
+    "int8, SGD with QAS, adapters of rank 4": (Optimizer("sgd", 0.1), "lora:4"),
 }
 FP32_ROWS = {
     **FP32,
@@ -38,6 +40,8 @@ FP32_ROWS = {
 GRID = {
     "int8, LSB-normalised step": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0),
     "int8, SGD with quantization-aware scaling": (0.01, 0.03, 0.1, 0.2),
+    "int8, LSB-normalised, adapters of rank 4": (0.5, 1.0, 2.0, 3.0),
+    "int8, SGD with QAS, adapters of rank 4": (0.03, 0.1, 0.3),
     "int8, SGD without": (1e2, 1e3, 1e4, 1e5),
     "fp32 PyTorch Adam, same parameters": (3e-4, 1e-3, 3e-3, 1e-2),
     "fp32 PyTorch Adam, all parameters": (3e-4, 1e-3, 3e-3),

@@ -60,14 +60,16 @@ def parameters_of(model: nn.Module, scheme: UpdateScheme | str) -> Masks:
     """What a scheme trains: parameter name to a bool mask of its shape, where True trains.
 
     The scheme is read as the compiler reads it (``select.selections``), over the linear and
-    convolution layers of the model. Raises SchemeError as that does, and for a bias that a layer
-    does not have.
+    convolution layers of the model. Raises SchemeError as that does, for a bias that a layer does
+    not have, and for adapters, which the float model does not have.
     """
     modules = {n: m for n, m in model.named_modules() if isinstance(m, LAYERS)}
     layers = [Layer(n, m.weight.shape[0], m.weight[0].numel()) for n, m in modules.items()]
     masks = {}
     for chosen in selections(resolve(scheme, layers), layers):
         module = modules[chosen.layer]
+        if chosen.rank:
+            raise SchemeError(f"layer {chosen.layer} has no adapter in the float model")
         if chosen.weight:
             masks[f"{chosen.layer}.weight"] = _mask(module.weight, chosen.channels)
         if chosen.bias:

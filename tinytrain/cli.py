@@ -1,4 +1,4 @@
-"""``tinytrain plan | build | run | boards | doctor``: thin commands over the library."""
+"""``tinytrain plan | build | run | export | boards | doctor``: thin commands over the library."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .build import build as build_firmware
 from .compiler import Compiled, check_budget, compile_recipe, prepare
 from .doctor import checks
 from .errors import RecipeError, TinytrainError
+from .export import Exporter, trained_of
 from .fit import Planning
 from .memory_map import map_format, write_map
 from .recipe import Recipe, load_recipe
@@ -36,8 +37,10 @@ out, err = Console(), Console(stderr=True)
 Source = Annotated[Path, typer.Argument(help="Python file that defines recipe()")]
 BoardName = Annotated[str, typer.Option("--board", help="board; see tinytrain boards")]
 Scheme = Annotated[
-    str | None, typer.Option(help="full, head_only, bias_only, last_k:N (default: the recipe's)")
-]
+    str | None,
+    typer.Option(help="full, head_only, bias_only, last_k:N, lora:R, lora:R+head "
+                      "(default: the recipe's)"),
+]  # fmt: skip
 Rule = Annotated[str | None, typer.Option("--optimizer", help="lsb, sgd or sgd-noqas")]
 Weights = Annotated[str | None, typer.Option(help="storage of trained weights: int8 or int16")]
 Steps = Annotated[int | None, typer.Option(help="training steps (default: the recipe's)")]
@@ -105,6 +108,16 @@ def overridden(
 def planned(recompute: str, tile: str, planner: str) -> Planning:
     """Raises RecipeError for a word that is not known."""
     return Planning(recompute, tile, planner)  # type: ignore[arg-type]
+
+
+def writable(*paths: Path | None) -> None:
+    """Make the files that are absent. Raises RecipeError for one that cannot be written."""
+    for path in paths:
+        try:
+            if path is not None:
+                path.open("ab").close()
+        except OSError as error:
+            raise RecipeError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def show(data: Any) -> None:
@@ -198,6 +211,12 @@ def run(
     tile: Tile = "auto", planner: Planner = "auto", sram: SramBudget = None,
     limit: Annotated[int | None, typer.Option(help="samples of each test set to measure")] = None,
     lines: Annotated[Path | None, typer.Option("--jsonl", help="one JSON line a step")] = None,
+    state: Annotated[
+        Path | None, typer.Option("--snapshot", help="write the state after training to this file")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="write the float model's state dict with what was learned")
+    ] = None,
     json_: Json = False,
 ) -> None:  # fmt: skip
     """Train on a target: measure, train, measure again."""
@@ -206,7 +225,7 @@ def run(
     planning = planned(recompute, tile, planner)
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, board, planning=planning, progress=track, say=say)
-    facts = run_facts(recipe, compiled, target, limit, lines, quiet=json_)
+    facts = run_facts(recipe, compiled, target, limit, lines, state, export, quiet=json_)
     if json_:
         show(facts)
     else:
@@ -215,17 +234,17 @@ def run(
 
 def run_facts(
     recipe: Recipe, compiled: Compiled, target: str, limit: int | None = None,
-    lines: Path | None = None, quiet: bool = False,
+    lines: Path | None = None, state: Path | None = None, export: Path | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Open the target, train under live bars, close, give what ``run --json`` prints."""
     folder = Path("build/run") / f"{recipe.name}-{target}"
+    exporter = Exporter(recipe, compiled) if export else None  # what it refuses, it refuses early
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))  # fmt: skip
+    writable(lines, state, export)
     with ExitStack() as stack:
-        try:
-            log = stack.enter_context(lines.open("w")) if lines else None
-        except OSError as error:
-            raise RecipeError(f"--jsonl {lines}: cannot be written: {error.strerror}") from error
+        log = stack.enter_context(lines.open("w")) if lines else None
         session, artifact = runner.open_session(compiled, target, folder)
         stack.enter_context(session)
         bar = stack.enter_context(Progress(*columns, console=err, disable=quiet))
@@ -245,8 +264,38 @@ def run_facts(
         done = runner.train(
             session, recipe, steps, target, limit=limit, watch=watch, on_step=on_step
         )
+        if state:
+            state.write_bytes(session.snapshot())
+        if export and exporter:
+            exporter.save(session.weights(), export)
     done.measured = runner.measurements(session, artifact)
     return {"model": recipe.name, "scheme": compiled.scheme} | done.facts(recipe.metric)
+
+
+@app.command()
+def export(
+    source: Source,
+    snapshot: Annotated[Path, typer.Argument(help="state of a session (run --snapshot)")],
+    path: Annotated[Path, typer.Option("--out", help="file to write")] = Path("learned.pt"),
+    scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None,
+    learning_rate: Rate = None, json_: Json = False,
+) -> None:  # fmt: skip
+    """Write what a session learned into the float model: a state dict for torch.load."""
+    recipe = overridden(source, scheme, optimizer, weights, None, None, learning_rate)
+    plain = Planning("off", "off", "heuristic")
+    with progress("calibrating", json_) as (track, _):
+        compiled = compile_recipe(
+            recipe, load_board("host"), planning=plain, progress=track, check=False
+        )  # fmt: skip
+    trained = trained_of(compiled, snapshot)
+    exporter = Exporter(recipe, compiled)
+    writable(path)
+    changed = exporter.save(trained, path)
+    if json_:
+        show({"model": recipe.name, "scheme": compiled.scheme, "path": str(path),
+              "changed": changed})  # fmt: skip
+    else:
+        out.print(f"wrote {path}: {len(changed)} tensors changed: {', '.join(changed)}")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .adapters import DOWN, UP
 from .autodiff import differentiate, with_loss
 from .boards import Board, runtime_bytes
 from .codec import Codec, Tensor
@@ -57,14 +58,16 @@ class Sram:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A model that can be built, run by the interpreter, or only looked at. ``plain`` is the
-    training step before it was made to fit; its numbers are those of ``step``."""
+    """A model that can be built, run by the interpreter, or only looked at. ``forward`` is
+    the model with what trains in it, ``plain`` the training step before it was made to fit; its
+    numbers are those of ``step``."""
 
     name: str
     board: Board
     optimizer: Optimizer
     scheme: str
     quantized: Quantized
+    forward: Graph
     plain: Graph
     step: Fitted
     evaluation: Fitted
@@ -109,6 +112,12 @@ class Compiled:
         graph = self.evaluate
         return sum(p.data.size for p in graph.params.values() if p.kind == "trained")
 
+    @property
+    def adapter_parameters(self) -> int:
+        """Of the trained parameters, those of adapters."""
+        ends = tuple(f".{part}.weight.trained" for part in (DOWN, UP))
+        return sum(p.data.size for n, p in self.forward.params.items() if n.endswith(ends))
+
     def facts(self) -> dict[str, Any]:
         """What ``plan --json`` prints; flash needs a link and is added by the caller."""
         found = self.dominant_plan
@@ -130,6 +139,7 @@ class Compiled:
             "model_const_bytes": self.const_bytes + self.table_bytes,
             "parameters": self.parameters,
             "trained_parameters": self.trained_parameters,
+            "adapter_parameters": self.adapter_parameters,
             "macs_forward": self.evaluate.macs(),
             "macs_backward": self.train.macs() - self.evaluate.macs(),
             "macs_recomputed": self.step.extra_macs,
@@ -187,7 +197,7 @@ def compile_recipe(
     values named.
     """
     quantized = quantized or prepare(recipe, progress)
-    forward = apply_scheme(quantized.graph, recipe.scheme)
+    forward = apply_scheme(quantized.graph, recipe.scheme, quantized.samples)
     train = prune(differentiate(forward, recipe.optimizer))
     evaluate = prune(with_loss(forward))
     const, state = parameters(train, evaluate)
@@ -215,7 +225,7 @@ def compile_recipe(
     compiled = Compiled(
         name=recipe.name, board=board, optimizer=recipe.optimizer,
         scheme=resolve(recipe.scheme, layers_of(quantized.graph)).name, quantized=quantized,
-        plain=train, step=step, evaluation=check_run, sram=sram,
+        forward=forward, plain=train, step=step, evaluation=check_run, sram=sram,
         const_bytes=sum(padded_bytes(p, CONST_ALIGN) for p in const),
         codec=Codec(source, logits[0], logits, recipe.loss == "classes", tensors,
                     vocabulary(train)),

@@ -91,7 +91,7 @@ def memory_map(compiled: Compiled) -> str:
     count, top = len(graph.nodes), max(plan.arena_bytes, 8)
     x = Axis(-0.5, count - 0.5, 68, 988)
     y = Axis(0, top * 1.05, 522, 82)
-    known, at = kinds(graph), stacked(plan)
+    known, addresses = kinds(graph), stacked(plan)
     peak = {
         k: sum(b.bytes for b in plan.live_at(plan.peak_node) if kind_of(b, known) == k)
         for k in COLORS
@@ -100,7 +100,8 @@ def memory_map(compiled: Compiled) -> str:
     return (
         environment().get_template("memory_map.svg.j2").render(
             x=x, y=y, compiled=compiled, plan=plan, count=count,
-            boxes=[_box(b, at[b.name], graph, known, x, y) for b in plan.buffers],
+            boxes=[_box(b, addresses, graph, known, x, y) for b in plan.buffers],
+            walls=walls(plan),
             loops=[_shade(*loop, x, y) for loop in loops(graph)],
             places=_places(graph, x), backward=backward_start(graph) - 0.5,
             legend=_legend(peak, x.start),
@@ -111,12 +112,19 @@ def memory_map(compiled: Compiled) -> str:
     )  # fmt: skip
 
 
+def walls(plan: Plan) -> list[tuple[int, str]]:
+    """(where it begins, its name) of each memory of the arena, drawn one above another."""
+    found, start = [], 0
+    for region, used in zip(plan.placement.regions, plan.placement.used, strict=True):
+        found.append((start, region.name))
+        start += used
+    return found
+
+
 def stacked(plan: Plan) -> dict[str, int]:
-    """The address of each buffer with the memories one above another."""
-    found, base, used = plan.placement, dict[str, int](), 0
-    for region, size in zip(found.regions, found.used, strict=True):
-        base[region.name], used = used, used + size
-    return {b.name: base[found.region[b.name]] + found.offset[b.name] for b in plan.buffers}
+    """Addresses as if the memories of the arena lay one above another."""
+    start = {name: at for at, name in walls(plan)}
+    return {name: start[plan.region[name]] + at for name, at in plan.offset.items()}
 
 
 def _legend(peak: dict[str, int], x: float) -> list[Box]:
@@ -129,8 +137,10 @@ def _legend(peak: dict[str, int], x: float) -> list[Box]:
     return found
 
 
-def _box(b: Buffer, at: int, graph: Graph, known: dict[str, str], x: Axis, y: Axis) -> Box:
-    kind = kind_of(b, known)
+def _box(
+    b: Buffer, offset: dict[str, int], graph: Graph, known: dict[str, str], x: Axis, y: Axis
+) -> Box:
+    at, kind = offset[b.values[0] if b.values else b.name], kind_of(b, known)
     width = round(x.at(b.dies + 0.5) - x.at(b.born - 0.5), 2)
     high, low = y.at(at + b.bytes), y.at(at)
     width = min(width, round(x.end - x.at(b.born - 0.5), 2))

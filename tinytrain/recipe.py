@@ -53,12 +53,14 @@ class UpdateScheme:
     ``weights`` maps a layer name or a glob pattern (``"blocks.*.o"``) to what trains of its weight:
     a ratio in (0, 1] of the output channels (the first ones), or the chosen channels as a tuple of
     indices. ``biases`` lists the layers (or patterns) whose bias trains, in the channels that
-    ``weights`` names for that layer, or in all of them. Later patterns win over earlier ones.
+    ``weights`` names for that layer, or in all of them. ``adapters`` maps layers or patterns to the
+    rank of an adapter, which trains beside a frozen weight. Later patterns win over earlier ones.
     """
 
     weights: dict[str, float | tuple[int, ...]] = field(default_factory=dict)
     biases: tuple[str, ...] = ()
     name: str = "custom"
+    adapters: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Recipe:
     train: Dataset
     tests: dict[str, Dataset]
     loss: Literal["classes", "tokens"]
-    scheme: UpdateScheme | str  # or full, head_only, bias_only, last_k:N
+    scheme: UpdateScheme | str  # or full, head_only, bias_only, last_k:N, lora:R
     optimizer: Optimizer = Optimizer()
     metric: Literal["accuracy", "bits_per_token"] = "accuracy"
     weight_scales: Literal["tensor", "channel"] = "tensor"

@@ -70,8 +70,10 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
         f"flash {f'{flash:,} bytes' if flash else facts.get('flash_note', 'unknown')} "
         f"(of it model constants {facts['model_const_bytes']:,})"
     )
+    adapters = facts["adapter_parameters"]
     console.print(
-        f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained; "
+        f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained"
+        f"{f' ({adapters:,} of adapters)' if adapters else ''}; "
         f"MACs a step: forward {facts['macs_forward']:,}, backward {facts['macs_backward']:,}"
     )
     report = sorted(compiled.quantized.report, key=lambda row: row.sqnr_db)[:3]
@@ -189,9 +191,9 @@ def _save(figure: Any, path: Path) -> None:
 def html(result: Mapping[str, Any], compiled: Compiled, folder: Path) -> None:
     """``report.html`` beside ``learning.svg`` of ``folder``: one page that needs no other file."""
     page = environment().get_template("report.html.j2").render(
-        result=result, parts=SRAM_PARTS, arena=arena_text(result["plan"]),
-        learning=(folder / "learning.svg").read_text(), compiled=compiled,
-        memory=section(compiled), noise=compiled.quantized.report,
+        result=result, parts=SRAM_PARTS, learning=(folder / "learning.svg").read_text(),
+        compiled=compiled, memory=section(compiled), arena=arena_text(result["plan"]),
+        noise=compiled.quantized.report,
     )  # fmt: skip
     (folder / "report.html").write_text(page)
 

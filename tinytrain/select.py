@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .adapters import attach
 from .errors import SchemeError
-from .ir import Build, Graph, Node, Param, Value, verify
+from .ir import Array, Build, Graph, Node, Param, Value, verify
 from .ops.conv import conv_pool_s8
 from .ops.linear import linear_s8, linear_s16
 from .recipe import UpdateScheme
@@ -35,12 +36,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Selection:
-    """What trains of one layer: output channels, rising, and of them weight and/or bias."""
+    """What trains of one layer: output channels, rising, and of them weight and/or bias; an adapter
+    beside it where ``rank`` is not 0."""
 
     layer: str
     channels: tuple[int, ...]
     weight: bool
     bias: bool
+    rank: int = 0
 
 
 def layers_of(graph: Graph) -> list[Layer]:
@@ -105,8 +108,23 @@ def last_k(layers: Sequence[Layer], k: int) -> UpdateScheme:
     return UpdateScheme(dict.fromkeys(names, 1.0), names, f"last_k:{k}")
 
 
+def lora(layers: Sequence[Layer], rank: int, head: bool = False) -> UpdateScheme:
+    """An adapter beside every linear layer but the head, of this rank or, where that is smaller, of
+    the layer's; with ``head`` its weight and bias as well.
+
+    Raises SchemeError when no layer has such a rank.
+    """
+    widest = max((min(part.outputs, part.inputs) for part in layers[:-1]), default=0)
+    if not 1 <= rank <= widest:
+        raise SchemeError(f"lora:{rank}: the rank of an adapter is 1 to {widest} in this model")
+    ranks = {part.name: min(rank, part.outputs, part.inputs) for part in layers[:-1]}
+    last = head_only(layers) if head else UpdateScheme()
+    name = f"lora:{rank}" + ("+head" if head else "")
+    return replace(last, name=name, adapters=ranks)
+
+
 def resolve(scheme: UpdateScheme | str, layers: Sequence[Layer]) -> UpdateScheme:
-    """A scheme, or one by its name: full, head_only, bias_only, last_k:N."""
+    """A scheme, or one by its name: full, head_only, bias_only, last_k:N, lora:R, lora:R+head."""
     if isinstance(scheme, UpdateScheme):
         return scheme
     simple = {"full": full, "head_only": head_only, "bias_only": bias_only}
@@ -114,14 +132,18 @@ def resolve(scheme: UpdateScheme | str, layers: Sequence[Layer]) -> UpdateScheme
         return simple[scheme](layers)
     if match := re.fullmatch(r"last_k:(\d+)", scheme):
         return last_k(layers, int(match.group(1)))
-    raise SchemeError(f"unknown scheme {scheme!r}; known: {', '.join(simple)}, last_k:N")
+    if match := re.fullmatch(r"lora:(\d+)(\+head)?", scheme):
+        return lora(layers, int(match.group(1)), bool(match.group(2)))
+    known = ", ".join([*simple, "last_k:N", "lora:R", "lora:R+head"])
+    raise SchemeError(f"unknown scheme {scheme!r}; known: {known}")
 
 
 def selections(scheme: UpdateScheme, layers: Sequence[Layer]) -> list[Selection]:
     """Per layer what trains. Raises SchemeError for a pattern that matches nothing, a ratio
-    outside (0, 1], a channel out of range or an empty scheme."""
+    outside (0, 1], a channel or a rank out of range, an adapter of the head or beside a weight that
+    trains, or an empty scheme."""
     names = [layer.name for layer in layers]
-    for pattern in (*scheme.weights, *scheme.biases):
+    for pattern in (*scheme.weights, *scheme.biases, *scheme.adapters):
         if not fnmatch.filter(names, pattern):
             raise SchemeError(
                 f"update scheme {scheme.name}: {pattern!r} matches no layer; "
@@ -134,9 +156,11 @@ def selections(scheme: UpdateScheme, layers: Sequence[Layer]) -> list[Selection]
             if fnmatch.fnmatch(layer.name, pattern):
                 channels = _channels(layer, share)
         bias = any(fnmatch.fnmatch(layer.name, pattern) for pattern in scheme.biases)
-        if channels or bias:
+        ranks = [r for p, r in scheme.adapters.items() if fnmatch.fnmatch(layer.name, p)]
+        rank = _rank(layer, ranks[-1], bool(channels), layer is layers[-1]) if ranks else 0
+        if channels or bias or rank:
             every = tuple(range(layer.outputs))
-            chosen.append(Selection(layer.name, channels or every, bool(channels), bias))
+            chosen.append(Selection(layer.name, channels or every, bool(channels), bias, rank))
     if not chosen:
         raise SchemeError(f"update scheme {scheme.name} trains nothing; name at least one layer")
     return chosen
@@ -155,10 +179,25 @@ def _channels(layer: Layer, share: float | tuple[int, ...]) -> tuple[int, ...]:
     return channels
 
 
-def apply_scheme(graph: Graph, scheme: UpdateScheme | str) -> Graph:
-    """Move what trains into SRAM. int8 graph in, the same meaning out.
+def _rank(layer: Layer, rank: int, trains: bool, head: bool) -> int:
+    if head:
+        raise SchemeError(
+            f"{layer.name}: the head has no adapter, as its logits are not int8; train the head "
+            f"itself: weights={{{layer.name!r}: 1.0}}"
+        )
+    if trains:
+        raise SchemeError(f"{layer.name}: its weight trains, so it has no adapter; choose one")
+    most = min(layer.outputs, layer.inputs)
+    if not isinstance(rank, int) or not 1 <= rank <= most:
+        raise SchemeError(f"{layer.name}: adapter rank {rank} is not an integer within 1..{most}")
+    return rank
 
-    Raises SchemeError as ``resolve`` and ``selections`` do.
+
+def apply_scheme(graph: Graph, scheme: UpdateScheme | str, samples: Sequence[Array] = ()) -> Graph:
+    """Move what trains into SRAM, and add adapters. int8 graph in, the same meaning out.
+
+    ``samples`` are for adapters (``adapters.attach``). Raises SchemeError as ``resolve`` and
+    ``selections`` do.
     """
     layers = layers_of(graph)
     resolved = resolve(scheme, layers)
@@ -171,7 +210,8 @@ def apply_scheme(graph: Graph, scheme: UpdateScheme | str) -> Graph:
         else node
         for node in graph.nodes
     ]
-    return verify(build.graph(graph.outputs))
+    ranks = {s.layer: s.rank for s in chosen.values() if s.rank}
+    return attach(verify(build.graph(graph.outputs)), ranks, samples)
 
 
 def _refuse_frozen(scheme: UpdateScheme, layers: Sequence[Layer], frozen: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from tinytrain.recipe import Dataset, Optimizer, Recipe
 from tinytrain.zoo import SensorTransformer
 
 STEPS = 25
+PLAIN, SMALLEST = Planning("off", "off"), Planning("min-memory", "auto")
 ROOT = Path(__file__).resolve().parents[2]
 
 # model, rule, storage, scheme, schedule, warmup: every pair of the first four meets at least once
@@ -111,6 +112,26 @@ def test_every_form_of_a_step_gives_the_same_bits(tmp_path: Path, seed: int) -> 
         toys.assert_same(host, made.session(), toys.data(kind), STEPS)
 
 
+@pytest.mark.parametrize(
+    ("kind", "rule", "weights", "scheme", "planning"),
+    [
+        ("sensor", "lsb", "int8", "lora:4", PLAIN),
+        ("lm", "sgd", "int16", "lora:2+head", PLAIN),
+        ("vit", "lsb", "int16", "lora:3", PLAIN),
+        ("channels", "sgd", "int8", "lora:4+head", PLAIN),
+        ("sensor", "lsb", "int8", "lora:2+head", SMALLEST),
+        ("lm", "lsb", "int16", "lora:4", SMALLEST),
+    ],
+)
+def test_adapters(
+    tmp_path: Path, kind: str, rule: str, weights: str, scheme: str, planning: Planning
+) -> None:
+    made = toys.compiled(kind, scheme, planning, rule=rule, weights=weights, steps=30)
+    assert bool(made.step.again) == (planning is SMALLEST)
+    with toys.host(made, tmp_path / "b") as host:
+        toys.assert_same(host, made.session(), toys.data(kind), 30)
+
+
 @pytest.mark.slow
 def test_long_run_of_a_real_size(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
@@ -181,6 +202,7 @@ ASAN_RUN = """
 import pickle, sys
 from pathlib import Path
 from tinytrain.emulator import HostSession
+from tinytrain.fit import Planning
 library, codec, samples, steps = pickle.loads(Path(sys.argv[1]).read_bytes())
 with HostSession(Path(library), codec) as session:
     for i in range(steps):

@@ -14,8 +14,8 @@ PACKAGE = ROOT / "tinytrain"
 # First what everything may use, then the way of the data, where it runs, and what surrounds it.
 ORDER = """
 errors recipe session assets numerics tables ir execute ops boards codec schedule_rate placement
-frontend quantize select autodiff schedule recompute loops memory fusion keep search fit emit build
-interpreter compiler
+frontend quantize adapters select autodiff schedule recompute loops memory fusion keep search fit
+emit build interpreter compiler export
 emulator link device qemu runner doctor occupancy memory_map what_if report
 datasets zoo pretrain baseline demo cli __main__ __init__
 """.split()  # noqa: SIM905 - one line a stage reads better
@@ -71,6 +71,7 @@ def test_readme_names_make_targets_that_exist() -> None:
 
 
 def texts() -> Iterator[Path]:
+    # In a git worktree .git is a file, which names where the repository is.
     yield from (path for path in ROOT.iterdir() if path.is_file() and path.name != ".git")
     for folder in (".ci", *PROJECT):
         yield from (ROOT / folder).rglob("*")

@@ -17,8 +17,10 @@ from tinytrain.execute import execute
 from tinytrain.fit import Planning, fit
 from tinytrain.ir import DTYPES, Graph, Node, Step, Value
 from tinytrain.memory import Plan, lifetimes, plan, scratch_name
+from tinytrain.ops.gradient import clip_mask_u8
 from tinytrain.placement import BOUND_MET, Region
 from tinytrain.recipe import Dataset, Optimizer, Recipe
+from tinytrain.recompute import forward_nodes, recompute
 from tinytrain.zoo import CharLM, SensorTransformer
 
 # -- compiled graphs -------------------------------------------------------------------------------
@@ -199,6 +201,24 @@ def test_a_step_that_was_made_to_fit(kind: str, scheme: Any) -> None:
     for name, array in states[0].items():
         np.testing.assert_array_equal(array, states[1][name], name)
     ByteArena(short, found, values[1]).check(inputs, step)
+
+
+def test_bits_made_again_do_not_hold_what_they_are_of() -> None:
+    """Nothing but other bits stands between them and the last node that makes or reads it."""
+    plain = toys.compiled("sensor", "lora:2").plain
+    graph = recompute(plain, {node.name for node in forward_nodes(plain)})
+    assert graph is not None
+    found = 0
+    for i, node in enumerate(graph.nodes):
+        if node.op is clip_mask_u8 and node.name.endswith(".again"):
+            (x,) = node.inputs
+            before, after = (
+                [n for n in part if n.op is not clip_mask_u8]
+                for part in (graph.nodes[:i], graph.nodes[i + 1 :])
+            )
+            assert x in before[-1].outputs or x in after[0].inputs
+            found += 1
+    assert found == sum(node.op is clip_mask_u8 for node in plain.nodes)
 
 
 def test_the_byte_arena_notices_a_wrong_plan() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +58,8 @@ def test_cells_are_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     board = with_sram(load_board("host"), BUDGET)
     for cell in found:
         recipe = toys.recipe("sensor", cell.scheme)
-        planning = Planning(cell.recompute, cell.tile, "heuristic")
-        made = compile_recipe(
-            recipe, board, toys.quantized("sensor"), check=False, planning=planning
-        )
+        made = compile_recipe(recipe, board, toys.quantized("sensor"), check=False,
+                              planning=Planning(cell.recompute, cell.tile))  # fmt: skip
         assert cell.sram_bytes == made.sram.sram_bytes
         assert cell.arena_bytes == made.sram.arena_bytes
         assert cell.fits == (made.sram.sram_bytes <= board.sram_budget_bytes)
@@ -157,9 +154,3 @@ def test_map_of_an_unknown_format(
 ) -> None:
     code, out, err = call(capfd, "plan", source, "--map", tmp_path / "map.pdf")
     assert code == 2 and out == "" and "RecipeError" in err and "Traceback" not in err
-
-
-def test_a_cell_keeps_what_the_grid_does_not_vary() -> None:
-    base = Planning(planner="exact")
-    cell = grid(toys.recipe("sensor"))[0]
-    assert replace(base, recompute=cell.recompute, tile=cell.tile).planner == "exact"

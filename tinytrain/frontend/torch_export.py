@@ -35,13 +35,19 @@ def from_torch(model: nn.Module, example: Array) -> Graph:
     ``[T, V]``. Raises ShapeError when the model does not take the example, CalibrationError when
     weights or example hold NaN or infinity, UnsupportedOp naming the operator and its place.
     """
+    program, sample = exported(model, example)
+    return lower(program, model, sample)
+
+
+def exported(model: nn.Module, example: Array) -> tuple[ExportedProgram, Tensor]:
+    """The decomposed program of a checked model, and the example as a tensor; raises as
+    ``from_torch``."""
     sample = _tensor(example)
     _check_model(model)
     with torch.no_grad(), _no_fast_path(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _try_batches(model, sample)
-        program = _export(model, sample[None])
-        return lower(program, model, sample)
+        return _export(model, sample[None]), sample
 
 
 def lower(program: ExportedProgram, model: nn.Module, sample: Tensor) -> Graph:

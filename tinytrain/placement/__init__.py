@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
-from .first_fit import TRIES, Layout, greedy, search
+from .first_fit import TRIES, Layout, search
 from .problem import (
     ALIGN,
     BOUND_MET,
@@ -24,7 +24,7 @@ from .problem import (
 
 __all__ = [
     "ALIGN", "BOUND_MET", "OPEN", "SOLVED", "WHOLE", "Buffer", "Method", "Placement", "Region",
-    "aligned", "greedy_first_fit", "live_bytes", "lower_bound", "peak_bytes", "place",
+    "aligned", "live_bytes", "lower_bound", "peak_bytes", "place",
 ]  # fmt: skip
 
 Method = Literal["auto", "heuristic", "exact"]
@@ -40,8 +40,8 @@ def place(
 
     ``heuristic`` takes below a second for 300 buffers. ``auto`` and ``exact`` add the solver where
     the lower bound is not met, for about 5 s and 14 s unless ``time_limit_s`` says otherwise, and
-    at most twice that. No method is worse than ``greedy_first_fit``. ``watch(used, bound)``: the
-    solver begins; bytes so far, and what they may become.
+    at most twice that. No method is worse than first fit in program order.
+    ``watch(used, bound)``: the solver begins; bytes so far, and what they may become.
     """
     assert method in get_args(Method), method
     best = search(buffers, regions, tries)
@@ -53,12 +53,6 @@ def place(
     limit = TIME_LIMIT_S[method] if time_limit_s is None else time_limit_s
     found = improve(buffers, regions, best, limit, watch)
     return _placement(buffers, regions, found.layout, found.bounds, found.cut_short)
-
-
-def greedy_first_fit(buffers: Sequence[Buffer], regions: Sequence[Region] = WHOLE) -> Placement:
-    """First fit in program order: what a planner does that does not look ahead."""
-    layout = greedy(buffers, regions)
-    return _placement(buffers, regions, layout, bounds_of(buffers, regions, layout.used))
 
 
 def _placement(

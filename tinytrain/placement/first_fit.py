@@ -138,11 +138,6 @@ def _lowest_first(fit: FirstFit, keys: Sequence[tuple[int, int]]) -> Order:
     return order
 
 
-def greedy(buffers: Sequence[Buffer], regions: Sequence[Region]) -> Layout:
-    """First fit in program order."""
-    return _whole(FirstFit(buffers, regions).run(program_order(buffers)))
-
-
 def _whole(layout: Layout | None) -> Layout:
     """A run without a limit always ends."""
     assert layout is not None

@@ -14,13 +14,17 @@ from .lower import Lowering, finite
 
 __all__ = ["Noise", "Quantized", "quantize"]
 
+KEPT = 32  # calibration samples at most
+
 
 @dataclass(frozen=True)
 class Quantized:
-    """``graph``: int8 forward graph, its output int16 logits. ``report``: SQNR of each layer."""
+    """``graph``: int8 forward graph, its output int16 logits. ``report``: SQNR of each layer.
+    ``samples``: some calibration samples as the graph reads them."""
 
     graph: Graph
     report: tuple[Noise, ...]
+    samples: tuple[Array, ...] = ()
 
 
 def quantize(
@@ -40,4 +44,5 @@ def quantize(
     lowered = Lowering(folded, found, weight_scales == "channel").run()
     codec = Codec(lowered.inputs[0].type, 1, lowered.outputs[0].type.shape, True, ())
     rows = noise(folded, lowered, samples[:report_samples], codec.quantize_input)
-    return Quantized(lowered, tuple(rows))
+    kept = samples[:: -(-len(samples) // KEPT)]
+    return Quantized(lowered, tuple(rows), tuple(codec.quantize_input(s) for s in kept))

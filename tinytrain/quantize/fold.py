@@ -34,6 +34,15 @@ affine = Op("affine", _affine_infer, _affine_ref)
 
 def fold_norms(graph: Graph) -> Graph:
     """Float graph in, the same function out, with every ``layer_norm`` of gamma 1 and beta 0."""
+    return _fold(graph)[0]
+
+
+def folded_gains(graph: Graph) -> dict[str, tuple[Array, Array]]:
+    """Linear layer -> (gamma, beta) that ``fold_norms`` moves into it."""
+    return _fold(graph)[1]
+
+
+def _fold(graph: Graph) -> tuple[Graph, dict[str, tuple[Array, Array]]]:
     readers: dict[str, list[Node]] = {}
     for node in graph.nodes:
         for value in node.inputs:
@@ -43,20 +52,22 @@ def fold_norms(graph: Graph) -> Graph:
     build.nodes = []
     renamed: dict[str, Value] = {}
     scaled: dict[str, tuple[Array, Array]] = {}
+    moved: dict[str, tuple[Array, Array]] = {}
     for node in graph.nodes:
         inputs = tuple(renamed.get(v.name, v) if v is not None else None for v in node.inputs)
         node = replace(node, inputs=inputs)
         if node.op is NORM:
             _fold_one(build, node, readers, graph, renamed, scaled)
         elif node.op is LINEAR and inputs[0] is not None and inputs[0].name in scaled:
-            build.append(_folded_linear(build, node, scaled[inputs[0].name]))
+            moved[node.layer] = scaled[inputs[0].name]
+            build.append(_folded_linear(build, node, moved[node.layer]))
         else:
             if node.op in THROUGH and inputs[0] is not None and inputs[0].name in scaled:
                 assert node.outputs[0] is not None
                 scaled[node.outputs[0].name] = scaled[inputs[0].name]
             build.append(node)
     outputs = [renamed.get(v.name, v) for v in graph.outputs]
-    return build.graph(outputs)
+    return build.graph(outputs), moved
 
 
 def _fold_one(
