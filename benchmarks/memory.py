@@ -31,7 +31,8 @@ from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.datasets import VOCABULARY
 from tinytrain.errors import SchemeError
 from tinytrain.fit import Planning
-from tinytrain.memory import first_fit
+from tinytrain.placement import WHOLE
+from tinytrain.placement.first_fit import FirstFit, program_order
 from tinytrain.qemu import QemuSession
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Dataset, Recipe, UpdateScheme
@@ -111,8 +112,12 @@ def prepared(name: str) -> tuple[Recipe, Quantized]:
 
 def greedy_arena_bytes(plain: Compiled) -> int:
     """The arena of a plain plan by first fit in program order."""
-    plans = (plain.train_plan, plain.evaluate_plan)
-    return max(first_fit(sorted(p.buffers, key=lambda b: b.born))[1] for p in plans)
+    tops = []
+    for plan in (plain.train_plan, plain.evaluate_plan):
+        layout = FirstFit(plan.buffers, WHOLE).run(program_order(plan.buffers))
+        assert layout is not None
+        tops.append(sum(layout.used))
+    return max(tops)
 
 
 def emulated(compiled: Compiled, recipe: Recipe, steps: int) -> dict[str, Any]:

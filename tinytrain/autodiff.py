@@ -14,6 +14,7 @@ import numpy as np
 from .errors import SchemeError
 from .ir import Build, Graph, Node, Op, Type, Value
 from .numerics import split_scale
+from .ops.accumulate import weight_step_s8, weight_sums_s32
 from .ops.base import Grad, scales_of
 from .ops.elementwise import channel_factors, rescale_grad_s8
 from .ops.gradient import (
@@ -111,14 +112,29 @@ class BackwardBuild(Build):
         more: Sequence[Value] = (), **attrs: Any,
     ) -> None:  # fmt: skip
         name = f"{node.layer}.weight"
+        state = self._weight_state(name, gy, x, w)
+        self.node(
+            op, [gy.value, gy.exponent, x, w, *state, rows, *more], f"{name}.new",
+            stream=self.stream(), layer=node.layer, **attrs,
+        )  # fmt: skip
+
+    def collect_weight(self, gy: Grad, x: Value, w: Value, node: Node) -> None:
+        name = f"{node.layer}.weight"
+        acc, exponent = self.node(
+            weight_sums_s32, [gy.value, gy.exponent, x], f"{name}.sums", layer=node.layer
+        )
+        state = self._weight_state(name, gy, x, w)
+        self.node(
+            weight_step_s8, [acc, exponent, w, *state], f"{name}.new", stream=self.stream(),
+            layer=node.layer, tokens=x.type.shape[0],
+        )  # fmt: skip
+
+    def _weight_state(self, name: str, gy: Grad, x: Value, w: Value) -> tuple[Value | None, ...]:
+        """(fraction, moment, coefficients) that the step of a weight needs."""
         fraction = None
         if self.optimizer.weights == "int16":
             fraction = self.param(f"{name}.fraction", np.zeros(w.type.shape, np.int8), "trained")
-        moment, coefs = self._rule(name, gy, x, w, power=1)
-        self.node(
-            op, [gy.value, gy.exponent, x, w, fraction, moment, coefs, rows, *more], f"{name}.new",
-            stream=self.stream(), layer=node.layer, **attrs,
-        )  # fmt: skip
+        return fraction, *self._rule(name, gy, x, w, power=1)
 
     def update_bias(
         self, op: Op, gy: Grad, x: Value, b: Value, rows: Value | None, node: Node

@@ -1,8 +1,5 @@
-"""Other nodes for the same numbers and less memory.
-
-Attention by heads: the nodes around each matrix of probabilities joined into two, one of the
-forward and one of the backward pass, which never hold ``[H, T, T]``. Small updates in two steps.
-"""
+"""Attention by heads: the nodes around each matrix of probabilities joined into two, one of the
+forward and one of the backward pass, which never hold ``[H, T, T]``. The numbers are the same."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ from dataclasses import replace
 
 from .ir import Graph, Node, Op, Value
 from .loops import divisors
-from .ops.accumulate import summed
 from .ops.attention import attention_mix_s8, attention_probs_u8
 from .ops.attention_fused import attention_grad_s8, attention_s8, fuse, fuse_gradient
 from .ops.attention_grad import attention_dk_s8, attention_dq_s8, attention_ds_s8, attention_dv_s8
@@ -20,8 +16,7 @@ FEW_KEYS = 16  # keys at once where memory is shorter still
 
 
 def fused_forms(graph: Graph) -> list[Graph]:
-    """The graph with attention by heads, all keys at once, or a few; small updates in two steps."""
-    graph = summed(graph)
+    """The graph with attention by heads: all keys at once, and a few. Without attention, itself."""
     nodes = [node for node in graph.nodes if node.op is attention_probs_u8]
     if not nodes:
         return [graph]

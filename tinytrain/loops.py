@@ -41,25 +41,17 @@ def gather(graph: Graph, cuts: Set[str] = frozenset()) -> Graph:
 
 
 def cut_points(graph: Graph) -> list[str]:
-    """Nodes of the backward pass where a loop may end without keeping more than one gradient whole:
-    those through which all gradients go, and those whose gradient is summed up in a later loop."""
+    """Nodes of the backward pass through which all gradients go, and that go row by row: places
+    where a loop may end without keeping more than one gradient whole."""
     waits = _may_wait(graph)
     nodes = [n for n in graph.nodes[backward_start(graph) :] if n.name not in waits]
     last = {v.name: i for i, n in enumerate(nodes) for v in n.inputs if v is not None}
-    makers = {name: n for n in graph.nodes for name in _outputs(n)}
-    summed = set[str]()
-    for sums in (n for n in graph.nodes if n.op.sums):
-        gradient = sums.inputs[0]
-        assert gradient is not None
-        source = makers[gradient.name].inputs[0]
-        assert source is not None
-        summed.add(makers[source.name].name)
     found: list[str] = []
     alive: set[str] = set()
     for i, node in enumerate(nodes):
         alive = {name for name in alive if last[name] > i}
         later = {name for name in _outputs(node) if last.get(name, -1) > i}
-        if node.op.rowwise is not None and (node.name in summed or (not alive and later)):
+        if not alive and later and node.op.rowwise is not None:
             found.append(node.name)
         alive |= later
     return found

@@ -91,7 +91,7 @@ def memory_map(compiled: Compiled) -> str:
     count, top = len(graph.nodes), max(plan.arena_bytes, 8)
     x = Axis(-0.5, count - 0.5, 68, 988)
     y = Axis(0, top * 1.05, 522, 82)
-    known = kinds(graph)
+    known, addresses = kinds(graph), stacked(plan)
     peak = {
         k: sum(b.bytes for b in plan.live_at(plan.peak_node) if kind_of(b, known) == k)
         for k in COLORS
@@ -100,7 +100,7 @@ def memory_map(compiled: Compiled) -> str:
     return (
         environment().get_template("memory_map.svg.j2").render(
             x=x, y=y, compiled=compiled, plan=plan, count=count,
-            boxes=[_box(b, stacked(plan), graph, known, x, y) for b in plan.buffers],
+            boxes=[_box(b, addresses, graph, known, x, y) for b in plan.buffers],
             walls=walls(plan),
             loops=[_shade(*loop, x, y) for loop in loops(graph)],
             places=_places(graph, x), backward=backward_start(graph) - 0.5,

@@ -44,9 +44,11 @@ def what_if(
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> list[Cell]:  # fmt: skip
     """Every cell of the grid planned for a board; the model is quantized once. ``planning``: what
-    the grid does not vary."""
+    the grid does not vary; addresses come from the heuristic unless it asks for ``exact``."""
     quantized = quantized or prepare(recipe)
     base, cells = planning or Planning(), grid(recipe)
+    if base.planner == "auto":
+        base = replace(base, planner="heuristic")
     found: dict[Cell, Cell] = {}
     for cell in progress(sorted(cells, key=lambda c: c.recompute != "min-memory")):
         least = found.get(replace(cell, recompute="min-memory"))

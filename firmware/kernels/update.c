@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 
+#define LAST_SHIFT 14 /* products are below 2^14: shifted by more, none is left */
+
 static inline int trains(const int16_t *rows, int32_t o) {
     return rows == NULL || rows[o] >= 0;
 }
@@ -119,20 +121,42 @@ void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_
     tt_weight_step_end(&s, moment, st->beta);
 }
 
-void tt_weight_sums_s32(int32_t *acc, const int8_t *g, const int8_t *x, const tt_step *st,
-                        int32_t T, int32_t C, int32_t O) {
+/* values / 2^times, rounded half up; times > 0. */
+static inline int32_t halved(int32_t value, int32_t times) {
+    return times > 30 ? 0 : (value + (1 << (times - 1))) >> times;
+}
+
+void tt_weight_sums_s32(int32_t *acc, int16_t *acc_exp, const int8_t *g, const int16_t *g_exp,
+                        const int8_t *x, const tt_step *st, int32_t T, int32_t C, int32_t O) {
+    int32_t top = st->row == 0 ? TT_ZERO_EXPONENT : acc_exp[0];
     if (st->row == 0) {
         clear(acc, O * C);
     }
-    for (int32_t o = 0; o < O; o++) {
-        add_gradient_row(acc + o * C, g, x, T, C, O, o);
+    for (int32_t t = 0; t < T; t++) {
+        const int32_t rise = g_exp[t] - top;
+        for (int32_t i = 0; rise > 0 && i < O * C; i++) {
+            acc[i] = halved(acc[i], rise);
+        }
+        top = rise > 0 ? g_exp[t] : top;
+        const int32_t shift = top - g_exp[t];
+        if (shift > LAST_SHIFT) {
+            continue;
+        }
+        for (int32_t o = 0; o < O; o++) {
+            const int32_t u = g[t * O + o];
+            for (int32_t i = 0; i < C; i++) {
+                const int32_t product = u * x[t * C + i];
+                acc[o * C + i] += shift > 0 ? halved(product, shift) : product;
+            }
+        }
     }
+    acc_exp[0] = (int16_t)top;
 }
 
 void tt_weight_step_s8(int8_t *w, int8_t *fraction, float *moment, const int32_t *acc,
-                       const int16_t *g_exp, const float *coefs, const tt_step *st, int32_t C,
+                       const int16_t *acc_exp, const float *coefs, const tt_step *st, int32_t C,
                        int32_t O, int32_t per_channel, int32_t stream) {
-    tt_weight_step s = tt_weight_step_begin(st, fraction, moment, g_exp[0], stream);
+    tt_weight_step s = tt_weight_step_begin(st, fraction, moment, acc_exp[0], stream);
     for (int32_t o = 0; o < O; o++) {
         const float *coef = moment != NULL ? NULL : coefs + (per_channel ? o : 0);
         tt_weight_step_row(&s, w, fraction, acc + o * C, C, coef);

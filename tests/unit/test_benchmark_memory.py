@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tinytrain.memory import lower_bound
+from tinytrain.placement import lower_bound
 from tinytrain.zoo import SensorTransformer
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"

@@ -19,9 +19,10 @@ from tinytrain.emit import environment
 from tinytrain.errors import RecipeError
 from tinytrain.fit import Fitted, Planning
 from tinytrain.ir import Graph
-from tinytrain.memory import lifetimes, lower_bound, plan, value_lives
+from tinytrain.memory import lifetimes, plan, value_lives
 from tinytrain.memory_map import Axis, fitting, live_curves, memory_map, section, write_map
 from tinytrain.occupancy import KINDS, groups, holders, kinds, remade
+from tinytrain.placement import lower_bound
 from tinytrain.recompute import AGAIN, bottlenecks, forward_nodes, origin, recompute
 
 SVG = "{http://www.w3.org/2000/svg}"

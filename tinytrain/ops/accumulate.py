@@ -1,74 +1,75 @@
-"""A weight update in two steps: the sum over rows, which may be collected a few rows at a time, and
-the step. Together they are ``linear_update_s8``, bit for bit; worth it where the accumulators are
-fewer bytes than the rows that would have to wait for the update, as with low-rank adapters."""
+"""Weight updates in two steps: the sum over rows, which may be collected a few rows at a time, and
+the step. For weights with few inputs or outputs, such as low-rank adapters.
+
+The accumulators take fewer bytes than the rows that would have to wait for an update that reads
+them at once, and rows keep exponents of their own: no alignment, which would need all of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..ir import Array, Attrs, Case, Graph, Node, Op, Step, Type, Types, Value
-from ..numerics import stream_key
-from .base import exact_matmul, need
-from .update import PRODUCT, linear_update_s8, step_weights, update_bound, update_examples
+from ..ir import Array, Attrs, Case, Op, Step, Type, Types
+from ..numerics import ZERO_EXPONENT, stream_key
+from .base import need, need_gradient
+from .elementwise import spread_rows
+from .update import PRODUCT, SHAPES, codes, step_weights, update_bound, update_examples
+
+LAST_SHIFT = 14  # products are below 2**14: shifted by more, none is left
 
 
-def summed(graph: Graph) -> Graph:
-    """The graph with updates in two steps where that takes less memory: 4 bytes an accumulator, for
-    O output channels, against T rows of the input. The alignment of such a gradient stands right
-    behind it, so that what it is multiplied with can be made, and summed up, in a later loop."""
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        nodes += _two_steps(node) if node.op is linear_update_s8 else [node]
-    summed_up = {n.inputs[0].name for n in nodes if n.op is weight_sums_s32 and n.inputs[0]}
-    early = {n.inputs[0].name: n for n in nodes if n.name in summed_up and n.inputs[0]}
-    found: list[Node] = []
-    for node in nodes:
-        if node.name not in summed_up:
-            found.append(node)
-            found += [early[v.name] for v in node.outputs if v is not None and v.name in early]
-    return graph.with_nodes(found)
+def collects(rows: int, outputs: int, inputs: int) -> bool:
+    """Whether int32 accumulators of a weight are fewer bytes than int8 rows of what it reads."""
+    return rows > 1 and 4 * min(outputs, inputs) < rows
 
 
-def _two_steps(node: Node) -> list[Node]:
-    g, e, x, w, fraction, moment, coefs, rows = node.inputs
-    assert g is not None and x is not None and w is not None
-    if rows is not None or 4 * w.type.shape[0] >= x.type.shape[0]:
-        return [node]
-    acc = Value(f"{node.name}.sums", Type(w.type.shape, "i32"))
-    sums = Node(weight_sums_s32, (g, x), (acc,), {"layer": node.layer})
-    step = replace(node, op=weight_step_s8, inputs=(acc, e, w, fraction, moment, coefs),
-                   attrs={**node.attrs, "tokens": x.type.shape[0]})  # fmt: skip
-    return [sums, step]
-
-
-def _sums_infer(types: Types, attrs: Attrs) -> tuple[Type]:
-    g, x = need(types[0], "i8", 2), need(types[1], "i8", 2)
+def _sums_infer(types: Types, attrs: Attrs) -> tuple[Type, Type]:
+    g, x = need_gradient(need(types[0], "i8", 2), types[1]), need(types[2], "i8", 2)
     if g.shape[0] != x.shape[0]:
         raise ShapeError(f"weight_sums: gradient {g} and input {x} differ in rows")
-    return (Type((g.shape[1], x.shape[1]), "i32"),)
+    return Type((g.shape[1], x.shape[1]), "i32"), Type((1,), "i16")
 
 
-def _sums_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array]:
-    g, x = ins
-    return (exact_matmul(g.T, x).astype(np.int32),)
+def _sums_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array, Array]:
+    """acc = sum_t 2**(e[t] - top) g[t]^T x[t], row after row: ``top`` is the largest exponent so
+    far; when it rises, what is there is shifted, otherwise the products. Rounded half up."""
+    g, exponents, x = ins
+    acc, top = np.zeros((g.shape[1], x.shape[1]), np.int64), ZERO_EXPONENT
+    for row, e, inputs in zip(g.astype(np.int64), exponents.tolist(), x, strict=True):
+        if e > top:
+            acc = _halved(acc, e - top)
+            top = e
+        acc += _halved(np.outer(row, inputs), top - e)
+    return acc.astype(np.int32), np.array([top], np.int16)
+
+
+def _halved(values: Array, times: int) -> Array:
+    """values / 2**times, rounded half up; nothing is left after 30 times."""
+    if times == 0:
+        return values
+    return values * 0 if times > 30 else (values + (1 << (times - 1))) >> times
 
 
 def _sums_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
-    g, x = need(ins[0]), need(ins[1])
+    g, x = need(ins[0]), need(ins[2])
     return {"T": g.shape[0], "C": x.shape[1], "O": g.shape[1]}
 
 
 def _sums_examples(rng: np.random.Generator) -> list[Case]:
-    return [
-        Case((case.inputs[0], case.inputs[2]), label=case.label)
-        for case in update_examples(rng)
-        if case.inputs[7] is None
-    ]
+    cases = []
+    for t, c, o in SHAPES:
+        for kind in ("rows", "zero", "far"):
+            g, e = spread_rows(rng, codes(rng, t, o))
+            if kind == "zero":
+                g, e = g * np.int8(0), np.full(t, ZERO_EXPONENT, np.int16)
+            if kind == "far":
+                e = rng.choice([-40, -12, -3, ZERO_EXPONENT], t).astype(np.int16)
+            cases.append(Case((g, e, codes(rng, t, c)), label=f"T{t} C{c} O{o} {kind}"))
+    return cases
 
 
 def _step_infer(types: Types, attrs: Attrs) -> tuple[Type | None, ...]:
@@ -84,8 +85,7 @@ def _step_infer(types: Types, attrs: Attrs) -> tuple[Type | None, ...]:
 def _step_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array | None, ...]:
     acc, e, w, fraction, moment, coefs = ins
     key = stream_key(step.seed, step.step, attrs["stream"])
-    order = np.arange(len(w))
-    wide = acc.astype(np.int64)
+    order, wide = np.arange(len(w)), acc.astype(np.int64)
     return step_weights(wide, order, int(e[0]), w, fraction, moment, coefs, key, step)
 
 
@@ -101,7 +101,7 @@ def _step_examples(rng: np.random.Generator) -> list[Case]:
         g, e, x, w, fraction, moment, coefs, rows = case.inputs
         assert g is not None and x is not None
         if rows is None:
-            acc = exact_matmul(g.T, x).astype(np.int32)
+            acc = (g.astype(np.int32).T @ x).astype(np.int32)
             ins = (acc, e, w, fraction, moment, coefs)
             cases.append(Case(ins, {**case.attrs, "tokens": len(x)}, label=case.label))
     return cases
@@ -109,9 +109,9 @@ def _step_examples(rng: np.random.Generator) -> list[Case]:
 
 weight_sums_s32 = Op(
     "weight_sums_s32", _sums_infer, _sums_ref, _sums_dims, uses_step=True,
-    macs=lambda ins, a: need(ins[0]).size * need(ins[1]).shape[1],
-    bound=lambda ins, a: PRODUCT * need(ins[0]).shape[0],
-    rowwise=(0, 1), sums=True, examples=_sums_examples,
+    macs=lambda ins, a: need(ins[0]).size * need(ins[2]).shape[1],
+    bound=lambda ins, a: (PRODUCT + 1) * need(ins[0]).shape[0],
+    rowwise=(0, 1, 2), sums=True, examples=_sums_examples,
 )  # fmt: skip
 weight_step_s8 = Op(
     "weight_step_s8", _step_infer, _step_ref, _step_dims, uses_step=True,

@@ -59,6 +59,10 @@ class Backward(Protocol):
         rows."""
         ...
 
+    def collect_weight(self, gy: Grad, x: Value, w: Value, node: Node) -> None:
+        """The nodes that sum a weight's gradient up over rows, and step it; ``gy`` as it is."""
+        ...
+
     def update_bias(
         self, op: Op, gy: Grad, x: Value, b: Value, rows: Value | None, node: Node
     ) -> None:

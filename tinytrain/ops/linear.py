@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Node, Op, Step, Type, Types, Value
 from ..numerics import clamp, multiplier, quantize_rows, requantize, stream_key
+from .accumulate import collects
 from .base import Backward, Grad, exact_matmul, need, need_gradient, scales_of
 from .elementwise import spread_rows
 from .update import BIAS_LIMIT, SHAPES, codes, linear_bias_update_s32, linear_update_s8, split_rows
@@ -93,6 +94,9 @@ def _grad(b: Backward, node: Node, grads: tuple[Grad | None, ...], wanted: tuple
     gx = b.input_gradient(linear_dx_s8, gy, [w, wt, rows], w_scale(gy, w), f"{name}.dx", node) \
         if wanted[0] else None  # fmt: skip
     trains_w, trains_b = wanted[2 if wt else 1], wanted[5 if bt else 4]
+    if trains_w and not wt and collects(x.type.shape[0], *w.type.shape):
+        b.collect_weight(gy, x, w, node)
+        trains_w = False
     if trains_w or trains_b:
         gy = b.aligned(gy)
     if trains_w:

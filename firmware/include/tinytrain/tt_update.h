@@ -42,14 +42,17 @@ void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_
                          const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
                          int32_t C, int32_t O, int32_t per_channel, int32_t stream);
 
-/* The same in two steps. First acc[o,i] = sum_t g[t,o] * x[t,i] over the T rows of one call, added to
- * what is there unless st->row is 0.   acc int32 [O,C] */
-void tt_weight_sums_s32(int32_t *acc, const int8_t *g, const int8_t *x, const tt_step *st,
-                        int32_t T, int32_t C, int32_t O);
+/* The same in two steps, for a g that has an exponent a row. First acc[o,i] = sum_t 2^(g_exp[t] - E)
+ * g[t,o] x[t,i] with E = acc_exp[0], the largest exponent so far: as it rises, what is there is
+ * shifted, otherwise the product; both rounded half up. Over the T rows of one call; begun anew
+ * where st->row is 0, so that calls over blocks of rows give the sum over all.
+ *   acc int32 [O,C]   acc_exp int16 [1] */
+void tt_weight_sums_s32(int32_t *acc, int16_t *acc_exp, const int8_t *g, const int16_t *g_exp,
+                        const int8_t *x, const tt_step *st, int32_t T, int32_t C, int32_t O);
 
 /* Then the step: all O rows train. */
 void tt_weight_step_s8(int8_t *w, int8_t *fraction, float *moment, const int32_t *acc,
-                       const int16_t *g_exp, const float *coefs, const tt_step *st, int32_t C,
+                       const int16_t *acc_exp, const float *coefs, const tt_step *st, int32_t C,
                        int32_t O, int32_t per_channel, int32_t stream);
 
 /* Bias gradient acc[k] = sum_t g[t,o] and the step; unit: bias LSBs of one weight LSB (1 / s_x).
