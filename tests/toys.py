@@ -216,7 +216,7 @@ def shaped(made: Compiled, seed: int) -> Compiled:
     choice = {name for name in names if rng.random() < part}
     graph = recompute(search.graph, choice)
     assert graph is not None
-    graph = gather(graph, choice)
+    graph = gather(graph, choice.intersection(search.cuts))
     loops = {n.loop.name: n.tokens for n in graph.nodes if n.loop is not None}
     rows = {name: int(rng.integers(1, n + 1)) for name, n in loops.items()}
     graph = with_rows(graph, rows)

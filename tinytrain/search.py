@@ -57,13 +57,14 @@ class Search:
         self._known: dict[frozenset[str], Trial | None] = {}
 
     def _moves(self) -> list[frozenset[str]]:
-        """Names that change sides together: each alone; an update with what it reads."""
+        """Names that change together: each alone; a forward node, or an update, with what it reads
+        (one of three values that are two buffers frees nothing, two of them do)."""
         found = [frozenset({name}) for name in (*self.cuts, *self.own, *self.forward)]
         makers = {v.name: n for n in forward_nodes(self.graph) for v in n.outputs if v is not None}
-        for update in own_updates(self.graph) if self.own else ():
-            read = {makers[v.name].name for v in update.inputs if v is not None
-                    and v.name in makers}  # fmt: skip
-            found.append(frozenset({update.name, *read}))
+        for node in [*own_updates(self.graph), *forward_nodes(self.graph)] if self.price else ():
+            read = {makers[v.name].name for v in node.inputs if v is not None and v.name in makers}
+            if read:
+                found.append(frozenset({node.name, *read}))
         return found
 
     def trial(self, choice: Set[str]) -> Trial | None:
@@ -75,7 +76,11 @@ class Search:
         return self._known[key]
 
     def _measured(self, made: Graph, key: frozenset[str]) -> Trial:
-        made = with_rows(gather(made, key), FEW_ROWS) if self.tile else live(made)
+        made = (
+            with_rows(gather(made, key.intersection(self.cuts)), FEW_ROWS)
+            if self.tile
+            else live(made)
+        )
         buffers = lifetimes(made)
         curve = live_bytes(buffers, len(made.nodes))
         most = max(curve)
@@ -120,15 +125,22 @@ class Search:
         while improved and best.bytes > budget:
             improved = False
             for move in self.moves:
-                (name, *more) = move
-                if not more and name in self.price and not self._at_peak(name, best):
+                if not self._may_help(move, best):
                     continue
-                trial = self.trial(best.choice | move if more else best.choice ^ move)
+                alone = len(move) == 1
+                trial = self.trial(best.choice ^ move if alone else best.choice | move)
                 if trial and _small(trial) < _small(best):
                     best, improved = trial, True
                     if best.bytes <= budget:
                         break
         return best
+
+    def _may_help(self, move: frozenset[str], best: Trial) -> bool:
+        new = move if len(move) == 1 else move - best.choice
+        forward = [name for name in new if name in self.price]
+        if len(move) > 1 and len(new) < 2:
+            return False
+        return not forward or any(self._at_peak(name, best) for name in forward)
 
     @staticmethod
     def _at_peak(name: str, trial: Trial) -> bool:
