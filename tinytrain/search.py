@@ -25,6 +25,7 @@ from .schedule import live
 
 FEW_ROWS = 2  # rows that a loop takes at a time while the search looks for room
 CROWDED = 0.85  # of the most live bytes: from here on a node counts as a near peak
+RATES = (4.0, 1.0, 0.25, 0.0)  # part of the bytes that must be saved for a part of the MACs
 SWAPS = 60  # tries to trade one choice for another
 
 
@@ -119,20 +120,22 @@ class Search:
         return [trial for trial in found if trial is not None]
 
     def _descend(self, best: Trial, budget: int = 0) -> Trial:
-        """One change at a time for as long as one helps, or until ``budget`` is met. A forward
-        value that is not there at the peak is left alone."""
-        improved = True
-        while improved and best.bytes > budget:
-            improved = False
-            for move in self.moves:
-                if not self._may_help(move, best):
-                    continue
-                alone = len(move) == 1
-                trial = self.trial(best.choice ^ move if alone else best.choice | move)
-                if trial and _small(trial) < _small(best):
-                    best, improved = trial, True
-                    if best.bytes <= budget:
-                        break
+        """One change at a time for as long as one helps, or until ``budget`` is met; first those
+        that save much for their cost. A forward value that is not at the peak is left alone."""
+        unit = best.bytes / max(1, self.graph.macs())
+        for rate in RATES:
+            improved = True
+            while improved and best.bytes > budget:
+                improved = False
+                for move in self.moves:
+                    if not self._may_help(move, best):
+                        continue
+                    alone = len(move) == 1
+                    trial = self.trial(best.choice ^ move if alone else best.choice | move)
+                    if trial and _better(trial, best, rate * unit):
+                        best, improved = trial, True
+                        if best.bytes <= budget:
+                            break
         return best
 
     def _may_help(self, move: frozenset[str], best: Trial) -> bool:
@@ -169,5 +172,9 @@ class Search:
         return best
 
 
-def _small(trial: Trial) -> tuple[int, float, int]:
-    return trial.bytes, trial.crowd, trial.cost
+def _better(a: Trial, b: Trial, bytes_per_mac: float) -> bool:
+    """Whether ``a`` is smaller than ``b``, and by enough for what it costs more."""
+    if (a.bytes, a.crowd, a.cost) >= (b.bytes, b.crowd, b.cost):
+        return False
+    saved = b.bytes - a.bytes + b.crowd / len(b.graph.nodes) - a.crowd / len(a.graph.nodes)
+    return saved >= bytes_per_mac * (a.cost - b.cost)
