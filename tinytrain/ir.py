@@ -40,11 +40,11 @@ class Type:
     dtype: str
     scale: float | tuple[float, ...] | None = None
 
-    @property
+    @cached_property
     def size(self) -> int:
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         return self.size * np.dtype(DTYPES[self.dtype]).itemsize
 
@@ -57,12 +57,10 @@ class Type:
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.shape)) or "scalar"
-        scale = ""
-        if isinstance(self.scale, tuple):
-            scale = f" scale[{len(self.scale)}]"
-        elif self.scale is not None:
-            scale = f" scale {self.scale:.4g}"
-        return f"{self.dtype}[{shape}]{scale}"
+        if self.scale is None:
+            return f"{self.dtype}[{shape}]"
+        scale = f"{self.scale:.4g}" if isinstance(self.scale, float) else f"x{len(self.scale)}"
+        return f"{self.dtype}[{shape}] scale {scale}"
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,8 @@ class Node:
 def _rows_of(value: Value | None, rows: int) -> Value | None:
     if value is None:
         return None
-    return Value(value.name, replace(value.type, shape=(rows, *value.type.shape[1:])))
+    kind = value.type
+    return Value(value.name, Type((rows, *kind.shape[1:]), kind.dtype, kind.scale))
 
 
 @dataclass(frozen=True)

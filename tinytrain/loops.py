@@ -19,8 +19,13 @@ def divisors(tokens: int) -> list[int]:
     return [n for n in range(tokens, 0, -1) if tokens % n == 0]
 
 
-def gather(graph: Graph, cuts: Set[str] = frozenset()) -> Graph:
-    """Neighbours that go row by row put into loops, each of all its rows for now.
+def _part(tokens: int, most: int) -> int:
+    """The largest divisor of ``tokens`` that is at most ``most``."""
+    return next(n for n in range(min(tokens, most), 0, -1) if tokens % n == 0)
+
+
+def gather(graph: Graph, cuts: Set[str] = frozenset(), rows: int | None = None) -> Graph:
+    """Neighbours that go row by row put into loops of at most ``rows`` rows at a time, or all.
 
     A loop ends at the first node that needs whole tensors and that the rest waits for. What leads
     to nothing but updates moves behind the loop, unless it goes row by row; what is made for one
@@ -35,8 +40,11 @@ def gather(graph: Graph, cuts: Set[str] = frozenset()) -> Graph:
             done.append(node)
             continue
         run, rest = _run(node, rest, waits, params, cuts)
-        loop = Loop(f"loop of {node.name}", node.tokens) if len(run) > 1 else None
-        done += [replace(n, loop=loop) for n in run]
+        if len(run) == 1:
+            done.append(node)
+            continue
+        loop = Loop(f"loop of {node.name}", _part(node.tokens, rows or node.tokens))
+        done += [Node(n.op, n.inputs, n.outputs, n.attrs, loop) for n in run]
     return replace(graph, nodes=tuple(done))
 
 
@@ -65,7 +73,7 @@ def with_rows(graph: Graph, rows: int | Mapping[str, int]) -> Graph:
             name = node.loop.name
             if name not in loops:
                 most = rows if isinstance(rows, int) else rows.get(name, node.tokens)
-                loops[name] = Loop(name, next(n for n in divisors(node.tokens) if n <= most))
+                loops[name] = Loop(name, _part(node.tokens, most))
             if node.loop != loops[name]:
                 node = replace(node, loop=loops[name])
         nodes.append(node)

@@ -8,7 +8,8 @@ buffers their addresses; the lower bound is the largest sum of live bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .ir import Graph, Node
 from .placement import WHOLE, Buffer, Method, Placement, Region, aligned, lower_bound, place
@@ -45,8 +46,7 @@ def scratch_name(node: Node) -> str:
     return f"scratch@{node.name}"
 
 
-@dataclass(frozen=True)
-class Life:
+class Life(NamedTuple):
     """Arena bytes of one value; the nodes where it is born, read last, and dies."""
 
     bytes: int
@@ -75,8 +75,8 @@ def value_lives(graph: Graph) -> dict[str, Life]:
         for i in range(first, end):
             for seen in graph.nodes[i].inputs:
                 known = lives.get(seen.name) if seen is not None else None
-                if seen is not None and known is not None and known.born < first:
-                    lives[seen.name] = replace(known, dies=max(known.dies, end - 1))
+                if seen is not None and known and known.born < first and known.dies < end - 1:
+                    lives[seen.name] = Life(known.bytes, known.born, known.read, end - 1)
             node = graph.nodes[i]
             for made in node.outputs:
                 if made is None:

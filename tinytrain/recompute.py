@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import replace
+from functools import lru_cache
 
 from .ir import Graph, Node, Value
 from .ops.gradient import clip_mask_u8
@@ -62,9 +63,9 @@ def recompute(graph: Graph, again: Set[str]) -> Graph | None:
                 return v
             if v.name in copies:  # a mask, made right behind its input
                 return copies[v.name]
-            outs = tuple(None if o is None else replace(o, name=o.name + suffix)
+            outs = tuple(None if o is None else Value(o.name + suffix, o.type)
                          for o in node.outputs)  # fmt: skip
-            nodes.append(replace(node, inputs=inputs, outputs=outs))
+            nodes.append(Node(node.op, inputs, outs, node.attrs))
             copies.update((o.name, c) for o, c in zip(node.outputs, outs, strict=True)
                           if o is not None and c is not None)  # fmt: skip
             if (mask := masks.get(v.name)) and mask.name in again:
@@ -79,21 +80,27 @@ def recompute(graph: Graph, again: Set[str]) -> Graph | None:
             copies, suffix = {}, f"{AGAIN}.{count}"
         # value() appends what it makes again, so the inputs come first.
         inputs = tuple(value(v, copies, suffix) for v in node.inputs)
-        nodes.append(replace(node, inputs=inputs))
+        nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
     found = live(replace(graph, nodes=tuple(nodes)))
     return None if _stale(found) else found
 
 
 def origin(node: Node) -> str | None:
     """The name of the forward node that a node makes again; None for all others."""
-    name, mark, number = node.name.rpartition(AGAIN)
-    return name if mark and (not number or number[1:].isdigit()) else None
+    return _parts(node.name)[0]
 
 
 def own(node: Node) -> int:
     """The number of the update for which alone a node makes something again; 0: not such a node."""
-    number = node.name.rpartition(f"{AGAIN}.")[2]
-    return int(number) if origin(node) is not None and number.isdigit() else 0
+    return _parts(node.name)[1]
+
+
+@lru_cache(maxsize=100_000)
+def _parts(name: str) -> tuple[str | None, int]:
+    first, mark, number = name.rpartition(AGAIN)
+    if not mark or not (number == "" or number[1:].isdigit()):
+        return None, 0
+    return first, int(number[1:] or 0)
 
 
 def own_updates(graph: Graph) -> list[Node]:

@@ -9,23 +9,23 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from .ir import Graph
-from .loops import cut_points, gather, with_rows
+from .loops import cut_points, gather
 from .memory import lifetimes
 from .placement import live_bytes
 from .recompute import (
     bottlenecks,
     cost,
-    extra_cost,
     forward_nodes,
+    origin,
     own_updates,
     recompute,
     worth_keeping,
 )
-from .schedule import live
 
 FEW_ROWS = 2  # rows that a loop takes at a time while the search looks for room
 CROWDED = 0.85  # of the most live bytes: from here on a node counts as a near peak
 RATES = (4.0, 1.0, 0.25, 0.0)  # part of the bytes that must be saved for a part of the MACs
+FAR = 3  # times the budget from where a descent is not worth its time, if another one succeeded
 SWAPS = 60  # tries to trade one choice for another
 
 
@@ -77,18 +77,20 @@ class Search:
         return self._known[key]
 
     def _measured(self, made: Graph, key: frozenset[str]) -> Trial:
-        made = (
-            with_rows(gather(made, key.intersection(self.cuts)), FEW_ROWS)
-            if self.tile
-            else live(made)
-        )
+        if self.tile:
+            made = gather(made, key.intersection(self.cuts), FEW_ROWS)
         buffers = lifetimes(made)
         curve = live_bytes(buffers, len(made.nodes))
         most = max(curve)
         at = curve.index(most)
         crowd = sum(n - CROWDED * most for n in curve if n > CROWDED * most)
         peak = frozenset(v for b in buffers if b.born <= at <= b.dies for v in b.values)
-        return Trial(made, most, crowd, extra_cost(made, self.graph), key, peak)
+        return Trial(made, most, crowd, self._extra(made), key, peak)
+
+    def _extra(self, made: Graph) -> int:
+        copies = sum(self.price[name] for n in made.nodes if (name := origin(n)))
+        present = {n.name for n in made.nodes}
+        return copies - sum(price for name, price in self.price.items() if name not in present)
 
     def smallest(self) -> Trial:
         """The least memory that is found, by descent from some starts; of equal memory the
@@ -102,9 +104,15 @@ class Search:
         nothing = self.trial(frozenset())
         if nothing and nothing.bytes <= budget:
             return nothing
-        found = [self._undo(end, budget) for start in self._starts()
-                 if (end := self._descend(start, budget)).bytes <= budget]  # fmt: skip
-        return self._trade(min(found, key=lambda t: t.cost), budget) if found else None
+        best: Trial | None = None
+        for start in self._starts():
+            if best and start.bytes > FAR * budget:
+                continue
+            end = self._descend(start, budget, best.cost if best else None)
+            if end.bytes <= budget:
+                end = self._undo(end, budget)
+                best = end if best is None or end.cost < best.cost else best
+        return self._trade(best, budget) if best else None
 
     def nearby(self, start: Trial, budget: int) -> Trial | None:
         """The least cost within ``budget`` bytes from ``start`` on; None when nothing fits."""
@@ -119,9 +127,10 @@ class Search:
         found = [self.trial(names | set(self.cuts)) for names in sets]
         return [trial for trial in found if trial is not None]
 
-    def _descend(self, best: Trial, budget: int = 0) -> Trial:
-        """One change at a time for as long as one helps, or until ``budget`` is met; first those
-        that save much for their cost. A forward value that is not at the peak is left alone."""
+    def _descend(self, best: Trial, budget: int = 0, most: int | None = None) -> Trial:
+        """One change at a time for as long as one helps, until ``budget`` is met or the cost is
+        above ``most``; first those that save much for their cost. A forward value that is not at
+        the peak is left alone."""
         unit = best.bytes / max(1, self.graph.macs())
         for rate in RATES:
             improved = True
@@ -134,8 +143,8 @@ class Search:
                     trial = self.trial(best.choice ^ move if alone else best.choice | move)
                     if trial and _better(trial, best, rate * unit):
                         best, improved = trial, True
-                        if best.bytes <= budget:
-                            break
+                        if best.bytes <= budget or (most is not None and best.cost > most):
+                            return best
         return best
 
     def _may_help(self, move: frozenset[str], best: Trial) -> bool:
