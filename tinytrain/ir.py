@@ -251,10 +251,8 @@ class Graph:
         """[first, end) of what runs as one: single nodes and loops."""
         found: list[tuple[int, int]] = []
         for i, node in enumerate(self.nodes):
-            if i and node.loop is not None and node.loop == self.nodes[i - 1].loop:
-                found[-1] = (found[-1][0], i + 1)
-            else:
-                found.append((i, i + 1))
+            joins = i and node.loop is not None and node.loop == self.nodes[i - 1].loop
+            found.append((found.pop()[0] if joins else i, i + 1))
         return found
 
     def inner(self) -> set[str]:
@@ -384,14 +382,13 @@ def verify(graph: Graph) -> Graph:
         if value.name not in known:
             raise ShapeError(f"output %{value.name} is never made")
     for first, end in graph.runs():
-        if graph.nodes[first].loop is not None:
-            _verify_loop(graph.nodes[first:end], set(graph.params))
+        _verify_loop(graph.nodes[first:end], set(graph.params))
     return graph
 
 
 def _verify_loop(nodes: Sequence[Node], params: set[str]) -> None:
     """All go row by row over the same rows; only parameters are read as a whole."""
-    for node in nodes:
+    for node in nodes if nodes[0].loop else ():
         assert node.loop is not None
         if node.op.rowwise is None or node.op.updates or node.op.alias:
             raise ShapeError(f"{node}: {node.op.name} cannot run by rows, so not in a loop")

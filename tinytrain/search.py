@@ -88,7 +88,7 @@ class Search:
         return Trial(made, most, crowd, self._extra(made), key, peak)
 
     def _extra(self, made: Graph) -> int:
-        copies = sum(self.price[name] for n in made.nodes if (name := origin(n)))
+        copies = sum(self.price.get(name, 0) for n in made.nodes if (name := origin(n)))
         present = {n.name for n in made.nodes}
         return copies - sum(price for name, price in self.price.items() if name not in present)
 

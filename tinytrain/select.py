@@ -32,6 +32,7 @@ class Layer:
     name: str
     outputs: int
     inputs: int
+    convolution: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def layers_of(graph: Graph) -> list[Layer]:
     for node in graph.nodes:
         if node.op in LAYERS and node.inputs[1] is not None and node.layer not in frozen:
             rows, columns = node.inputs[1].type.shape
-            found.append(Layer(node.layer, rows, columns))
+            found.append(Layer(node.layer, rows, columns, node.op is conv_pool_s8))
     return found
 
 
@@ -114,10 +115,11 @@ def lora(layers: Sequence[Layer], rank: int, head: bool = False) -> UpdateScheme
 
     Raises SchemeError when no layer has such a rank.
     """
-    widest = max((min(part.outputs, part.inputs) for part in layers[:-1]), default=0)
+    linear = [part for part in layers[:-1] if not part.convolution]
+    widest = max((min(part.outputs, part.inputs) for part in linear), default=0)
     if not 1 <= rank <= widest:
         raise SchemeError(f"lora:{rank}: the rank of an adapter is 1 to {widest} in this model")
-    ranks = {part.name: min(rank, part.outputs, part.inputs) for part in layers[:-1]}
+    ranks = {part.name: min(rank, part.outputs, part.inputs) for part in linear}
     last = head_only(layers) if head else UpdateScheme()
     name = f"lora:{rank}" + ("+head" if head else "")
     return replace(last, name=name, adapters=ranks)
@@ -185,6 +187,8 @@ def _rank(layer: Layer, rank: int, trains: bool, head: bool) -> int:
             f"{layer.name}: the head has no adapter, as its logits are not int8; train the head "
             f"itself: weights={{{layer.name!r}: 1.0}}"
         )
+    if layer.convolution:
+        raise SchemeError(f"{layer.name}: a convolution has no adapter; only linear layers have")
     if trains:
         raise SchemeError(f"{layer.name}: its weight trains, so it has no adapter; choose one")
     most = min(layer.outputs, layer.inputs)

@@ -49,7 +49,13 @@ def test_it_starts_as_it_was(kind: str, scheme: str) -> None:
             for value in node.outputs:
                 if value is not None:
                     np.testing.assert_array_equal(before[value.name], after[value.name])
-    assert len(graph.nodes) == len(plain.graph.nodes) + 3 * (len(toys.layers(kind)) - 1)
+    linear = [layer for layer in toys.layers(kind) if not layer.convolution]
+    assert len(graph.nodes) == len(plain.graph.nodes) + 3 * (len(linear) - 1)
+
+
+def test_a_convolution_has_no_adapter() -> None:
+    with pytest.raises(SchemeError, match=r"convs\.1: a convolution has no adapter"):
+        adapted("cct", UpdateScheme(adapters={"convs.*": 2}))
 
 
 def test_a_depends_on_the_layer_alone() -> None:
@@ -149,7 +155,7 @@ def test_a_layer_below_the_lowest_adapter_costs_nothing() -> None:
         ("lora:4+o", "unknown scheme"),
         (UpdateScheme(adapters={"head": 4}), r"head: the head has no adapter.*'head': 1\.0"),
         (UpdateScheme(adapters={"*": 4}), "head: the head has no adapter"),
-        (UpdateScheme(adapters={"blocks.*.x": 4}), r"'blocks\.\*\.x' matches no linear layer"),
+        (UpdateScheme(adapters={"blocks.*.x": 4}), r"'blocks\.\*\.x' matches no layer"),
         (UpdateScheme(adapters={"embed": 0}), r"embed: adapter rank 0 is not .* within 1\.\.12"),
         (UpdateScheme(adapters={"embed": 13}), r"embed: adapter rank 13 is not .* within 1\.\.12"),
         (UpdateScheme(adapters={"embed": 0.5}), r"rank 0\.5 is not an integer"),  # type: ignore[dict-item]

@@ -17,6 +17,7 @@ from tinytrain.autodiff import differentiate
 from tinytrain.errors import SchemeError
 from tinytrain.execute import execute
 from tinytrain.ir import Graph, Node, Step
+from tinytrain.ops.accumulate import weight_sums_s32
 from tinytrain.ops.base import exact_matmul, scales_of
 from tinytrain.ops.conv import conv_update_s8, weight_gradient
 from tinytrain.ops.gradient import align_grad_s8
@@ -197,10 +198,18 @@ def torch_gradients(kind: str, x: Any, y: Any) -> dict[str, Any]:
     return found
 
 
+UPDATES = (linear_update_s8, conv_update_s8, linear_bias_update_s32, weight_sums_s32)
+
+
 def integer_gradient(node: Node, values: dict[str, Any]) -> tuple[str, Any]:
     """(name, real gradient) of what an update node steps, from the integers that it reads."""
     g, e = node.inputs[0], node.inputs[1]
     assert g is not None and e is not None
+    if node.op is weight_sums_s32:
+        (acc, exponent), x = node.outputs, node.inputs[2]
+        assert acc is not None and exponent is not None and x is not None
+        unit = scales_of(g.type)[:, None] * 2.0 ** int(values[exponent.name][0])
+        return f"{node.layer}.weight", values[acc.name] * unit * x.type.tensor_scale
     unit = scales_of(g.type)[:, None] * 2.0 ** int(values[e.name][0])
     if node.op in (linear_update_s8, conv_update_s8):
         x, winners = node.inputs[2], node.inputs[-1]
@@ -225,7 +234,7 @@ def compare(kind: str, scheme: Any = "full") -> dict[str, Compared]:
         }
         values = execute(graph, inputs, {}, Step())
         for node in graph.nodes:
-            if node.op not in (linear_update_s8, conv_update_s8, linear_bias_update_s32):
+            if node.op not in UPDATES:
                 continue
             name, got = integer_gradient(node, values)
             want = wanted[name]
