@@ -75,6 +75,7 @@ class Compiled:
     const_bytes: int
     codec: Codec
     files: dict[str, str]
+    planning: Planning = field(default_factory=Planning)
 
     @property
     def train(self) -> Graph:
@@ -231,6 +232,7 @@ def compile_recipe(
                     vocabulary(train)),
         files=emit(recipe.name, step.graph, check_run.graph, step.plan, check_run.plan,
                    recipe.optimizer, knots(recipe.optimizer)),
+        planning=planning,
     )  # fmt: skip
     if check:
         check_budget(compiled)
@@ -267,8 +269,9 @@ def check_budget(compiled: Compiled) -> None:
     node = graph.nodes[min(found.peak_node, len(graph.nodes) - 1)]
     live = ", ".join(f"{b.name} {b.bytes} B" for b in found.live_at(found.peak_node)[:5])
     raise BudgetError(
-        f"{compiled.name} with scheme {compiled.scheme} needs {sram.sram_bytes} bytes of SRAM; "
-        f"{compiled.board.name} has {budget} ({sram.sram_bytes - budget} too many).\n"
+        f"{compiled.name} with scheme {compiled.scheme} needs {sram.sram_bytes} bytes of SRAM "
+        f"{_form(compiled.planning)}; {compiled.board.name} has {budget} "
+        f"({sram.sram_bytes - budget} too many).\n"
         f"arena {sram.arena_bytes}, trained weights {sram.trained_weight_bytes}, optimizer "
         f"{sram.optimizer_bytes}, I/O {sram.io_bytes}, runtime {sram.runtime_bytes}, stack "
         f"{sram.stack_bytes} bytes.\n"
@@ -277,8 +280,23 @@ def check_budget(compiled: Compiled) -> None:
     )
 
 
+def _form(planning: Planning) -> str:
+    """What the number of bytes is the least of."""
+    off = [name for name, way in (("recompute", planning.recompute), ("tile", planning.tile))
+           if way == "off"]  # fmt: skip
+    switched = " and ".join(f"--{name} off" for name in off)
+    return f"with {switched}" if off else "in the smallest form that was found"
+
+
 def _advice(compiled: Compiled) -> str:
     ways = []
+    fixed = compiled.sram.sram_bytes - compiled.sram.arena_bytes
+    if fixed > compiled.board.sram_budget_bytes:
+        ways.append(
+            f"what is not arena takes {fixed} bytes alone, so nothing fits before that does"
+        )
+    if "off" in (compiled.planning.recompute, compiled.planning.tile):
+        ways.append("let the step be made to fit (--recompute auto --tile auto)")
     if compiled.scheme != "head_only":
         ways.append("train fewer layers or channels (--scheme last_k:1, --scheme head_only)")
     if compiled.optimizer.weights == "int16":

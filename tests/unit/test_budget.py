@@ -15,6 +15,7 @@ from tinytrain import cli
 from tinytrain.boards import load_board
 from tinytrain.compiler import check_budget, compile_recipe
 from tinytrain.errors import BudgetError, TinytrainError
+from tinytrain.fit import Planning
 from tinytrain.recipe import Optimizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +93,7 @@ def test_budget_error_says_what_where_and_what_next(tmp_path: Path) -> None:
     for part in (
         "toy with scheme full", f"{sram.sram_bytes} bytes of SRAM", str(board.sram_budget_bytes),
         f"{over} too many", f"arena {sram.arena_bytes}", f"weights {sram.trained_weight_bytes}",
-        "--scheme last_k:1", "largest live values: ",
+        "--scheme last_k:1", "largest live values: ", "in the smallest form that was found",
     ):  # fmt: skip
         assert part in text, part
     plan = made.dominant_plan
@@ -102,6 +103,9 @@ def test_budget_error_says_what_where_and_what_next(tmp_path: Path) -> None:
     named = [f"{b.name} {b.bytes} B" for b in largest]
     assert ", ".join(named) in text and len(named) == 5
     assert compile_recipe(recipe, board, made.quantized, check=False).sram == sram
+    plain = Planning("off", "off")
+    with pytest.raises(BudgetError, match=r"with --recompute off and --tile off[^$]*--tile auto"):
+        compile_recipe(recipe, board, made.quantized, planning=plain)
     with pytest.raises(BudgetError):
         compile_recipe(recipe, board, made.quantized)
     # What the message proposes helps.
