@@ -110,7 +110,8 @@ def _chosen(
         chosen = search.cheapest(budget) or search.smallest()
         if planning.planner == "exact" and planning.recompute == "auto":
             chosen = improved(search, chosen, budget)
-    made = chosen.graph
+    made = search.made(chosen.choice)
+    assert made is not None
     if planning.tile == "auto":
         small = planning.recompute == "min-memory"
         made = widened(made, chosen.bytes if small else max(budget, chosen.bytes))
@@ -124,12 +125,12 @@ def _chosen(
 def improved(search: Search, chosen: Trial, budget: int) -> Trial:
     """``chosen``, or what the integer program finds cheaper. Its bytes are an estimate from above
     or below: the search goes on from its answer, and it is asked again with what that uses."""
-    smallest = search.smallest()
+    smallest = search.made(search.smallest().choice)
     forward = {n.name for n in forward_nodes(search.graph)}
     rest = chosen.choice - forward
-    everything = search.trial(rest)
-    assert everything is not None
-    problem = problem_of(search.graph, everything.graph, smallest.graph)
+    everything = search.made(rest)
+    assert everything is not None and smallest is not None
+    problem = problem_of(search.graph, everything, smallest)
     room, asked = budget, set[int]()
     while room not in asked and len(asked) < EXACT_ROUNDS:
         asked.add(room)

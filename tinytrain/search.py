@@ -35,7 +35,7 @@ class Trial:
     CROWDED of that, summed over the nodes: of two equal peaks the narrower is the better start;
     ``cost``: MACs and element work beyond the plain step; ``peak``: values alive at the peak."""
 
-    graph: Graph
+    nodes: int
     bytes: int
     crowd: float
     cost: int
@@ -72,20 +72,25 @@ class Search:
         """None where a choice reads a weight after its update."""
         key = frozenset(choice)
         if key not in self._known:
-            made = recompute(self.graph, key)
+            made = self.made(key)
             self._known[key] = None if made is None else self._measured(made, key)
         return self._known[key]
 
+    def made(self, choice: Set[str]) -> Graph | None:
+        """The graph of a choice, with loops of FEW_ROWS rows; None as for ``trial``."""
+        made = recompute(self.graph, choice)
+        if made is None or not self.tile:
+            return made
+        return gather(made, choice & set(self.cuts), FEW_ROWS)
+
     def _measured(self, made: Graph, key: frozenset[str]) -> Trial:
-        if self.tile:
-            made = gather(made, key.intersection(self.cuts), FEW_ROWS)
         buffers = lifetimes(made)
         curve = live_bytes(buffers, len(made.nodes))
         most = max(curve)
         at = curve.index(most)
         crowd = sum(n - CROWDED * most for n in curve if n > CROWDED * most)
         peak = frozenset(v for b in buffers if b.born <= at <= b.dies for v in b.values)
-        return Trial(made, most, crowd, self._extra(made), key, peak)
+        return Trial(len(made.nodes), most, crowd, self._extra(made), key, peak)
 
     def _extra(self, made: Graph) -> int:
         copies = sum(self.price.get(name, 0) for n in made.nodes if (name := origin(n)))
@@ -185,5 +190,5 @@ def _better(a: Trial, b: Trial, bytes_per_mac: float) -> bool:
     """Whether ``a`` is smaller than ``b``, and by enough for what it costs more."""
     if (a.bytes, a.crowd, a.cost) >= (b.bytes, b.crowd, b.cost):
         return False
-    saved = b.bytes - a.bytes + b.crowd / len(b.graph.nodes) - a.crowd / len(a.graph.nodes)
+    saved = b.bytes - a.bytes + b.crowd / b.nodes - a.crowd / a.nodes
     return saved >= bytes_per_mac * (a.cost - b.cost)

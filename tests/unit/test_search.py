@@ -57,8 +57,10 @@ def test_what_a_trial_says_is_true() -> None:
     search = Search(plain("lm"))
     trial = search.trial(set(search.forward) - bottlenecks(search.graph))
     assert trial is not None
-    assert trial.bytes == max(live_bytes(lifetimes(trial.graph), len(trial.graph.nodes)))
-    assert trial.cost == extra_cost(trial.graph, search.graph) > 0
+    graph = search.made(trial.choice)
+    assert graph is not None
+    assert trial.bytes == max(live_bytes(lifetimes(graph), len(graph.nodes)))
+    assert trial.cost == extra_cost(graph, search.graph) > 0
     assert search.trial(trial.choice) is trial, "every choice is tried once"
 
 
