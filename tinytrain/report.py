@@ -75,10 +75,20 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
         f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained"
         f"{f' ({adapters:,} of adapters)' if adapters else ''}; "
         f"MACs a step: forward {facts['macs_forward']:,}, backward {facts['macs_backward']:,}"
+        f"{fitting_text(facts)}"
     )
     report = sorted(compiled.quantized.report, key=lambda row: row.sqnr_db)[:3]
     worst = ", ".join(f"{row.layer or row.op} {row.sqnr_db:.1f} dB" for row in report)
     console.print(f"lowest signal-to-quantization-noise ratios: {worst}")
+
+
+def fitting_text(facts: Mapping[str, Any]) -> str:
+    """What was done for the step to fit, and the MACs that it costs."""
+    again, count = facts["macs_recomputed"], len(facts["recomputed"])
+    plain = facts["macs_forward"] + facts["macs_backward"] - again
+    found = f", {again:,} of them ({again / plain:.0%} more) to make {count} values again"
+    loops = "; loops over rows and attention by heads" if facts["tiled"] else ""
+    return (found if count else "") + loops
 
 
 def arena_text(facts: Mapping[str, Any]) -> str:

@@ -258,3 +258,12 @@ def test_every_error_is_of_one_family() -> None:
     kinds = [v for v in vars(errors).values() if isinstance(v, type)]
     assert len(kinds) > 5 and all(issubclass(k, TinytrainError) for k in kinds)
     assert Optimizer().seed == 1
+
+
+def test_plan_tells_what_fitting_costs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = small(tmp_path)
+    for option, told in (("off", False), ("min-memory", True)):
+        code, out, _ = call(capfd, "plan", source, "--recompute", option, "--tile", "auto")
+        assert code == 0
+        text = " ".join(out.split())
+        assert bool(re.search(r"of them \(\d+% more\) to make \d+ values again", text)) == told
