@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import toys
+from command_line import call
 
-from tinytrain import cli
 from tinytrain.boards import load_board
 from tinytrain.compiler import check_budget, compile_recipe
 from tinytrain.errors import BudgetError, TinytrainError
@@ -53,21 +53,6 @@ def small(folder: Path) -> Path:
 def large(folder: Path) -> Path:
     """Some 400 KB of trained weights alone; the host board has 256 KB."""
     return write(folder, RECIPE.format(window=32, d=128, blocks=2), "large.py")
-
-
-def call(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of the command line, in this process."""
-    before = sys.argv
-    sys.argv = ["tinytrain", *map(str, arguments)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 0
-    finally:
-        sys.argv = before
-    out, err = capfd.readouterr()
-    return code, out, err
 
 
 def flat(text: str) -> str:

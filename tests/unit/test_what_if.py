@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toys
+from command_line import call
 
 from tinytrain import cli, what_if
 from tinytrain.boards import load_board, with_sram
@@ -92,19 +92,6 @@ def test_the_recipe_is_quantized_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # -- command line ----------------------------------------------------------------------------------
-
-
-def call(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    before = sys.argv
-    sys.argv = ["tinytrain", *map(str, arguments)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 0
-    finally:
-        sys.argv = before
-    return code, *capfd.readouterr()
 
 
 @pytest.fixture
