@@ -36,13 +36,17 @@ static inline void linear(int8_t *y8, int16_t *y16, int32_t limit, const int8_t 
 
 void tt_linear_s8(int8_t *y, const int8_t *x, const int8_t *w, const int8_t *wt,
                   const int16_t *rows, const int32_t *b, const int32_t *bt, const int32_t *mult,
-                  const int32_t *shift, int32_t T, int32_t C, int32_t O, int32_t per_channel) {
+                  const int32_t *shift, int32_t *scratch, int32_t T, int32_t C, int32_t O,
+                  int32_t per_channel) {
+    (void)scratch;
     linear(y, NULL, 127, x, w, wt, rows, b, bt, mult, shift, T, C, O, per_channel);
 }
 
 void tt_linear_s16(int16_t *y, const int8_t *x, const int8_t *w, const int8_t *wt,
                    const int16_t *rows, const int32_t *b, const int32_t *bt, const int32_t *mult,
-                   const int32_t *shift, int32_t T, int32_t C, int32_t O, int32_t per_channel) {
+                   const int32_t *shift, int32_t *scratch, int32_t T, int32_t C, int32_t O,
+                   int32_t per_channel) {
+    (void)scratch;
     linear(NULL, y, 32767, x, w, wt, rows, b, bt, mult, shift, T, C, O, per_channel);
 }
 

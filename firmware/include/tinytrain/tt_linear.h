@@ -18,12 +18,14 @@
  *   y int8 [T,O]   x int8 [T,C]   bias int32   mult, shift int32 [O] if per_channel else [1] */
 void tt_linear_s8(int8_t *y, const int8_t *x, const int8_t *w, const int8_t *wt,
                   const int16_t *rows, const int32_t *b, const int32_t *bt, const int32_t *mult,
-                  const int32_t *shift, int32_t T, int32_t C, int32_t O, int32_t per_channel);
+                  const int32_t *shift, int32_t *scratch, int32_t T, int32_t C, int32_t O,
+                  int32_t per_channel);
 
 /* The same with an int16 result, clamped to +-32767: logits. */
 void tt_linear_s16(int16_t *y, const int8_t *x, const int8_t *w, const int8_t *wt,
                    const int16_t *rows, const int32_t *b, const int32_t *bt, const int32_t *mult,
-                   const int32_t *shift, int32_t T, int32_t C, int32_t O, int32_t per_channel);
+                   const int32_t *shift, int32_t *scratch, int32_t T, int32_t C, int32_t O,
+                   int32_t per_channel);
 
 /* Input gradient: row t of acc[t,i] = sum_o g[t,o] * w[o,i] as int8 by the smallest shift that fits,
  * with stochastic rounding; gx_exp[t] = g_exp[t] + shift + exp_add, TT_ZERO_EXPONENT where all acc of

@@ -1,0 +1,222 @@
+/* Products of int16 panels on cores with the DSP extension (Cortex-M4, M7), two rows by two columns.
+ *
+ * A panel holds two rows of a matrix of int8 as int16, four columns after the other as four words:
+ * row 0 columns (0,2), row 1 columns (0,2), row 0 columns (1,3), row 1 columns (1,3); columns behind
+ * the last are 0. Two loads of four words feed eight SMLAD. */
+#ifndef TT_TILE_H
+#define TT_TILE_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline uint32_t load4(const int8_t *at) {
+    uint32_t word;
+    memcpy(&word, at, 4);
+    return word;
+}
+
+/* Bytes 0 and 2 as two int16. */
+static inline uint32_t even_bytes(uint32_t word) {
+    uint32_t r;
+    __asm__("sxtb16 %0, %1" : "=r"(r) : "r"(word));
+    return r;
+}
+
+/* Bytes 1 and 3 as two int16. */
+static inline uint32_t odd_bytes(uint32_t word) {
+    uint32_t r;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(r) : "r"(word));
+    return r;
+}
+
+static inline int32_t smlad(uint32_t a, uint32_t b, int32_t acc) {
+    int32_t r;
+    __asm__("smlad %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+
+/* Both int16 of a pair times 2^shift. */
+static inline uint32_t scaled_pair(uint32_t pair, int32_t shift) {
+    return (pair << shift) & ~(((1u << shift) - 1u) << 16);
+}
+
+/* Words of a panel of C columns. */
+static inline int32_t panel_words(int32_t C) {
+    return (C + 3) / 4 * 4;
+}
+
+/* Sixteen columns of two rows a turn; every extraction is EXTRACT dest, source, byte. */
+#define EXPAND_LOOP(EXTRACT)                                                                      \
+    "1: ldmia %[a]!, {r4, r5}\n"                                                                  \
+    "ldmia %[b]!, {r6, r8}\n" EXTRACT("r9", "r4", "0") EXTRACT("r10", "r6",                       \
+                                                               "0") EXTRACT("r11", "r4", "1")     \
+        EXTRACT("r12", "r6", "1") "stmia %[p]!, {r9, r10, r11, r12}\n" EXTRACT("r9", "r5", "0")   \
+            EXTRACT("r10", "r8", "0") EXTRACT("r11", "r5", "1") EXTRACT(                          \
+                "r12", "r8",                                                                      \
+                "1") "stmia %[p]!, {r9, r10, r11, r12}\n"                                         \
+                     "ldmia %[a]!, {r4, r5}\n"                                                    \
+                     "ldmia %[b]!, {r6, r8}\n" EXTRACT("r9", "r4", "0") EXTRACT(                  \
+                         "r10", "r6", "0") EXTRACT("r11", "r4", "1")                              \
+                         EXTRACT("r12", "r6", "1") "stmia %[p]!, {r9, r10, r11, r12}\n" EXTRACT(  \
+                             "r9", "r5", "0") EXTRACT("r10", "r8", "0") EXTRACT("r11", "r5", "1") \
+                             EXTRACT("r12", "r8", "1") "stmia %[p]!, {r9, r10, r11, r12}\n"       \
+                                                       "subs %[n], #1\n"                          \
+                                                       "bne 1b\n"
+
+#define EXTRACT_PLAIN(d, s, byte) "sxtb16 " d ", " s ", ror #(8*" byte ")\n"
+#define EXTRACT_SHIFTED(d, s, byte)            \
+    "sxtb16 " d ", " s ", ror #(8*" byte ")\n" \
+    "lsl " d ", " d ", %[k]\n"                 \
+    "bic " d ", " d ", %[m]\n"
+#define EXTRACT_BY_8(d, s, byte) "and " d ", %[m], " s ", lsl #(8-8*" byte ")\n"
+
+#define EXPAND(EXTRACT, ...)                                                  \
+    __asm__ volatile(EXPAND_LOOP(EXTRACT)                                     \
+                     : [p] "+r"(p), [a] "+r"(a), [b] "+r"(b), [n] "+r"(turns) \
+                     : __VA_ARGS__                                            \
+                     : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "cc", "memory")
+
+/* A panel from rows a and b times 2^shift, shift in [0, 8]. Gives the word behind it. */
+static inline uint32_t *expand(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C,
+                               int32_t shift) {
+    int32_t left = C;
+    if ((((uintptr_t)a | (uintptr_t)b) & 3u) == 0 && C >= 16) {
+        int32_t turns = C >> 4;
+        if (shift == 0) {
+            EXPAND(EXTRACT_PLAIN, "r"(0));
+        } else if (shift == 8) {
+            EXPAND(EXTRACT_BY_8, [m] "r"(0xFF00FF00u));
+        } else {
+            EXPAND(EXTRACT_SHIFTED, [k] "r"(shift), [m] "r"(((1u << shift) - 1u) << 16));
+        }
+        left = C & 15;
+    }
+    for (; left > 0; left -= 4, a += 4, b += 4, p += 4) {
+        uint32_t u = 0, v = 0;
+        if (left >= 4) {
+            u = load4(a);
+            v = load4(b);
+        } else {
+            for (int32_t i = 0; i < left; i++) {
+                u |= (uint32_t)(uint8_t)a[i] << (8 * i);
+                v |= (uint32_t)(uint8_t)b[i] << (8 * i);
+            }
+        }
+        p[0] = scaled_pair(even_bytes(u), shift);
+        p[1] = scaled_pair(even_bytes(v), shift);
+        p[2] = scaled_pair(odd_bytes(u), shift);
+        p[3] = scaled_pair(odd_bytes(v), shift);
+    }
+    return p;
+}
+
+/* What a run over pairs of rows reads from registers of the FPU; the order is that of the code. */
+typedef struct {
+    int32_t bias[2];
+    const uint32_t *w_end, *x_end;
+    int32_t mult0;
+    const uint32_t *w;
+    int32_t mult1;
+    int32_t stride; /* bytes: between rows of int8, between tiles of int32 */
+    void *out;
+    uint32_t ones; /* 0x01010101 */
+    const uint32_t *x;
+} tile_run;
+
+#define TILE_LOADS                  \
+    "ldmia r0!, {r6, r7, r8, r9}\n" \
+    "ldmia r1!, {r10, r11, r12, lr}\n"
+#define TILE_ODD              \
+    "smlad r2, r8, r12, r2\n" \
+    "smlad r3, r8, lr, r3\n"  \
+    "smlad r4, r9, r12, r4\n" \
+    "smlad r5, r9, lr, r5\n"
+#define TILE_STEP             \
+    TILE_LOADS                \
+    "smlad r2, r6, r10, r2\n" \
+    "smlad r3, r6, r11, r3\n" \
+    "smlad r4, r7, r10, r4\n" \
+    "smlad r5, r7, r11, r5\n" TILE_ODD
+#define TILE_FIRST                                               \
+    "vmov r2, r3, s0, s1\n" TILE_LOADS "smlad r4, r7, r10, r2\n" \
+    "smlad r5, r7, r11, r3\n"                                    \
+    "smlad r2, r6, r10, r2\n"                                    \
+    "smlad r3, r6, r11, r3\n" TILE_ODD
+
+/* round-half-up of 2^-48 * product, + 127, to uint8; then - 127 with saturation: +-127. The word's
+ * halves are the two rows. */
+#define TILE_REQUANTIZE           \
+    "mov r12, #0x7F8000\n"        \
+    "smmla r2, r2, r8, r12\n"     \
+    "smmla r4, r4, r8, r12\n"     \
+    "smmla r3, r3, r9, r12\n"     \
+    "smmla r5, r5, r9, r12\n"     \
+    "pkhtb r2, r4, r2, asr #16\n" \
+    "pkhtb r3, r5, r3, asr #16\n" \
+    "usat16 r2, #8, r2\n"         \
+    "usat16 r3, #8, r3\n"         \
+    "orr r2, r2, r3, lsl #8\n"    \
+    "vmov r11, r12, s8, s9\n"     \
+    "uqadd8 r2, r2, r12\n"        \
+    "eor r2, r2, #0x80808080\n"   \
+    "strh r2, [r11]\n"            \
+    "lsr r2, r2, #16\n"           \
+    "strh r2, [r11, r10]\n"       \
+    "add r11, r11, r10, lsl #1\n"
+#define TILE_STORE                  \
+    "vmov r11, s8\n"                \
+    "stmia r11, {r2, r3, r4, r5}\n" \
+    "add r11, r11, r10\n"
+
+/* All pairs of rows x .. x_end by the pair of columns w .. w_end; a panel is a multiple of STEPS
+ * groups of four. */
+#define TILE_FUNCTION(name, STEPS, FINISH)                                       \
+    __attribute__((naked, noinline)) static void name(const tile_run *run        \
+                                                      __attribute__((unused))) { \
+        __asm__ volatile("push {r4-r11, lr}\n"                                   \
+                         "vldmia r0, {s0-s9}\n"                                  \
+                         "ldr r1, [r0, #20]\n"                                   \
+                         "ldr r0, [r0, #40]\n"                                   \
+                         "1:\n" TILE_FIRST "2:\n"                                \
+                         ".rept " #STEPS " - 1\n" TILE_STEP ".endr\n"            \
+                         "vmov r6, r7, s2, s3\n"                                 \
+                         "cmp r1, r6\n"                                          \
+                         "bne 3f\n"                                              \
+                         "vmov r8, r1, s4, s5\n"                                 \
+                         "vmov r9, r10, s6, s7\n" FINISH "vmov s8, r11\n"        \
+                         "cmp r0, r7\n"                                          \
+                         "bne 1b\n"                                              \
+                         "pop {r4-r11, pc}\n"                                    \
+                         "3:\n" TILE_STEP "b 2b\n");                             \
+    }
+
+TILE_FUNCTION(tile_s8_16, 16, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_4, 4, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_1, 1, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s32_16, 16, TILE_STORE)
+TILE_FUNCTION(tile_s32_4, 4, TILE_STORE)
+TILE_FUNCTION(tile_s32_1, 1, TILE_STORE)
+
+/* y[t,o], y[t,o+1] of both rows as int8: rows of the panel x, columns of the panel w. */
+static inline void tile_s8(const tile_run *run, int32_t words) {
+    if (words % 64 == 0) {
+        tile_s8_16(run);
+    } else if (words % 16 == 0) {
+        tile_s8_4(run);
+    } else {
+        tile_s8_1(run);
+    }
+}
+
+/* Four sums a tile: row 0 columns 0, 1, row 1 columns 0, 1. */
+static inline void tile_s32(const tile_run *run, int32_t words) {
+    if (words % 64 == 0) {
+        tile_s32_16(run);
+    } else if (words % 16 == 0) {
+        tile_s32_4(run);
+    } else {
+        tile_s32_1(run);
+    }
+}
+
+#endif
