@@ -4,29 +4,20 @@
 #include "tile.h"
 
 #define TILE_ROWS 64 /* rows of x whose int16 panels are held at a time */
+#define FEW_ROWS 3   /* so many rows leave the weights as bytes */
 #define PRODUCT (127 * 127)
 
-/* The scaling of sums that makes requantization a shift by 48: 2^k, k = 48 - shift, x takes 2^x of it
- * and each row of w the rest. */
-static int32_t scale_of_x(const int32_t *shift, int32_t channels, int32_t C) {
-    int32_t k = 8;
-    for (int32_t o = 0; o < channels; o++) {
-        const int32_t own = 48 - shift[o];
-        k = own >= 0 && own < k ? own : k;
-    }
-    while (k > 0 && C > (INT32_MAX >> k) / PRODUCT) {
-        k--;
-    }
-    return k;
-}
+typedef struct {
+    const int8_t *x, *w, *wt;
+    const int16_t *rows;
+    const int32_t *b, *bt, *mult, *shift;
+    int32_t C, O, per_channel;
+    int8_t *y8; /* or NULL */
+    int16_t *y16;
+    int32_t limit;
+} layer;
 
-/* Whether sums of C products and a bias stay in int32 when scaled, and w stays in int16. */
-static inline int fits(int32_t bias, int32_t shift, int32_t C, int32_t k) {
-    const int32_t own = 48 - shift;
-    return own >= k && own - k <= 8 && C * PRODUCT + tt_abs(bias) <= INT32_MAX >> own;
-}
-
-/* As tt_requantize, without 64-bit arithmetic where shift > 32. */
+/* As tt_requantize, without 64-bit shifts where shift > 32. */
 static inline int32_t requantize(int32_t acc, int32_t mult, int32_t shift, int32_t limit) {
     if (shift <= 32) {
         return tt_requantize(acc, mult, shift, limit);
@@ -35,88 +26,187 @@ static inline int32_t requantize(int32_t acc, int32_t mult, int32_t shift, int32
     return tt_clamp((high + (1 << (shift - 33))) >> (shift - 32), limit);
 }
 
-typedef struct {
-    int8_t *y8; /* or NULL */
-    int16_t *y16;
-    int32_t limit;
-    int32_t O;
-} result;
-
-static inline void put(const result *y, int32_t t, int32_t o, int32_t v) {
-    if (y->y8 != NULL) {
-        y->y8[t * y->O + o] = (int8_t)v;
+static inline void put(const layer *l, int32_t t, int32_t o, int32_t sum) {
+    const int32_t q = l->per_channel ? o : 0;
+    const int32_t v = requantize(sum + bias_of(l->b, l->bt, l->rows, o), l->mult[q], l->shift[q],
+                                 l->limit);
+    if (l->y8 != NULL) {
+        l->y8[t * l->O + o] = (int8_t)v;
     } else {
-        y->y16[t * y->O + o] = (int16_t)v;
+        l->y16[t * l->O + o] = (int16_t)v;
     }
 }
 
-/* Two columns of `pairs` pairs of rows from sums, one tile at a time; acc are worth 2^k. */
-static void finish_tiles(const result *y, tile_run *run, int32_t words, int32_t t, int32_t T,
-                         int32_t o, const int32_t *bias, const int32_t *mult, const int32_t *shift,
-                         int32_t k) {
-    const int32_t columns = o + 1 < y->O ? 2 : 1;
-    const uint32_t *end = run->x_end;
-    for (; run->x != end; run->x += words * 1, t += 2) {
+static inline const int8_t *row_of(const layer *l, int32_t o) {
+    return weight_row(l->w, l->wt, l->rows, o, l->C);
+}
+
+/* Two rows of x, the panel xp, by all rows of the weight. */
+static void two_rows(const layer *l, const uint32_t *xp, int32_t t) {
+    const int32_t turns = l->C / 16, done = 16 * turns;
+    const uint32_t *const rest = xp + done;
+    for (int32_t o = 0; o < l->O; o += 2) {
+        const int32_t next = o + 1 < l->O ? 1 : 0;
+        const int8_t *w0 = row_of(l, o), *w1 = next ? row_of(l, o + 1) : w0;
         int32_t acc[4];
-        run->out = acc;
-        run->x_end = run->x + words;
-        tile_s32(run, words);
-        for (int32_t r = 0; r < 2 && t + r < T; r++) {
-            for (int32_t c = 0; c < columns; c++) {
-                const int32_t sum = (acc[2 * r + c] >> k) + bias[c];
-                put(y, t + r, o + c, requantize(sum, mult[c], shift[c], y->limit));
+        dot_2x2_bytes(xp, w0, w1, turns, acc);
+        for (int32_t i = done; i < l->C; i++) {
+            const int16_t *pair = (const int16_t *)(rest + (i - done) / 4 * 4);
+            const int32_t at = 4 * (i & 1) + (i & 2) / 2;
+            acc[0] += pair[at] * w0[i];
+            acc[1] += pair[at] * w1[i];
+            acc[2] += pair[at + 2] * w0[i];
+            acc[3] += pair[at + 2] * w1[i];
+        }
+        put(l, t, o, acc[0]);
+        put(l, t + 1, o, acc[2]);
+        if (next) {
+            put(l, t, o + 1, acc[1]);
+            put(l, t + 1, o + 1, acc[3]);
+        }
+    }
+}
+
+/* One row of x by all rows of the weight. */
+static void one_row(const layer *l, uint32_t *xp, int32_t t) {
+    const int8_t *const x = l->x + t * l->C;
+    const int32_t turns = l->C / 32;
+    for (int32_t i = 0; i < 8 * turns; i++) {
+        const uint32_t word = load4(x + 4 * i);
+        xp[2 * i] = even_bytes(word);
+        xp[2 * i + 1] = odd_bytes(word);
+    }
+    for (int32_t o = 0; o < l->O; o += 2) {
+        const int32_t next = o + 1 < l->O ? 1 : 0;
+        const int8_t *w0 = row_of(l, o), *w1 = next ? row_of(l, o + 1) : w0;
+        int32_t acc[2] = {0, 0}, i = 0;
+        if ((((uintptr_t)w0 | (uintptr_t)w1) & 3u) == 0) {
+            dot_1x2_bytes(xp, w0, w1, turns, acc);
+            i = 32 * turns;
+        }
+        for (; i + 4 <= l->C; i += 4) {
+            const uint32_t word = load4(x + i), u = load4(w0 + i), v = load4(w1 + i);
+            const uint32_t even = even_bytes(word), odd = odd_bytes(word);
+            acc[0] = smlad(odd, odd_bytes(u), smlad(even, even_bytes(u), acc[0]));
+            acc[1] = smlad(odd, odd_bytes(v), smlad(even, even_bytes(v), acc[1]));
+        }
+        for (; i < l->C; i++) {
+            acc[0] += x[i] * w0[i];
+            acc[1] += x[i] * w1[i];
+        }
+        put(l, t, o, acc[0]);
+        if (next) {
+            put(l, t, o + 1, acc[1]);
+        }
+    }
+}
+
+/* Sums of a panel of rows by two columns, a tile at a time; they are worth 2^k. */
+static void plain_tiles(const layer *l, const tile_run *from, int32_t words, int32_t t, int32_t end,
+                        int32_t o, int32_t k) {
+    tile_run run = *from;
+    run.bias[0] = run.bias[1] = 0;
+    for (; t < end; t += 2, run.x += words) {
+        int32_t acc[4];
+        run.out = acc;
+        run.x_end = run.x + words;
+        tile_s32(words)(&run);
+        for (int32_t r = 0; r < 2 && t + r < end; r++) {
+            put(l, t + r, o, acc[2 * r] >> k);
+            if (o + 1 < l->O) {
+                put(l, t + r, o + 1, acc[2 * r + 1] >> k);
             }
         }
     }
 }
 
-static void linear(const result *y, const int8_t *x, const int8_t *w, const int8_t *wt,
-                   const int16_t *rows, const int32_t *b, const int32_t *bt, const int32_t *mult,
-                   const int32_t *shift, int32_t *scratch, int32_t T, int32_t C, int32_t O,
-                   int32_t per_channel) {
-    const int32_t k = scale_of_x(shift, per_channel ? O : 1, C);
-    const int32_t words = panel_words(C); /* of two rows: 2 * C / 2 */
+/* Sums are scaled by 2^(48 - shift), so that requantization is a shift by 48; x takes 2^k of it,
+ * k <= 8, the rows of w the rest. */
+static int32_t scale_of_x(const layer *l) {
+    int32_t k = 8;
+    for (int32_t o = 0; o < (l->per_channel ? l->O : 1); o++) {
+        const int32_t own = 48 - l->shift[o];
+        k = own >= 0 && own < k ? own : k;
+    }
+    while (k > 0 && l->C > (INT32_MAX >> k) / PRODUCT) {
+        k--;
+    }
+    return k;
+}
+
+/* Largest bias with which scaled sums stay in int32 and scaled weights in int16; < 0: none. */
+static inline int32_t bias_limit(int32_t shift, int32_t C, int32_t k) {
+    const int32_t own = 48 - shift;
+    return own >= k && own - k <= 8 ? (INT32_MAX >> own) - C * PRODUCT : -1;
+}
+
+/* Rows begin .. end - 1, whose panels are at xp, by all rows of the weight. */
+static void many_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin, int32_t end,
+                      int32_t k) {
+    const int32_t words = panel_words(l->C), C = l->C;
+    const int32_t paired = (end - begin) & ~1;
+    const tile_function run_tiles = tile_s8(words);
+    tile_run run = {.w = wp,
+                    .w_end = wp + words,
+                    .x = xp,
+                    .x_end = xp + paired / 2 * words,
+                    .mult0 = l->mult[0],
+                    .mult1 = l->mult[0],
+                    .stride = l->O,
+                    .ones = 0x01010101u};
+    int32_t own = 48 - l->shift[0], limit = bias_limit(l->shift[0], C, k);
+    for (int32_t o = 0; o < l->O; o += 2) {
+        const int32_t next = o + 1 < l->O ? 1 : 0;
+        const int8_t *const w0 = row_of(l, o);
+        const int8_t *const w1 = row_of(l, o + next);
+        const int32_t b0 = bias_of(l->b, l->bt, l->rows, o);
+        const int32_t b1 = bias_of(l->b, l->bt, l->rows, o + next);
+        if (l->per_channel) {
+            run.mult0 = l->mult[o];
+            run.mult1 = l->mult[o + next];
+            own = 48 - l->shift[o];
+            limit = own == 48 - l->shift[o + next] ? bias_limit(l->shift[o], C, k) : -1;
+        }
+        if (l->y8 != NULL && next && tt_abs(b0) <= limit && tt_abs(b1) <= limit) {
+            run.bias[0] = (int32_t)((uint32_t)b0 << own);
+            run.bias[1] = (int32_t)((uint32_t)b1 << own);
+            run.out = l->y8 + begin * l->O + o;
+            expand(wp, w0, w1, C, own - k);
+            run_tiles(&run);
+            if (begin + paired < end) {
+                tile_run last = run;
+                last.x = run.x_end;
+                plain_tiles(l, &last, words, end - 1, end, o, own);
+            }
+        } else {
+            expand(wp, w0, w1, C, 0);
+            plain_tiles(l, &run, words, begin, end, o, k);
+        }
+    }
+}
+
+static void linear(const layer *l, int32_t *scratch, int32_t T) {
+    const int32_t C = l->C, words = panel_words(C);
     uint32_t *const wp = (uint32_t *)scratch;
-    uint32_t *const xp = wp + words;
+    if (T <= FEW_ROWS) {
+        if (T > 1) {
+            expand(wp, l->x, l->x + C, C, 0);
+            two_rows(l, wp, 0);
+        }
+        if (T & 1) {
+            one_row(l, wp, T - 1);
+        }
+        return;
+    }
+    const int32_t k = scale_of_x(l);
     for (int32_t begin = 0; begin < T; begin += TILE_ROWS) {
         const int32_t end = T - begin < TILE_ROWS ? T : begin + TILE_ROWS;
-        uint32_t *x_end = xp;
+        uint32_t *xp = wp + words;
         for (int32_t t = begin; t < end; t += 2) {
-            const int8_t *row = x + t * C;
-            x_end = expand(x_end, row, t + 1 < end ? row + C : row, C, k);
+            const int8_t *row = l->x + t * C;
+            xp = expand(xp, row, t + 1 < end ? row + C : row, C, k);
         }
-        const int32_t paired = (end - begin) & ~1;
-        uint32_t *const whole = xp + (paired / 2) * words;
-        for (int32_t o = 0; o < O; o += 2) {
-            const int32_t next = o + 1 < O ? 1 : 0;
-            const int32_t q0 = per_channel ? o : 0, q1 = per_channel ? o + next : 0;
-            const int32_t bias[2] = {bias_of(b, bt, rows, o), bias_of(b, bt, rows, o + next)};
-            const int32_t m[2] = {mult[q0], mult[q1]}, s[2] = {shift[q0], shift[q1]};
-            const int fast = y->y8 != NULL && next && s[0] == s[1] && fits(bias[0], s[0], C, k) &&
-                             fits(bias[1], s[1], C, k) && paired > 0;
-            const int32_t wk = fast ? 48 - s[0] - k : 0;
-            tile_run run = {.w = wp,
-                            .w_end = wp + words,
-                            .x = xp,
-                            .x_end = whole,
-                            .mult0 = m[0],
-                            .mult1 = m[1],
-                            .stride = O,
-                            .ones = 0x01010101u};
-            expand(wp, weight_row(w, wt, rows, o, C), weight_row(w, wt, rows, o + next, C), C, wk);
-            int32_t t = begin;
-            if (fast) {
-                run.bias[0] = bias[0] * (1 << (48 - s[0]));
-                run.bias[1] = bias[1] * (1 << (48 - s[1]));
-                run.out = y->y8 + t * O + o;
-                tile_s8(&run, words);
-                run.bias[0] = run.bias[1] = 0;
-                run.x = whole;
-                t += paired;
-            }
-            run.x_end = x_end;
-            finish_tiles(y, &run, words, t, end, o, bias, m, s, k + wk);
-        }
+        many_rows(l, wp, wp + words, begin, end, k);
     }
 }
 
@@ -124,14 +214,14 @@ void tt_linear_s8(int8_t *y, const int8_t *x, const int8_t *w, const int8_t *wt,
                   const int16_t *rows, const int32_t *b, const int32_t *bt, const int32_t *mult,
                   const int32_t *shift, int32_t *scratch, int32_t T, int32_t C, int32_t O,
                   int32_t per_channel) {
-    const result to = {y, NULL, 127, O};
-    linear(&to, x, w, wt, rows, b, bt, mult, shift, scratch, T, C, O, per_channel);
+    const layer l = {x, w, wt, rows, b, bt, mult, shift, C, O, per_channel, y, NULL, 127};
+    linear(&l, scratch, T);
 }
 
 void tt_linear_s16(int16_t *y, const int8_t *x, const int8_t *w, const int8_t *wt,
                    const int16_t *rows, const int32_t *b, const int32_t *bt, const int32_t *mult,
                    const int32_t *shift, int32_t *scratch, int32_t T, int32_t C, int32_t O,
                    int32_t per_channel) {
-    const result to = {NULL, y, 32767, O};
-    linear(&to, x, w, wt, rows, b, bt, mult, shift, scratch, T, C, O, per_channel);
+    const layer l = {x, w, wt, rows, b, bt, mult, shift, C, O, per_channel, NULL, y, 32767};
+    linear(&l, scratch, T);
 }

@@ -197,26 +197,93 @@ TILE_FUNCTION(tile_s32_16, 16, TILE_STORE)
 TILE_FUNCTION(tile_s32_4, 4, TILE_STORE)
 TILE_FUNCTION(tile_s32_1, 1, TILE_STORE)
 
+typedef void (*tile_function)(const tile_run *run);
+
 /* y[t,o], y[t,o+1] of both rows as int8: rows of the panel x, columns of the panel w. */
-static inline void tile_s8(const tile_run *run, int32_t words) {
-    if (words % 64 == 0) {
-        tile_s8_16(run);
-    } else if (words % 16 == 0) {
-        tile_s8_4(run);
-    } else {
-        tile_s8_1(run);
-    }
+static inline tile_function tile_s8(int32_t words) {
+    return words % 64 == 0 ? tile_s8_16 : (words % 16 == 0 ? tile_s8_4 : tile_s8_1);
 }
 
 /* Four sums a tile: row 0 columns 0, 1, row 1 columns 0, 1. */
-static inline void tile_s32(const tile_run *run, int32_t words) {
-    if (words % 64 == 0) {
-        tile_s32_16(run);
-    } else if (words % 16 == 0) {
-        tile_s32_4(run);
-    } else {
-        tile_s32_1(run);
-    }
+static inline tile_function tile_s32(int32_t words) {
+    return words % 64 == 0 ? tile_s32_16 : (words % 16 == 0 ? tile_s32_4 : tile_s32_1);
+}
+
+/* out[2 * r + c] = row r of the panel x by row c of an int8 matrix, 16 * turns columns. Any address. */
+__attribute__((naked, noinline)) static void
+dot_2x2_bytes(const uint32_t *x __attribute__((unused)), const int8_t *w0 __attribute__((unused)),
+              const int8_t *w1 __attribute__((unused)), int32_t turns __attribute__((unused)),
+              int32_t out[4] __attribute__((unused))) {
+    __asm__ volatile("push {r4-r11, lr}\n"
+                     "mov r4, #0\n"
+                     "mov r5, #0\n"
+                     "mov r6, #0\n"
+                     "mov r7, #0\n"
+                     "cmp r3, #0\n"
+                     "beq 2f\n"
+                     "1:\n"
+                     ".rept 4\n"
+                     "ldmia r0!, {r8, r9, r10, r11}\n"
+                     "ldr r12, [r1], #4\n"
+                     "sxtb16 lr, r12\n"
+                     "smlad r4, lr, r8, r4\n"
+                     "smlad r6, lr, r9, r6\n"
+                     "sxtb16 r12, r12, ror #8\n"
+                     "smlad r4, r12, r10, r4\n"
+                     "smlad r6, r12, r11, r6\n"
+                     "ldr r12, [r2], #4\n"
+                     "sxtb16 lr, r12\n"
+                     "smlad r5, lr, r8, r5\n"
+                     "smlad r7, lr, r9, r7\n"
+                     "sxtb16 r12, r12, ror #8\n"
+                     "smlad r5, r12, r10, r5\n"
+                     "smlad r7, r12, r11, r7\n"
+                     ".endr\n"
+                     "subs r3, #1\n"
+                     "bne 1b\n"
+                     "2: ldr r0, [sp, #36]\n"
+                     "stmia r0, {r4, r5, r6, r7}\n"
+                     "pop {r4-r11, pc}\n");
+}
+
+/* The same of one row, a panel of pairs (0,2), (1,3): out[c], 32 * turns columns. w0 and w1 at
+ * multiples of 4. */
+__attribute__((naked, noinline)) static void
+dot_1x2_bytes(const uint32_t *x __attribute__((unused)), const int8_t *w0 __attribute__((unused)),
+              const int8_t *w1 __attribute__((unused)), int32_t turns __attribute__((unused)),
+              int32_t out[2] __attribute__((unused))) {
+    __asm__ volatile("push {r4-r11, lr}\n"
+                     "mov r4, #0\n"
+                     "mov r5, #0\n"
+                     "cmp r3, #0\n"
+                     "beq 2f\n"
+                     "1:\n"
+                     ".rept 4\n"
+                     "ldmia r0!, {r6, r7, r8, r9}\n"
+                     "ldmia r1!, {r10, r11}\n"
+                     "sxtb16 r12, r10\n"
+                     "smlad r4, r12, r6, r4\n"
+                     "sxtb16 r10, r10, ror #8\n"
+                     "smlad r4, r10, r7, r4\n"
+                     "sxtb16 r12, r11\n"
+                     "smlad r4, r12, r8, r4\n"
+                     "sxtb16 r11, r11, ror #8\n"
+                     "smlad r4, r11, r9, r4\n"
+                     "ldmia r2!, {r10, r11}\n"
+                     "sxtb16 r12, r10\n"
+                     "smlad r5, r12, r6, r5\n"
+                     "sxtb16 r10, r10, ror #8\n"
+                     "smlad r5, r10, r7, r5\n"
+                     "sxtb16 r12, r11\n"
+                     "smlad r5, r12, r8, r5\n"
+                     "sxtb16 r11, r11, ror #8\n"
+                     "smlad r5, r11, r9, r5\n"
+                     ".endr\n"
+                     "subs r3, #1\n"
+                     "bne 1b\n"
+                     "2: ldr r0, [sp, #36]\n"
+                     "stmia r0, {r4, r5}\n"
+                     "pop {r4-r11, pc}\n");
 }
 
 #endif
