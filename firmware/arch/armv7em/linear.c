@@ -1,6 +1,7 @@
 #include "tinytrain/tt_linear.h"
 
 #include "../../kernels/products.h"
+#include "quantize.h"
 #include "tile.h"
 
 #define TILE_ROWS 64 /* rows of x whose int16 panels are held at a time */
@@ -28,8 +29,8 @@ static inline int32_t requantize(int32_t acc, int32_t mult, int32_t shift, int32
 
 static inline void put(const layer *l, int32_t t, int32_t o, int32_t sum) {
     const int32_t q = l->per_channel ? o : 0;
-    const int32_t v = requantize(sum + bias_of(l->b, l->bt, l->rows, o), l->mult[q], l->shift[q],
-                                 l->limit);
+    const int32_t v =
+        requantize(sum + bias_of(l->b, l->bt, l->rows, o), l->mult[q], l->shift[q], l->limit);
     if (l->y8 != NULL) {
         l->y8[t * l->O + o] = (int8_t)v;
     } else {
@@ -224,4 +225,80 @@ void tt_linear_s16(int16_t *y, const int8_t *x, const int8_t *w, const int8_t *w
                    int32_t per_channel) {
     const layer l = {x, w, wt, rows, b, bt, mult, shift, C, O, per_channel, NULL, y, 32767};
     linear(&l, scratch, T);
+}
+
+typedef struct {
+    const int8_t *w, *wt;
+    const int16_t *rows;
+    int32_t C, O;
+} weight;
+
+/* Up to four columns from i on of row o; 0 behind the last row and column. */
+static inline uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
+    if (o >= w->O) {
+        return 0;
+    }
+    const int8_t *at = weight_row(w->w, w->wt, w->rows, o, w->C) + i;
+    if (i + 4 <= w->C) {
+        return load4(at);
+    }
+    uint32_t word = 0;
+    for (int32_t c = 0; c < w->C - i; c++) {
+        word |= (uint32_t)(uint8_t)at[c] << (8 * c);
+    }
+    return word;
+}
+
+/* Panels of columns i, i + 1 and i + 2, i + 3. */
+static void expand_columns(uint32_t *p, uint32_t *q, const weight *w, int32_t i) {
+    const int32_t C = w->C;
+    int32_t o = 0;
+    if (i + 4 <= C && (w->rows == NULL || w->wt == NULL)) {
+        const int8_t *a = w->w + i, *c = a + 2 * C;
+        for (; o + 4 <= w->O; o += 4, p += 4, q += 4, a += 4 * C, c += 4 * C) {
+            transpose(p, q, load4(a), load4(a + C), load4(c), load4(c + C));
+        }
+    }
+    for (; o < w->O; o += 4, p += 4, q += 4) {
+        transpose(p, q, four_columns(w, o, i), four_columns(w, o + 1, i), four_columns(w, o + 2, i),
+                  four_columns(w, o + 3, i));
+    }
+}
+
+void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
+                     const int8_t *w, const int8_t *wt, const int16_t *rows, int32_t *scratch,
+                     const tt_step *st, int32_t T, int32_t C, int32_t O, int32_t exp_add,
+                     int32_t stream) {
+    const uint32_t key = tt_key(st, stream);
+    const weight whole = {w, wt, rows, C, O};
+    const int32_t words = panel_words(O), sums = 2 * panel_words(C); /* of a pair of rows */
+    const tile_function run_tiles = tile_s32(words);
+    uint32_t *const wp = (uint32_t *)scratch;
+    uint32_t *const gp = wp + 2 * words;
+    for (int32_t begin = 0; begin < T; begin += TILE_ROWS) {
+        const int32_t end = T - begin < TILE_ROWS ? T : begin + TILE_ROWS;
+        uint32_t *g_end = gp;
+        for (int32_t t = begin; t < end; t += 2) {
+            const int8_t *row = g + t * O;
+            g_end = expand(g_end, row, t + 1 < end ? row + O : row, O, 0);
+        }
+        int32_t *const acc = (int32_t *)g_end;
+        tile_run run = {.x = gp, .x_end = g_end, .stride = 4 * sums};
+        for (int32_t i = 0; i < C; i += 4) {
+            expand_columns(wp, wp + words, &whole, i);
+            run.w = wp;
+            run.w_end = wp + words;
+            run.out = acc + 2 * i;
+            run_tiles(&run);
+            run.w = wp + words;
+            run.w_end = gp;
+            run.out = acc + 2 * i + 4;
+            run_tiles(&run);
+        }
+        for (int32_t t = begin; t < end; t++) {
+            const int32_t *row = acc + (t - begin) / 2 * sums + 2 * ((t - begin) & 1);
+            gx_exp[t] = quantize_tiles(gx + t * C, row, C, g_exp[t] + exp_add, key,
+                                       (uint32_t)((st->row + t) * C));
+        }
+    }
 }

@@ -110,6 +110,35 @@ static inline uint32_t *expand(uint32_t *p, const int8_t *a, const int8_t *b, in
     return p;
 }
 
+/* Low halves of a and b, the upper halves. */
+static inline uint32_t low_halves(uint32_t a, uint32_t b) {
+    uint32_t r;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+
+static inline uint32_t high_halves(uint32_t a, uint32_t b) {
+    uint32_t r;
+    __asm__("pkhtb %0, %2, %1, asr #16" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+
+/* Four rows a, b, c, d of four columns, transposed: one group of columns 0 and 1 to p, one of 2 and
+ * 3 to q. */
+static inline void transpose(uint32_t *p, uint32_t *q, uint32_t a, uint32_t b, uint32_t c,
+                             uint32_t d) {
+    const uint32_t ae = even_bytes(a), ao = odd_bytes(a), ce = even_bytes(c), co = odd_bytes(c);
+    p[0] = low_halves(ae, ce);
+    p[1] = low_halves(ao, co);
+    q[0] = high_halves(ae, ce);
+    q[1] = high_halves(ao, co);
+    const uint32_t be = even_bytes(b), bo = odd_bytes(b), de = even_bytes(d), dd = odd_bytes(d);
+    p[2] = low_halves(be, de);
+    p[3] = low_halves(bo, dd);
+    q[2] = high_halves(be, de);
+    q[3] = high_halves(bo, dd);
+}
+
 /* What a run over pairs of rows reads from registers of the FPU; the order is that of the code. */
 typedef struct {
     int32_t bias[2];
