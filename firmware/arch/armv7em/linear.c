@@ -250,14 +250,17 @@ static inline uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
 }
 
 /* Panels of columns i, i + 1 and i + 2, i + 3. */
-static void expand_columns(uint32_t *p, uint32_t *q, const weight *w, int32_t i) {
+__attribute__((noinline)) static void expand_columns(uint32_t *p, uint32_t *q, const weight *w,
+                                                     int32_t i) {
     const int32_t C = w->C;
     int32_t o = 0;
     if (i + 4 <= C && (w->rows == NULL || w->wt == NULL)) {
-        const int8_t *a = w->w + i, *c = a + 2 * C;
-        for (; o + 4 <= w->O; o += 4, p += 4, q += 4, a += 4 * C, c += 4 * C) {
-            transpose(p, q, load4(a), load4(a + C), load4(c), load4(c + C));
+        o = w->O & ~3;
+        if (o > 0) {
+            transpose_rows(p, q, w->w + i, C, o / 4);
         }
+        p += o;
+        q += o;
     }
     for (; o < w->O; o += 4, p += 4, q += 4) {
         transpose(p, q, four_columns(w, o, i), four_columns(w, o + 1, i), four_columns(w, o + 2, i),
@@ -295,10 +298,16 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
             run.out = acc + 2 * i + 4;
             run_tiles(&run);
         }
-        for (int32_t t = begin; t < end; t++) {
-            const int32_t *row = acc + (t - begin) / 2 * sums + 2 * ((t - begin) & 1);
-            gx_exp[t] = quantize_tiles(gx + t * C, row, C, g_exp[t] + exp_add, key,
-                                       (uint32_t)((st->row + t) * C));
+        const int32_t *pair = acc;
+        for (int32_t t = begin; t < end; t += 2, pair += sums) {
+            const uint64_t peaks = tile_peaks(pair, sums / 8);
+            const uint32_t first = (uint32_t)((st->row + t) * C);
+            gx_exp[t] = quantize_tiles(gx + t * C, pair, (uint32_t)peaks, C, g_exp[t] + exp_add,
+                                       key, first);
+            if (t + 1 < end) {
+                gx_exp[t + 1] = quantize_tiles(gx + (t + 1) * C, pair + 2, (uint32_t)(peaks >> 32),
+                                               C, g_exp[t + 1] + exp_add, key, first + (uint32_t)C);
+            }
         }
     }
 }

@@ -77,8 +77,8 @@ static inline int32_t panel_words(int32_t C) {
                      : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "cc", "memory")
 
 /* A panel from rows a and b times 2^shift, shift in [0, 8]. Gives the word behind it. */
-static inline uint32_t *expand(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C,
-                               int32_t shift) {
+__attribute__((noinline)) static uint32_t *expand(uint32_t *p, const int8_t *a, const int8_t *b,
+                                                  int32_t C, int32_t shift) {
     int32_t left = C;
     if ((((uintptr_t)a | (uintptr_t)b) & 3u) == 0 && C >= 16) {
         int32_t turns = C >> 4;
@@ -139,6 +139,46 @@ static inline void transpose(uint32_t *p, uint32_t *q, uint32_t a, uint32_t b, u
     q[3] = high_halves(bo, dd);
 }
 
+/* The same of 4 * turns rows of bytes from a on, `stride` apart. */
+__attribute__((naked, noinline)) static void transpose_rows(uint32_t *p __attribute__((unused)),
+                                                            uint32_t *q __attribute__((unused)),
+                                                            const int8_t *a __attribute__((unused)),
+                                                            int32_t stride __attribute__((unused)),
+                                                            int32_t turns __attribute__((unused))) {
+    __asm__ volatile("push {r4-r11, lr}\n"
+                     "ldr lr, [sp, #36]\n"
+                     "add r12, r3, r3, lsl #1\n"
+                     "1:\n"
+                     "ldr r4, [r2]\n"
+                     "ldr r5, [r2, r3]\n"
+                     "ldr r6, [r2, r3, lsl #1]\n"
+                     "ldr r7, [r2, r12]\n"
+                     "add r2, r2, r3, lsl #2\n"
+                     "sxtb16 r8, r4\n"
+                     "sxtb16 r4, r4, ror #8\n"
+                     "sxtb16 r10, r6\n"
+                     "sxtb16 r6, r6, ror #8\n"
+                     "pkhbt r9, r8, r10, lsl #16\n"
+                     "pkhtb r10, r10, r8, asr #16\n"
+                     "pkhbt r11, r4, r6, lsl #16\n"
+                     "pkhtb r6, r6, r4, asr #16\n"
+                     "strd r9, r11, [r0], #8\n"
+                     "strd r10, r6, [r1], #8\n"
+                     "sxtb16 r8, r5\n"
+                     "sxtb16 r5, r5, ror #8\n"
+                     "sxtb16 r10, r7\n"
+                     "sxtb16 r7, r7, ror #8\n"
+                     "pkhbt r9, r8, r10, lsl #16\n"
+                     "pkhtb r10, r10, r8, asr #16\n"
+                     "pkhbt r11, r5, r7, lsl #16\n"
+                     "pkhtb r7, r7, r5, asr #16\n"
+                     "strd r9, r11, [r0], #8\n"
+                     "strd r10, r7, [r1], #8\n"
+                     "subs lr, #1\n"
+                     "bne 1b\n"
+                     "pop {r4-r11, pc}\n");
+}
+
 /* What a run over pairs of rows reads from registers of the FPU; the order is that of the code. */
 typedef struct {
     int32_t bias[2];
@@ -166,15 +206,22 @@ typedef struct {
     "smlad r3, r6, r11, r3\n" \
     "smlad r4, r7, r10, r4\n" \
     "smlad r5, r7, r11, r5\n" TILE_ODD
-#define TILE_FIRST                                               \
+#define TILE_BIASED                                              \
     "vmov r2, r3, s0, s1\n" TILE_LOADS "smlad r4, r7, r10, r2\n" \
     "smlad r5, r7, r11, r3\n"                                    \
     "smlad r2, r6, r10, r2\n"                                    \
     "smlad r3, r6, r11, r3\n" TILE_ODD
+#define TILE_PLAIN        \
+    TILE_LOADS            \
+    "smuad r2, r6, r10\n" \
+    "smuad r3, r6, r11\n" \
+    "smuad r4, r7, r10\n" \
+    "smuad r5, r7, r11\n" TILE_ODD
 
 /* round-half-up of 2^-48 * product, + 127, to uint8; then - 127 with saturation: +-127. The word's
  * halves are the two rows. */
 #define TILE_REQUANTIZE           \
+    "vmov r9, r10, s6, s7\n"      \
     "mov r12, #0x7F8000\n"        \
     "smmla r2, r2, r8, r12\n"     \
     "smmla r4, r4, r8, r12\n"     \
@@ -193,38 +240,37 @@ typedef struct {
     "strh r2, [r11, r10]\n"       \
     "add r11, r11, r10, lsl #1\n"
 #define TILE_STORE                  \
-    "vmov r11, s8\n"                \
+    "vmov r10, r11, s7, s8\n"       \
     "stmia r11, {r2, r3, r4, r5}\n" \
     "add r11, r11, r10\n"
 
 /* All pairs of rows x .. x_end by the pair of columns w .. w_end; a panel is a multiple of STEPS
  * groups of four. */
-#define TILE_FUNCTION(name, STEPS, FINISH)                                       \
+#define TILE_FUNCTION(name, STEPS, FIRST, FINISH)                                \
     __attribute__((naked, noinline)) static void name(const tile_run *run        \
                                                       __attribute__((unused))) { \
         __asm__ volatile("push {r4-r11, lr}\n"                                   \
                          "vldmia r0, {s0-s9}\n"                                  \
                          "ldr r1, [r0, #20]\n"                                   \
                          "ldr r0, [r0, #40]\n"                                   \
-                         "1:\n" TILE_FIRST "2:\n"                                \
+                         "1:\n" FIRST "2:\n"                                     \
                          ".rept " #STEPS " - 1\n" TILE_STEP ".endr\n"            \
                          "vmov r6, r7, s2, s3\n"                                 \
                          "cmp r1, r6\n"                                          \
                          "bne 3f\n"                                              \
-                         "vmov r8, r1, s4, s5\n"                                 \
-                         "vmov r9, r10, s6, s7\n" FINISH "vmov s8, r11\n"        \
+                         "vmov r8, r1, s4, s5\n" FINISH "vmov s8, r11\n"         \
                          "cmp r0, r7\n"                                          \
                          "bne 1b\n"                                              \
                          "pop {r4-r11, pc}\n"                                    \
                          "3:\n" TILE_STEP "b 2b\n");                             \
     }
 
-TILE_FUNCTION(tile_s8_16, 16, TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_4, 4, TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_1, 1, TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s32_16, 16, TILE_STORE)
-TILE_FUNCTION(tile_s32_4, 4, TILE_STORE)
-TILE_FUNCTION(tile_s32_1, 1, TILE_STORE)
+TILE_FUNCTION(tile_s8_16, 16, TILE_BIASED, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_4, 4, TILE_BIASED, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_1, 1, TILE_BIASED, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s32_16, 16, TILE_PLAIN, TILE_STORE)
+TILE_FUNCTION(tile_s32_4, 4, TILE_PLAIN, TILE_STORE)
+TILE_FUNCTION(tile_s32_1, 1, TILE_PLAIN, TILE_STORE)
 
 typedef void (*tile_function)(const tile_run *run);
 
