@@ -43,7 +43,8 @@ static inline const int8_t *row_of(const layer *l, int32_t o) {
 }
 
 /* Two rows of x, the panel xp, by all rows of the weight. */
-static void two_rows(const layer *l, const uint32_t *xp, int32_t t) {
+static void two_rows(const layer *from, const uint32_t *xp, int32_t t) {
+    const layer copy = *from, *const l = &copy;
     const int32_t turns = l->C / 16, done = 16 * turns;
     const uint32_t *const rest = xp + done;
     for (int32_t o = 0; o < l->O; o += 2) {
@@ -68,36 +69,45 @@ static void two_rows(const layer *l, const uint32_t *xp, int32_t t) {
     }
 }
 
-/* One row of x by all rows of the weight. */
-static void one_row(const layer *l, uint32_t *xp, int32_t t) {
-    const int8_t *const x = l->x + t * l->C;
-    const int32_t turns = l->C / 32;
-    for (int32_t i = 0; i < 8 * turns; i++) {
-        const uint32_t word = load4(x + 4 * i);
-        xp[2 * i] = even_bytes(word);
-        xp[2 * i + 1] = odd_bytes(word);
+/* Panel of one row: pairs (0,2), (1,3) of every four columns. */
+static void expand_row(uint32_t *p, const int8_t *x, int32_t groups) {
+    for (; groups > 0; groups--, x += 4, p += 2) {
+        const uint32_t word = load4(x);
+        p[0] = even_bytes(word);
+        p[1] = odd_bytes(word);
     }
-    for (int32_t o = 0; o < l->O; o += 2) {
-        const int32_t next = o + 1 < l->O ? 1 : 0;
-        const int8_t *w0 = row_of(l, o), *w1 = next ? row_of(l, o + 1) : w0;
-        int32_t acc[2] = {0, 0}, i = 0;
-        if ((((uintptr_t)w0 | (uintptr_t)w1) & 3u) == 0) {
-            dot_1x2_bytes(xp, w0, w1, turns, acc);
+}
+
+/* One row of x by all rows of the weight. */
+static void one_row(const layer *from, uint32_t *xp, int32_t t) {
+    const layer l = *from;
+    const int8_t *const x = l.x + t * l.C;
+    const int32_t turns = l.C / 32;
+    expand_row(xp, x, 8 * turns);
+    const int whole_words = (((uintptr_t)l.w | (uintptr_t)l.wt | (uintptr_t)l.C) & 3u) == 0;
+    for (int32_t o = 0; o < l.O; o += 2) {
+        const int32_t next = o + 1 < l.O ? 1 : 0;
+        const int8_t *w0 = row_of(&l, o), *w1 = next ? row_of(&l, o + 1) : w0;
+        int32_t u = 0, v = 0, i = 0;
+        if (whole_words) {
+            const uint64_t sums = dot_1x2_bytes(xp, w0, w1, turns);
+            u = (int32_t)(uint32_t)sums;
+            v = (int32_t)(uint32_t)(sums >> 32);
             i = 32 * turns;
         }
-        for (; i + 4 <= l->C; i += 4) {
-            const uint32_t word = load4(x + i), u = load4(w0 + i), v = load4(w1 + i);
+        for (; i + 4 <= l.C; i += 4) {
+            const uint32_t word = load4(x + i), a = load4(w0 + i), b = load4(w1 + i);
             const uint32_t even = even_bytes(word), odd = odd_bytes(word);
-            acc[0] = smlad(odd, odd_bytes(u), smlad(even, even_bytes(u), acc[0]));
-            acc[1] = smlad(odd, odd_bytes(v), smlad(even, even_bytes(v), acc[1]));
+            u = smlad(odd, odd_bytes(a), smlad(even, even_bytes(a), u));
+            v = smlad(odd, odd_bytes(b), smlad(even, even_bytes(b), v));
         }
-        for (; i < l->C; i++) {
-            acc[0] += x[i] * w0[i];
-            acc[1] += x[i] * w1[i];
+        for (; i < l.C; i++) {
+            u += x[i] * w0[i];
+            v += x[i] * w1[i];
         }
-        put(l, t, o, acc[0]);
+        put(&l, t, o, u);
         if (next) {
-            put(l, t, o + 1, acc[1]);
+            put(&l, t, o + 1, v);
         }
     }
 }

@@ -86,14 +86,15 @@ tile_peaks(const int32_t *acc __attribute__((unused)), int32_t turns __attribute
                                                                      "pop {r4-r8, pc}\n");
 }
 
-/* Exact largest |acc| of row r (0 or 1) of tiles, n columns. */
+/* A number with as many bits as the largest |acc| of row r (0 or 1) of tiles, n columns. */
 static inline int32_t row_peak(const int32_t *acc, int32_t n) {
-    int32_t peak = 0;
-    for (int32_t i = 0; i < n; i++) {
-        const int32_t a = tt_abs(acc[i / 2 * 4 + (i & 1)]);
-        peak = a > peak ? a : peak;
+    uint32_t peak = 0;
+    for (; n >= 2; n -= 2, acc += 4) {
+        const int32_t a = acc[0], b = acc[1];
+        peak |= (uint32_t)(a ^ (a >> 31)) + ((uint32_t)a >> 31);
+        peak |= (uint32_t)(b ^ (b >> 31)) + ((uint32_t)b >> 31);
     }
-    return peak;
+    return (int32_t)(n > 0 ? peak | (uint32_t)tt_abs(acc[0]) : peak);
 }
 
 /* One row of tiles, n columns; the same bits and draws as tt_quantize_row. peak is that of

@@ -244,38 +244,44 @@ typedef struct {
     "stmia r11, {r2, r3, r4, r5}\n" \
     "add r11, r11, r10\n"
 
+#define TILE_LOOP  \
+    "cmp r1, r6\n" \
+    "bne 3f\n"
+
 /* All pairs of rows x .. x_end by the pair of columns w .. w_end; a panel is a multiple of STEPS
- * groups of four. */
-#define TILE_FUNCTION(name, STEPS, FIRST, FINISH)                                \
-    __attribute__((naked, noinline)) static void name(const tile_run *run        \
-                                                      __attribute__((unused))) { \
-        __asm__ volatile("push {r4-r11, lr}\n"                                   \
-                         "vldmia r0, {s0-s9}\n"                                  \
-                         "ldr r1, [r0, #20]\n"                                   \
-                         "ldr r0, [r0, #40]\n"                                   \
-                         "1:\n" FIRST "2:\n"                                     \
-                         ".rept " #STEPS " - 1\n" TILE_STEP ".endr\n"            \
-                         "vmov r6, r7, s2, s3\n"                                 \
-                         "cmp r1, r6\n"                                          \
-                         "bne 3f\n"                                              \
-                         "vmov r8, r1, s4, s5\n" FINISH "vmov s8, r11\n"         \
-                         "cmp r0, r7\n"                                          \
-                         "bne 1b\n"                                              \
-                         "pop {r4-r11, pc}\n"                                    \
-                         "3:\n" TILE_STEP "b 2b\n");                             \
+ * groups of four, or just so many where LOOP is empty. */
+#define TILE_FUNCTION(name, STEPS, FIRST, LOOP, FINISH)                              \
+    __attribute__((naked, noinline)) static void name(const tile_run *run            \
+                                                      __attribute__((unused))) {     \
+        __asm__ volatile("push {r4-r11, lr}\n"                                       \
+                         "vldmia r0, {s0-s9}\n"                                      \
+                         "ldr r1, [r0, #20]\n"                                       \
+                         "ldr r0, [r0, #40]\n"                                       \
+                         "1:\n" FIRST "2:\n"                                         \
+                         ".rept " #STEPS " - 1\n" TILE_STEP ".endr\n"                \
+                         "vmov r6, r7, s2, s3\n" LOOP "vmov r8, r1, s4, s5\n" FINISH \
+                         "vmov s8, r11\n"                                            \
+                         "cmp r0, r7\n"                                              \
+                         "bne 1b\n"                                                  \
+                         "pop {r4-r11, pc}\n"                                        \
+                         "3:\n" TILE_STEP "b 2b\n");                                 \
     }
 
-TILE_FUNCTION(tile_s8_16, 16, TILE_BIASED, TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_4, 4, TILE_BIASED, TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_1, 1, TILE_BIASED, TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s32_16, 16, TILE_PLAIN, TILE_STORE)
-TILE_FUNCTION(tile_s32_4, 4, TILE_PLAIN, TILE_STORE)
-TILE_FUNCTION(tile_s32_1, 1, TILE_PLAIN, TILE_STORE)
+TILE_FUNCTION(tile_s8_64_columns, 16, TILE_BIASED, "", TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_16, 16, TILE_BIASED, TILE_LOOP, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_4, 4, TILE_BIASED, TILE_LOOP, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_1, 1, TILE_BIASED, TILE_LOOP, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s32_16, 16, TILE_PLAIN, TILE_LOOP, TILE_STORE)
+TILE_FUNCTION(tile_s32_4, 4, TILE_PLAIN, TILE_LOOP, TILE_STORE)
+TILE_FUNCTION(tile_s32_1, 1, TILE_PLAIN, TILE_LOOP, TILE_STORE)
 
 typedef void (*tile_function)(const tile_run *run);
 
 /* y[t,o], y[t,o+1] of both rows as int8: rows of the panel x, columns of the panel w. */
 static inline tile_function tile_s8(int32_t words) {
+    if (words == 64) {
+        return tile_s8_64_columns;
+    }
     return words % 64 == 0 ? tile_s8_16 : (words % 16 == 0 ? tile_s8_4 : tile_s8_1);
 }
 
@@ -321,12 +327,11 @@ dot_2x2_bytes(const uint32_t *x __attribute__((unused)), const int8_t *w0 __attr
                      "pop {r4-r11, pc}\n");
 }
 
-/* The same of one row, a panel of pairs (0,2), (1,3): out[c], 32 * turns columns. w0 and w1 at
- * multiples of 4. */
-__attribute__((naked, noinline)) static void
+/* The same of one row, a panel of pairs (0,2), (1,3), 32 * turns columns: the sum of w0 in the lower
+ * half. w0 and w1 at multiples of 4. */
+__attribute__((naked, noinline)) static uint64_t
 dot_1x2_bytes(const uint32_t *x __attribute__((unused)), const int8_t *w0 __attribute__((unused)),
-              const int8_t *w1 __attribute__((unused)), int32_t turns __attribute__((unused)),
-              int32_t out[2] __attribute__((unused))) {
+              const int8_t *w1 __attribute__((unused)), int32_t turns __attribute__((unused))) {
     __asm__ volatile("push {r4-r11, lr}\n"
                      "mov r4, #0\n"
                      "mov r5, #0\n"
@@ -356,8 +361,8 @@ dot_1x2_bytes(const uint32_t *x __attribute__((unused)), const int8_t *w0 __attr
                      ".endr\n"
                      "subs r3, #1\n"
                      "bne 1b\n"
-                     "2: ldr r0, [sp, #36]\n"
-                     "stmia r0, {r4, r5}\n"
+                     "2: mov r0, r4\n"
+                     "mov r1, r5\n"
                      "pop {r4-r11, pc}\n");
 }
 
