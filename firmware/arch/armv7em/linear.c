@@ -8,6 +8,28 @@
 #define FEW_ROWS 3   /* so many rows leave the weights as bytes */
 #define PRODUCT (127 * 127)
 
+/* As tt_requantize, without 64-bit shifts where shift > 32. */
+static inline int32_t requantize(int32_t acc, int32_t mult, int32_t shift, int32_t limit) {
+    if (shift <= 32) {
+        return tt_requantize(acc, mult, shift, limit);
+    }
+    const int32_t high = (int32_t)(((int64_t)acc * mult) >> 32);
+    return tt_clamp((high + (1 << (shift - 33))) >> (shift - 32), limit);
+}
+
+/* The same to +-127; shift is less by 32, half = 2^(shift-1) - 2^shift: 1 is added at the end, where
+ * it saturates. */
+static inline int32_t requantize_code(int32_t acc, int32_t mult, int32_t shift, int32_t half) {
+    int32_t r;
+    __asm__("smmla %0, %1, %2, %3" : "=r"(r) : "r"(acc), "r"(mult), "r"(half));
+    r >>= shift;
+    __asm__("ssat %0, #8, %0\n"
+            "qadd8 %0, %0, %1"
+            : "+r"(r)
+            : "r"(1));
+    return r;
+}
+
 typedef struct {
     const int8_t *x, *w, *wt;
     const int16_t *rows;
@@ -17,15 +39,6 @@ typedef struct {
     int16_t *y16;
     int32_t limit;
 } layer;
-
-/* As tt_requantize, without 64-bit shifts where shift > 32. */
-static inline int32_t requantize(int32_t acc, int32_t mult, int32_t shift, int32_t limit) {
-    if (shift <= 32) {
-        return tt_requantize(acc, mult, shift, limit);
-    }
-    const int32_t high = (int32_t)(((int64_t)acc * mult) >> 32);
-    return tt_clamp((high + (1 << (shift - 33))) >> (shift - 32), limit);
-}
 
 static inline void put(const layer *l, int32_t t, int32_t o, int32_t sum) {
     const int32_t q = l->per_channel ? o : 0;
@@ -42,29 +55,50 @@ static inline const int8_t *row_of(const layer *l, int32_t o) {
     return weight_row(l->w, l->wt, l->rows, o, l->C);
 }
 
+#define SUMS 16 /* outputs of a row that wait for their requantization */
+
+/* y[t, o .. o + n - 1] from their sums. */
+__attribute__((noinline)) static void put_row(const layer *l, const int32_t *sums, int32_t t,
+                                              int32_t o, int32_t n) {
+    if (l->y8 == NULL || l->per_channel || (l->rows != NULL && l->bt != NULL) ||
+        l->shift[0] <= 32) {
+        for (int32_t i = 0; i < n; i++) {
+            put(l, t, o + i, sums[i]);
+        }
+        return;
+    }
+    const int32_t mult = l->mult[0], shift = l->shift[0] - 32,
+                  half = (1 << shift >> 1) - (1 << shift);
+    const int32_t *b = l->b + o;
+    int8_t *y = l->y8 + t * l->O + o;
+    for (const int8_t *end = y + n; y != end;) {
+        *y++ = (int8_t)requantize_code(*sums++ + *b++, mult, shift, half);
+    }
+}
+
 /* Two rows of x, the panel xp, by all rows of the weight. */
-static void two_rows(const layer *from, const uint32_t *xp, int32_t t) {
-    const layer copy = *from, *const l = &copy;
-    const int32_t turns = l->C / 16, done = 16 * turns;
-    const uint32_t *const rest = xp + done;
-    for (int32_t o = 0; o < l->O; o += 2) {
-        const int32_t next = o + 1 < l->O ? 1 : 0;
-        const int8_t *w0 = row_of(l, o), *w1 = next ? row_of(l, o + 1) : w0;
+static void two_rows(const layer *l, const uint32_t *xp, int32_t t) {
+    const int32_t C = l->C, O = l->O, turns = C / 16, done = 16 * turns;
+    int32_t sums[2][SUMS];
+    for (int32_t o = 0; o < O; o += 2) {
+        const int32_t next = o + 1 < O ? 1 : 0, at = o % SUMS;
+        const int8_t *w0 = row_of(l, o), *w1 = row_of(l, o + next);
         int32_t acc[4];
         dot_2x2_bytes(xp, w0, w1, turns, acc);
-        for (int32_t i = done; i < l->C; i++) {
-            const int16_t *pair = (const int16_t *)(rest + (i - done) / 4 * 4);
-            const int32_t at = 4 * (i & 1) + (i & 2) / 2;
-            acc[0] += pair[at] * w0[i];
-            acc[1] += pair[at] * w1[i];
-            acc[2] += pair[at + 2] * w0[i];
-            acc[3] += pair[at + 2] * w1[i];
+        for (int32_t i = done; i < C; i++) {
+            const int16_t *pair = (const int16_t *)(xp + i / 4 * 4) + 4 * (i & 1) + (i & 2) / 2;
+            acc[0] += pair[0] * w0[i];
+            acc[1] += pair[0] * w1[i];
+            acc[2] += pair[2] * w0[i];
+            acc[3] += pair[2] * w1[i];
         }
-        put(l, t, o, acc[0]);
-        put(l, t + 1, o, acc[2]);
-        if (next) {
-            put(l, t, o + 1, acc[1]);
-            put(l, t + 1, o + 1, acc[3]);
+        sums[0][at] = acc[0];
+        sums[0][at + 1] = acc[1];
+        sums[1][at] = acc[2];
+        sums[1][at + 1] = acc[3];
+        if (at + 2 == SUMS || o + 2 >= O) {
+            put_row(l, sums[0], t, o - at, at + 1 + next);
+            put_row(l, sums[1], t + 1, o - at, at + 1 + next);
         }
     }
 }
@@ -78,37 +112,52 @@ static void expand_row(uint32_t *p, const int8_t *x, int32_t groups) {
     }
 }
 
+/* x . w of columns from i on. */
+static int32_t dot_rest(const int8_t *x, const int8_t *w, int32_t i, int32_t C) {
+    int32_t sum = 0;
+    for (; i + 4 <= C; i += 4) {
+        const uint32_t u = load4(x + i), v = load4(w + i);
+        sum = smlad(even_bytes(u), even_bytes(v), sum);
+        sum = smlad(odd_bytes(u), odd_bytes(v), sum);
+    }
+    for (; i < C; i++) {
+        sum += x[i] * w[i];
+    }
+    return sum;
+}
+
 /* One row of x by all rows of the weight. */
-static void one_row(const layer *from, uint32_t *xp, int32_t t) {
-    const layer l = *from;
-    const int8_t *const x = l.x + t * l.C;
-    const int32_t turns = l.C / 32;
-    expand_row(xp, x, 8 * turns);
-    const int whole_words = (((uintptr_t)l.w | (uintptr_t)l.wt | (uintptr_t)l.C) & 3u) == 0;
-    for (int32_t o = 0; o < l.O; o += 2) {
-        const int32_t next = o + 1 < l.O ? 1 : 0;
-        const int8_t *w0 = row_of(&l, o), *w1 = next ? row_of(&l, o + 1) : w0;
-        int32_t u = 0, v = 0, i = 0;
-        if (whole_words) {
-            const uint64_t sums = dot_1x2_bytes(xp, w0, w1, turns);
-            u = (int32_t)(uint32_t)sums;
-            v = (int32_t)(uint32_t)(sums >> 32);
-            i = 32 * turns;
+static void one_row(const layer *l, uint32_t *xp, int32_t t) {
+    const int32_t C = l->C, O = l->O, turns = C / 16;
+    const int8_t *const x = l->x + t * C;
+    const int whole = turns > 0 && (((uintptr_t)l->w | (uintptr_t)l->wt | (uintptr_t)C) & 3u) == 0;
+    const int together = l->rows == NULL || l->wt == NULL;
+    const int32_t done = whole ? 16 * turns : 0;
+    expand_row(xp, x, done / 4);
+    for (int32_t o = 0; o < O; o += SUMS) {
+        int32_t sums[SUMS] = {0};
+        const int32_t n = O - o < SUMS ? O - o : SUMS;
+        if (whole && together) {
+            const int8_t *w = l->w + o * C;
+            if (n > 1) {
+                dots_of_row(sums, xp, w, w + C, turns, n / 2, 2 * C - done);
+            }
+            if (n & 1) {
+                int32_t last[2];
+                w += (n - 1) * C;
+                dots_of_row(last, xp, w, w, turns, 1, 0);
+                sums[n - 1] = last[0];
+            }
+        } else if (whole) {
+            for (int32_t i = 0; i < n; i += 2) {
+                const int32_t next = i + 1 < n ? 1 : 0;
+                dots_of_row(sums + i, xp, row_of(l, o + i), row_of(l, o + i + next), turns, 1, 0);
+            }
         }
-        for (; i + 4 <= l.C; i += 4) {
-            const uint32_t word = load4(x + i), a = load4(w0 + i), b = load4(w1 + i);
-            const uint32_t even = even_bytes(word), odd = odd_bytes(word);
-            u = smlad(odd, odd_bytes(a), smlad(even, even_bytes(a), u));
-            v = smlad(odd, odd_bytes(b), smlad(even, even_bytes(b), v));
+        for (int32_t i = 0; done < C && i < n; i++) {
+            sums[i] += dot_rest(x, row_of(l, o + i), done, C);
         }
-        for (; i < l.C; i++) {
-            u += x[i] * w0[i];
-            v += x[i] * w1[i];
-        }
-        put(&l, t, o, u);
-        if (next) {
-            put(&l, t, o + 1, v);
-        }
+        put_row(l, sums, t, o, n);
     }
 }
 

@@ -327,42 +327,56 @@ dot_2x2_bytes(const uint32_t *x __attribute__((unused)), const int8_t *w0 __attr
                      "pop {r4-r11, pc}\n");
 }
 
-/* The same of one row, a panel of pairs (0,2), (1,3), 32 * turns columns: the sum of w0 in the lower
- * half. w0 and w1 at multiples of 4. */
-__attribute__((naked, noinline)) static uint64_t
-dot_1x2_bytes(const uint32_t *x __attribute__((unused)), const int8_t *w0 __attribute__((unused)),
-              const int8_t *w1 __attribute__((unused)), int32_t turns __attribute__((unused))) {
+/* Sums of one row, a panel of pairs (0,2), (1,3), by 2 * pairs rows of bytes at multiples of 4,
+ * 16 * turns columns: w0 and w1, then `skip` bytes behind the end of each. */
+__attribute__((naked, noinline)) static void
+dots_of_row(int32_t *sums __attribute__((unused)), const uint32_t *x __attribute__((unused)),
+            const int8_t *w0 __attribute__((unused)), const int8_t *w1 __attribute__((unused)),
+            int32_t turns __attribute__((unused)), int32_t pairs __attribute__((unused)),
+            int32_t skip __attribute__((unused))) {
     __asm__ volatile("push {r4-r11, lr}\n"
+                     "vldr s2, [sp, #36]\n" /* turns */
+                     "vldr s3, [sp, #44]\n" /* skip */
+                     "vmov s0, r1\n"
+                     "vmov s1, r0\n"
+                     "ldr lr, [sp, #40]\n"
+                     "1:\n"
+                     "vmov r0, s0\n"
+                     "vmov r12, s2\n"
                      "mov r4, #0\n"
                      "mov r5, #0\n"
-                     "cmp r3, #0\n"
-                     "beq 2f\n"
-                     "1:\n"
-                     ".rept 4\n"
+                     "2:\n"
+                     ".rept 2\n"
                      "ldmia r0!, {r6, r7, r8, r9}\n"
-                     "ldmia r1!, {r10, r11}\n"
-                     "sxtb16 r12, r10\n"
-                     "smlad r4, r12, r6, r4\n"
+                     "ldmia r2!, {r10, r11}\n"
+                     "sxtb16 r1, r10\n"
+                     "smlad r4, r1, r6, r4\n"
                      "sxtb16 r10, r10, ror #8\n"
                      "smlad r4, r10, r7, r4\n"
-                     "sxtb16 r12, r11\n"
-                     "smlad r4, r12, r8, r4\n"
+                     "sxtb16 r1, r11\n"
+                     "smlad r4, r1, r8, r4\n"
                      "sxtb16 r11, r11, ror #8\n"
                      "smlad r4, r11, r9, r4\n"
-                     "ldmia r2!, {r10, r11}\n"
-                     "sxtb16 r12, r10\n"
-                     "smlad r5, r12, r6, r5\n"
+                     "ldmia r3!, {r10, r11}\n"
+                     "sxtb16 r1, r10\n"
+                     "smlad r5, r1, r6, r5\n"
                      "sxtb16 r10, r10, ror #8\n"
                      "smlad r5, r10, r7, r5\n"
-                     "sxtb16 r12, r11\n"
-                     "smlad r5, r12, r8, r5\n"
+                     "sxtb16 r1, r11\n"
+                     "smlad r5, r1, r8, r5\n"
                      "sxtb16 r11, r11, ror #8\n"
                      "smlad r5, r11, r9, r5\n"
                      ".endr\n"
-                     "subs r3, #1\n"
+                     "subs r12, #1\n"
+                     "bne 2b\n"
+                     "vmov r6, r7, s1, s2\n"
+                     "vmov r8, s3\n"
+                     "add r2, r2, r8\n"
+                     "add r3, r3, r8\n"
+                     "strd r4, r5, [r6], #8\n"
+                     "vmov s1, r6\n"
+                     "subs lr, #1\n"
                      "bne 1b\n"
-                     "2: mov r0, r4\n"
-                     "mov r1, r5\n"
                      "pop {r4-r11, pc}\n");
 }
 
