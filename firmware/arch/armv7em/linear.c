@@ -327,6 +327,15 @@ __attribute__((noinline)) static void expand_columns(uint32_t *p, uint32_t *q, c
     }
 }
 
+/* Sums of one row of g, as row 0 of tiles. The weight is whole, its rows and columns multiples of 4. */
+static void one_gradient(int32_t *acc, uint32_t *gp, const int8_t *g, const int8_t *w, int32_t C,
+                         int32_t O) {
+    expand_row(gp, g, O / 4);
+    for (int32_t i = 0; i < C; i += 4) {
+        columns_by_row(acc + 2 * i, gp, w + i, C, O / 4);
+    }
+}
+
 void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
                      const int8_t *w, const int8_t *wt, const int16_t *rows, int32_t *scratch,
                      const tt_step *st, int32_t T, int32_t C, int32_t O, int32_t exp_add,
@@ -337,6 +346,14 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
     const tile_function run_tiles = tile_s32(words);
     uint32_t *const wp = (uint32_t *)scratch;
     uint32_t *const gp = wp + 2 * words;
+    if (T == 1 && (rows == NULL || wt == NULL) && ((C | O) & 3) == 0) {
+        int32_t *const acc = (int32_t *)gp;
+        one_gradient(acc, wp, g, w, C, O);
+        const uint64_t peaks = tile_peaks(acc, sums / 8);
+        gx_exp[0] = quantize_tiles(gx, acc, (uint32_t)peaks, C, g_exp[0] + exp_add, key,
+                                   (uint32_t)(st->row * C));
+        return;
+    }
     for (int32_t begin = 0; begin < T; begin += TILE_ROWS) {
         const int32_t end = T - begin < TILE_ROWS ? T : begin + TILE_ROWS;
         uint32_t *g_end = gp;
