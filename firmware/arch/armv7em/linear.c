@@ -4,8 +4,10 @@
 #include "quantize.h"
 #include "tile.h"
 
-#define TILE_ROWS 64 /* rows of x whose int16 panels are held at a time */
-#define FEW_ROWS 3   /* so many rows leave the weights as bytes */
+#ifndef TT_PANEL_BYTES
+#define TT_PANEL_BYTES 16384 /* int16 panels and sums that are held at a time */
+#endif
+#define FEW_ROWS 3 /* so many rows leave the weights as bytes */
 #define PRODUCT (127 * 127)
 
 /* As tt_requantize, without 64-bit shifts where shift > 32. */
@@ -172,9 +174,9 @@ static void plain_tiles(const layer *l, const tile_run *from, int32_t words, int
         run.x_end = run.x + words;
         tile_s32(words)(&run);
         for (int32_t r = 0; r < 2 && t + r < end; r++) {
-            put(l, t + r, o, acc[2 * r] >> k);
+            put(l, t + r, o, acc[r] >> k);
             if (o + 1 < l->O) {
-                put(l, t + r, o + 1, acc[2 * r + 1] >> k);
+                put(l, t + r, o + 1, acc[2 + r] >> k);
             }
         }
     }
@@ -232,7 +234,9 @@ static void many_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin,
             run.bias[1] = (int32_t)((uint32_t)b1 << own);
             run.out = l->y8 + begin * l->O + o;
             expand(wp, w0, w1, C, own - k);
-            run_tiles(&run);
+            if (paired > 0) {
+                run_tiles(&run);
+            }
             if (begin + paired < end) {
                 tile_run last = run;
                 last.x = run.x_end;
@@ -243,6 +247,12 @@ static void many_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin,
             plain_tiles(l, &run, words, begin, end, o, k);
         }
     }
+}
+
+/* Rows, an even number, whose panels fit into TT_PANEL_BYTES beside `fixed` words; at least 2. */
+static int32_t rows_at_a_time(int32_t T, int32_t fixed, int32_t pair) {
+    const int32_t pairs = (TT_PANEL_BYTES / 4 - fixed) / pair;
+    return pairs < 1 ? 2 : (2 * pairs < T ? 2 * pairs : (T + 1) & ~1);
 }
 
 static void linear(const layer *l, int32_t *scratch, int32_t T) {
@@ -258,9 +268,9 @@ static void linear(const layer *l, int32_t *scratch, int32_t T) {
         }
         return;
     }
-    const int32_t k = scale_of_x(l);
-    for (int32_t begin = 0; begin < T; begin += TILE_ROWS) {
-        const int32_t end = T - begin < TILE_ROWS ? T : begin + TILE_ROWS;
+    const int32_t k = scale_of_x(l), rows = rows_at_a_time(T, words, words);
+    for (int32_t begin = 0; begin < T; begin += rows) {
+        const int32_t end = T - begin < rows ? T : begin + rows;
         uint32_t *xp = wp + words;
         for (int32_t t = begin; t < end; t += 2) {
             const int8_t *row = l->x + t * C;
@@ -336,54 +346,86 @@ static void one_gradient(int32_t *acc, uint32_t *gp, const int8_t *g, const int8
     }
 }
 
+typedef struct {
+    const int8_t *g;
+    const int16_t *g_exp;
+    int8_t *gx;
+    int16_t *gx_exp;
+    int32_t C, O, T, exp_add;
+    uint32_t key, first; /* number of element (0,0) */
+} gradient;
+
+/* Rows t and, where it exists, t + 1 from their tiles. */
+static void put_gradients(const gradient *d, const int32_t *acc, int32_t t) {
+    const int32_t C = d->C, both = t + 1 < d->T ? 2 : 1;
+    const uint64_t peaks = tile_peaks(acc, panel_words(C) / 4);
+    const uint32_t peak[2] = {(uint32_t)peaks, (uint32_t)(peaks >> 32)};
+    for (int32_t r = 0; r < both; r++) {
+        const int32_t at = t + r;
+        d->gx_exp[at] =
+            quantize_tiles(d->gx + at * C, acc + 2 * r, peak[r], C, d->g_exp[at] + d->exp_add,
+                           d->key, d->first + (uint32_t)(at * C));
+    }
+}
+
+/* Panel of rows t, t + 1 of g. */
+static uint32_t *expand_gradients(uint32_t *p, const gradient *d, int32_t t) {
+    const int8_t *row = d->g + t * d->O;
+    return expand(p, row, t + 1 < d->T ? row + d->O : row, d->O, 0);
+}
+
+/* `rows` rows at a time, their sums held, by `columns` columns of the weight, their panels held. */
+static void by_blocks(const gradient *d, const weight *w, uint32_t *scratch, int32_t rows,
+                      int32_t columns) {
+    const int32_t words = panel_words(d->O), wide = panel_words(d->C);
+    const tile_function run_tiles = tile_s32(words);
+    uint32_t *const gp = scratch, *const wp = gp + words;
+    int32_t *const acc = (int32_t *)(wp + columns / 2 * words);
+    tile_run run = {.x = wp, .w = gp, .w_end = wp, .stride = 16};
+    for (int32_t begin = 0; begin < d->T; begin += rows) {
+        const int32_t end = d->T - begin < rows ? d->T : begin + rows;
+        for (int32_t first = 0; first < wide; first += columns) {
+            const int32_t last = wide - first < columns ? wide : first + columns;
+            if (begin == 0 || columns < wide) {
+                uint32_t *p = wp;
+                for (int32_t i = first; i < last; i += 4, p += 2 * words) {
+                    expand_columns(p, p + words, w, i);
+                }
+                run.x_end = p;
+            }
+            int32_t *sums = acc + 2 * first;
+            for (int32_t t = begin; t < end; t += 2, sums += 2 * wide) {
+                expand_gradients(gp, d, t);
+                run.out = sums;
+                run_tiles(&run);
+            }
+        }
+        for (int32_t t = begin; t < end; t += 2) {
+            put_gradients(d, acc + (t - begin) * wide, t);
+        }
+    }
+}
+
 void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
                      const int8_t *w, const int8_t *wt, const int16_t *rows, int32_t *scratch,
                      const tt_step *st, int32_t T, int32_t C, int32_t O, int32_t exp_add,
                      int32_t stream) {
-    const uint32_t key = tt_key(st, stream);
+    const gradient d = {
+        g, g_exp, gx, gx_exp, C, O, T, exp_add, tt_key(st, stream), (uint32_t)(st->row * C)};
     const weight whole = {w, wt, rows, C, O};
-    const int32_t words = panel_words(O), sums = 2 * panel_words(C); /* of a pair of rows */
-    const tile_function run_tiles = tile_s32(words);
-    uint32_t *const wp = (uint32_t *)scratch;
-    uint32_t *const gp = wp + 2 * words;
+    const int32_t words = panel_words(O), columns = panel_words(C);
+    uint32_t *const p = (uint32_t *)scratch;
     if (T == 1 && (rows == NULL || wt == NULL) && ((C | O) & 3) == 0) {
-        int32_t *const acc = (int32_t *)gp;
-        one_gradient(acc, wp, g, w, C, O);
-        const uint64_t peaks = tile_peaks(acc, sums / 8);
-        gx_exp[0] = quantize_tiles(gx, acc, (uint32_t)peaks, C, g_exp[0] + exp_add, key,
-                                   (uint32_t)(st->row * C));
-        return;
-    }
-    for (int32_t begin = 0; begin < T; begin += TILE_ROWS) {
-        const int32_t end = T - begin < TILE_ROWS ? T : begin + TILE_ROWS;
-        uint32_t *g_end = gp;
-        for (int32_t t = begin; t < end; t += 2) {
-            const int8_t *row = g + t * O;
-            g_end = expand(g_end, row, t + 1 < end ? row + O : row, O, 0);
+        one_gradient((int32_t *)(p + words), p, g, w, C, O);
+        put_gradients(&d, (int32_t *)(p + words), 0);
+    } else {
+        int32_t held = 2, block = columns; /* the whole weight and two rows, if there is room */
+        const int32_t room = TT_PANEL_BYTES / 4 - words;
+        if (columns / 2 * words + 2 * columns > room) {
+            held = rows_at_a_time(T, words + room / 4, 2 * columns);
+            block = (room - held * columns) / (2 * words) * 4;
+            block = block < 4 ? 4 : (block < columns ? block : columns);
         }
-        int32_t *const acc = (int32_t *)g_end;
-        tile_run run = {.x = gp, .x_end = g_end, .stride = 4 * sums};
-        for (int32_t i = 0; i < C; i += 4) {
-            expand_columns(wp, wp + words, &whole, i);
-            run.w = wp;
-            run.w_end = wp + words;
-            run.out = acc + 2 * i;
-            run_tiles(&run);
-            run.w = wp + words;
-            run.w_end = gp;
-            run.out = acc + 2 * i + 4;
-            run_tiles(&run);
-        }
-        const int32_t *pair = acc;
-        for (int32_t t = begin; t < end; t += 2, pair += sums) {
-            const uint64_t peaks = tile_peaks(pair, sums / 8);
-            const uint32_t first = (uint32_t)((st->row + t) * C);
-            gx_exp[t] = quantize_tiles(gx + t * C, pair, (uint32_t)peaks, C, g_exp[t] + exp_add,
-                                       key, first);
-            if (t + 1 < end) {
-                gx_exp[t + 1] = quantize_tiles(gx + (t + 1) * C, pair + 2, (uint32_t)(peaks >> 32),
-                                               C, g_exp[t + 1] + exp_add, key, first + (uint32_t)C);
-            }
-        }
+        by_blocks(&d, &whole, p, held, block);
     }
 }

@@ -211,12 +211,27 @@ typedef struct {
     "smlad r5, r7, r11, r3\n"                                    \
     "smlad r2, r6, r10, r2\n"                                    \
     "smlad r3, r6, r11, r3\n" TILE_ODD
-#define TILE_PLAIN        \
-    TILE_LOADS            \
-    "smuad r2, r6, r10\n" \
-    "smuad r3, r6, r11\n" \
-    "smuad r4, r7, r10\n" \
-    "smuad r5, r7, r11\n" TILE_ODD
+/* Sums lie by columns: row 0 column 0, row 1 column 0, row 0 column 1, row 1 column 1. */
+#define TILE_PLAIN            \
+    TILE_LOADS                \
+    "smuad r2, r6, r10\n"     \
+    "smuad r4, r6, r11\n"     \
+    "smuad r3, r7, r10\n"     \
+    "smuad r5, r7, r11\n"     \
+    "smlad r2, r8, r12, r2\n" \
+    "smlad r4, r8, lr, r4\n"  \
+    "smlad r3, r9, r12, r3\n" \
+    "smlad r5, r9, lr, r5\n"
+#define TILE_PLAIN_STEP       \
+    TILE_LOADS                \
+    "smlad r2, r6, r10, r2\n" \
+    "smlad r4, r6, r11, r4\n" \
+    "smlad r3, r7, r10, r3\n" \
+    "smlad r5, r7, r11, r5\n" \
+    "smlad r2, r8, r12, r2\n" \
+    "smlad r4, r8, lr, r4\n"  \
+    "smlad r3, r9, r12, r3\n" \
+    "smlad r5, r9, lr, r5\n"
 
 /* round-half-up of 2^-48 * product, + 127, to uint8; then - 127 with saturation: +-127. The word's
  * halves are the two rows. */
@@ -250,7 +265,7 @@ typedef struct {
 
 /* All pairs of rows x .. x_end by the pair of columns w .. w_end; a panel is a multiple of STEPS
  * groups of four, or just so many where LOOP is empty. */
-#define TILE_FUNCTION(name, STEPS, FIRST, LOOP, FINISH)                              \
+#define TILE_FUNCTION(name, STEPS, FIRST, STEP, LOOP, FINISH)                        \
     __attribute__((naked, noinline)) static void name(const tile_run *run            \
                                                       __attribute__((unused))) {     \
         __asm__ volatile("push {r4-r11, lr}\n"                                       \
@@ -258,22 +273,22 @@ typedef struct {
                          "ldr r1, [r0, #20]\n"                                       \
                          "ldr r0, [r0, #40]\n"                                       \
                          "1:\n" FIRST "2:\n"                                         \
-                         ".rept " #STEPS " - 1\n" TILE_STEP ".endr\n"                \
+                         ".rept " #STEPS " - 1\n" STEP ".endr\n"                     \
                          "vmov r6, r7, s2, s3\n" LOOP "vmov r8, r1, s4, s5\n" FINISH \
                          "vmov s8, r11\n"                                            \
                          "cmp r0, r7\n"                                              \
                          "bne 1b\n"                                                  \
                          "pop {r4-r11, pc}\n"                                        \
-                         "3:\n" TILE_STEP "b 2b\n");                                 \
+                         "3:\n" STEP "b 2b\n");                                      \
     }
 
-TILE_FUNCTION(tile_s8_64_columns, 16, TILE_BIASED, "", TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_16, 16, TILE_BIASED, TILE_LOOP, TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_4, 4, TILE_BIASED, TILE_LOOP, TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_1, 1, TILE_BIASED, TILE_LOOP, TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s32_16, 16, TILE_PLAIN, TILE_LOOP, TILE_STORE)
-TILE_FUNCTION(tile_s32_4, 4, TILE_PLAIN, TILE_LOOP, TILE_STORE)
-TILE_FUNCTION(tile_s32_1, 1, TILE_PLAIN, TILE_LOOP, TILE_STORE)
+TILE_FUNCTION(tile_s8_64_columns, 16, TILE_BIASED, TILE_STEP, "", TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_16, 16, TILE_BIASED, TILE_STEP, TILE_LOOP, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_4, 4, TILE_BIASED, TILE_STEP, TILE_LOOP, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_1, 1, TILE_BIASED, TILE_STEP, TILE_LOOP, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s32_16, 16, TILE_PLAIN, TILE_PLAIN_STEP, TILE_LOOP, TILE_STORE)
+TILE_FUNCTION(tile_s32_4, 4, TILE_PLAIN, TILE_PLAIN_STEP, TILE_LOOP, TILE_STORE)
+TILE_FUNCTION(tile_s32_1, 1, TILE_PLAIN, TILE_PLAIN_STEP, TILE_LOOP, TILE_STORE)
 
 typedef void (*tile_function)(const tile_run *run);
 
@@ -285,7 +300,7 @@ static inline tile_function tile_s8(int32_t words) {
     return words % 64 == 0 ? tile_s8_16 : (words % 16 == 0 ? tile_s8_4 : tile_s8_1);
 }
 
-/* Four sums a tile: row 0 columns 0, 1, row 1 columns 0, 1. */
+/* Four sums a tile: column 0 rows 0, 1, column 1 rows 0, 1. */
 static inline tile_function tile_s32(int32_t words) {
     return words % 64 == 0 ? tile_s32_16 : (words % 16 == 0 ? tile_s32_4 : tile_s32_1);
 }
