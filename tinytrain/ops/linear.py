@@ -136,9 +136,42 @@ def _dx_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
             "exp_add": attrs["exp_add"], "stream": attrs["stream"]}  # fmt: skip
 
 
+PANEL_BYTES = 16384  # TT_PANEL_BYTES of firmware/include/tinytrain/tt_linear.h
+FEW_ROWS = 3  # so many rows need no panels of x
+
+
+def _words(columns: int) -> int:
+    """Words of a panel: two rows of int16, columns in groups of four."""
+    return (columns + 3) // 4 * 4
+
+
+def _rows_at_a_time(rows: int, fixed: int, pair: int) -> int:
+    """Rows whose panels fit beside ``fixed`` words, as in firmware/arch/armv7em/linear.c."""
+    pairs = max(0, PANEL_BYTES // 4 - fixed) // pair
+    return min(2 * max(1, pairs), (rows + 1) // 2 * 2)
+
+
+def _forward_scratch(ins: Types, attrs: Attrs) -> int:
+    """Panels of two rows of the weight and of rows of x; two rows of x where there are few."""
+    rows, channels = need(ins[0]).shape
+    words = _words(channels)
+    if rows <= FEW_ROWS:
+        return 4 * words
+    return 4 * words * (1 + _rows_at_a_time(rows, words, words) // 2)
+
+
 def _dx_scratch(ins: Types, attrs: Attrs) -> int:
-    """Accumulators of two rows, which share the loads of the weight."""
-    return 4 * min(2, need(ins[0]).shape[0]) * need(ins[2]).shape[1]
+    """Panels of two rows of g and of columns of the weight, sums of rows. All of the weight and
+    two rows, or what there is room for."""
+    (rows, outs), channels = need(ins[0]).shape, need(ins[2]).shape[1]
+    words, columns = _words(outs), _words(channels)
+    if rows == 1 and ins[4] is None and channels % 4 == 0 and outs % 4 == 0:
+        return 4 * (words + 2 * columns)
+    held, block, room = 2, columns, PANEL_BYTES // 4 - words
+    if columns // 2 * words + 2 * columns > room:
+        held = _rows_at_a_time(rows, words + room // 4, 2 * columns)
+        block = min(columns, max(4, (room - held * columns) // (2 * words) * 4))
+    return 4 * (words + block // 2 * words + held * columns)
 
 
 def _forward_examples(rng: np.random.Generator) -> list[Case]:
@@ -180,11 +213,12 @@ def _forward_bound(types: Types, attrs: Attrs) -> int:
 
 linear_s8 = Op(
     "linear_s8", _infer("i8"), _forward(127, np.int8), _dims, real=_real, macs=_macs, grad=_grad,
-    bound=_forward_bound, rowwise=(0,), examples=_forward_examples,
+    scratch=_forward_scratch, bound=_forward_bound, rowwise=(0,), examples=_forward_examples,
 )  # fmt: skip
 linear_s16 = Op(
     "linear_s16", _infer("i16"), _forward(32767, np.int16), _dims, real=_real, macs=_macs,
-    grad=_grad, bound=_forward_bound, rowwise=(0,), examples=_forward_examples,
+    grad=_grad, scratch=_forward_scratch, bound=_forward_bound, rowwise=(0,),
+    examples=_forward_examples,
 )  # fmt: skip
 linear_dx_s8 = Op(
     "linear_dx_s8", _dx_infer, _dx_ref, _dx_dims, uses_step=True, scratch=_dx_scratch,

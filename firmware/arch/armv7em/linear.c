@@ -4,9 +4,6 @@
 #include "quantize.h"
 #include "tile.h"
 
-#ifndef TT_PANEL_BYTES
-#define TT_PANEL_BYTES 16384 /* int16 panels and sums that are held at a time */
-#endif
 #define FEW_ROWS 3 /* so many rows leave the weights as bytes */
 #define PRODUCT (127 * 127)
 
