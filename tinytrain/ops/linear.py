@@ -19,7 +19,16 @@ from ..numerics import clamp, multiplier, quantize_rows, requantize, stream_key
 from .accumulate import collects
 from .base import Backward, Grad, exact_matmul, need, need_gradient, scales_of
 from .elementwise import spread_rows
-from .update import BIAS_LIMIT, SHAPES, codes, linear_bias_update_s32, linear_update_s8, split_rows
+from .update import (
+    BIAS_LIMIT,
+    PANEL_BYTES,
+    SHAPES,
+    codes,
+    linear_bias_update_s32,
+    linear_update_s8,
+    panel_words,
+    split_rows,
+)
 
 
 def merge_rows(whole: Array, trained: Array | None, rows: Array | None) -> Array:
@@ -136,13 +145,7 @@ def _dx_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
             "exp_add": attrs["exp_add"], "stream": attrs["stream"]}  # fmt: skip
 
 
-PANEL_BYTES = 16384  # TT_PANEL_BYTES of firmware/include/tinytrain/tt_linear.h
 FEW_ROWS = 3  # so many rows need no panels of x
-
-
-def _words(columns: int) -> int:
-    """Words of a panel: two rows of int16, columns in groups of four."""
-    return (columns + 3) // 4 * 4
 
 
 def _rows_at_a_time(rows: int, fixed: int, pair: int) -> int:
@@ -154,7 +157,7 @@ def _rows_at_a_time(rows: int, fixed: int, pair: int) -> int:
 def _forward_scratch(ins: Types, attrs: Attrs) -> int:
     """Panels of two rows of the weight and of rows of x; two rows of x where there are few."""
     rows, channels = need(ins[0]).shape
-    words = _words(channels)
+    words = panel_words(channels)
     if rows <= FEW_ROWS:
         return 4 * words
     return 4 * words * (1 + _rows_at_a_time(rows, words, words) // 2)
@@ -164,7 +167,7 @@ def _dx_scratch(ins: Types, attrs: Attrs) -> int:
     """Panels of two rows of g and of columns of the weight, sums of rows. All of the weight and
     two rows, or what there is room for."""
     (rows, outs), channels = need(ins[0]).shape, need(ins[2]).shape[1]
-    words, columns = _words(outs), _words(channels)
+    words, columns = panel_words(outs), panel_words(channels)
     if rows == 1 and ins[4] is None and channels % 4 == 0 and outs % 4 == 0:
         return 4 * (words + 2 * columns)
     held, block, room = 2, columns, PANEL_BYTES // 4 - words

@@ -30,7 +30,13 @@ from .base import exact_matmul, need, need_aligned
 
 BIAS_LIMIT = 2**30 - 1
 PRODUCT = 127 * 127
+PANEL_BYTES = 16384  # TT_PANEL_BYTES of firmware/include/tinytrain/tt_linear.h
 STEP_LIMIT = 8.0  # a normalised gradient is clamped to this many standard deviations
+
+
+def panel_words(columns: int) -> int:
+    """Words of an int16 panel of two rows, columns in groups of four."""
+    return (columns + 3) // 4 * 4
 
 
 def trained_channels(rows: Array | None, count: int) -> Array:
@@ -210,6 +216,18 @@ def _bias_examples(rng: np.random.Generator) -> list[Case]:
     return cases
 
 
+def _update_scratch(ins: Types, attrs: Attrs) -> int:
+    """A row of sums; panels of four columns of g, of columns of x, and sums of channels: all of x
+    and four channels, or what there is room for."""
+    (rows, outs), channels = need(ins[0]).shape, need(ins[2]).shape[1]
+    words, wide = panel_words(rows), panel_words(channels)
+    held, block, room = 4, wide, PANEL_BYTES // 4 - 2 * words - wide
+    if wide // 2 * words + 4 * wide > room:
+        held = min((outs + 3) // 4 * 4, max(4, (room - room // 4) // (4 * wide) * 4))
+        block = min(wide, max(4, (room - held * wide) // (2 * words) * 4))
+    return 4 * (wide + 2 * words + block // 2 * words + held * wide)
+
+
 def update_bound(types: Types, attrs: Attrs) -> int:
     """The int32 accumulator; and the int64 sum of its squares, in units of 2**32."""
     worst = PRODUCT * need(types[0]).shape[0]
@@ -218,7 +236,7 @@ def update_bound(types: Types, attrs: Attrs) -> int:
 
 linear_update_s8 = Op(
     "linear_update_s8", _update_infer, _update_ref, _update_dims, uses_step=True,
-    scratch=lambda ins, a: 4 * need(ins[2]).shape[1],
+    scratch=_update_scratch,
     updates=((0, 3), (1, 4), (2, 5)),
     macs=lambda ins, a: need(ins[0]).shape[0] * need(ins[3]).size,
     bound=update_bound,

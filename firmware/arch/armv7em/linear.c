@@ -1,8 +1,7 @@
 #include "tinytrain/tt_linear.h"
 
-#include "../../kernels/products.h"
+#include "columns.h"
 #include "quantize.h"
-#include "tile.h"
 
 #define FEW_ROWS 3 /* so many rows leave the weights as bytes */
 #define PRODUCT (127 * 127)
@@ -246,12 +245,6 @@ static void many_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin,
     }
 }
 
-/* Rows, an even number, whose panels fit into TT_PANEL_BYTES beside `fixed` words; at least 2. */
-static int32_t rows_at_a_time(int32_t T, int32_t fixed, int32_t pair) {
-    const int32_t pairs = (TT_PANEL_BYTES / 4 - fixed) / pair;
-    return pairs < 1 ? 2 : (2 * pairs < T ? 2 * pairs : (T + 1) & ~1);
-}
-
 static void linear(const layer *l, int32_t *scratch, int32_t T) {
     const int32_t C = l->C, words = panel_words(C);
     uint32_t *const wp = (uint32_t *)scratch;
@@ -291,47 +284,6 @@ void tt_linear_s16(int16_t *y, const int8_t *x, const int8_t *w, const int8_t *w
                    int32_t per_channel) {
     const layer l = {x, w, wt, rows, b, bt, mult, shift, C, O, per_channel, NULL, y, 32767};
     linear(&l, scratch, T);
-}
-
-typedef struct {
-    const int8_t *w, *wt;
-    const int16_t *rows;
-    int32_t C, O;
-} weight;
-
-/* Up to four columns from i on of row o; 0 behind the last row and column. */
-static inline uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
-    if (o >= w->O) {
-        return 0;
-    }
-    const int8_t *at = weight_row(w->w, w->wt, w->rows, o, w->C) + i;
-    if (i + 4 <= w->C) {
-        return load4(at);
-    }
-    uint32_t word = 0;
-    for (int32_t c = 0; c < w->C - i; c++) {
-        word |= (uint32_t)(uint8_t)at[c] << (8 * c);
-    }
-    return word;
-}
-
-/* Panels of columns i, i + 1 and i + 2, i + 3. */
-__attribute__((noinline)) static void expand_columns(uint32_t *p, uint32_t *q, const weight *w,
-                                                     int32_t i) {
-    const int32_t C = w->C;
-    int32_t o = 0;
-    if (i + 4 <= C && (w->rows == NULL || w->wt == NULL)) {
-        o = w->O & ~3;
-        if (o > 0) {
-            transpose_rows(p, q, w->w + i, C, o / 4);
-        }
-        p += o;
-        q += o;
-    }
-    for (; o < w->O; o += 4, p += 4, q += 4) {
-        transpose(p, q, four_columns(w, o, i), four_columns(w, o + 1, i), four_columns(w, o + 2, i),
-                  four_columns(w, o + 3, i));
-    }
 }
 
 /* Sums of one row of g, as row 0 of tiles. The weight is whole, its rows and columns multiples of 4. */

@@ -9,7 +9,7 @@
 /* acc * unit + 127 * 2^16 + 16 random bits has the rounded value, + 127, as its upper half; unit is
  * 2^(16 - shift). Four columns a turn: two numbers of the stream, two halves of each. Gives
  * whether a value below -127 was cut off. */
-__attribute__((naked, noinline)) static uint32_t
+__attribute__((naked, noinline, unused)) static uint32_t
 round_tiles(int8_t *out __attribute__((unused)), const int32_t *acc __attribute__((unused)),
             uint32_t number __attribute__((unused)), int32_t turns __attribute__((unused)),
             int32_t unit __attribute__((unused))) {
@@ -70,7 +70,7 @@ round_tiles(int8_t *out __attribute__((unused)), const int32_t *acc __attribute_
 
 /* Numbers with as many bits as the largest |acc| of both rows of tiles, where -2^n counts as 2^n - 1;
  * turns * 4 columns, row 0 in the lower half. */
-__attribute__((naked, noinline)) static uint64_t
+__attribute__((naked, noinline, unused)) static uint64_t
 tile_peaks(const int32_t *acc __attribute__((unused)), int32_t turns __attribute__((unused))) {
     __asm__ volatile("push {r4-r8, lr}\n"
                      "mov r2, r0\n"
@@ -99,9 +99,10 @@ static inline int32_t row_peak(const int32_t *acc, int32_t n) {
 
 /* One row of tiles, n columns; the same bits and draws as tt_quantize_row. peak is that of
  * tile_peaks: where it is one bit short, a value comes out below -127. */
-__attribute__((noinline)) static int16_t quantize_tiles(int8_t *out, const int32_t *acc,
-                                                        uint32_t peak, int32_t n, int32_t base,
-                                                        uint32_t key, uint32_t first) {
+__attribute__((noinline, unused)) static int16_t quantize_tiles(int8_t *out, const int32_t *acc,
+                                                                uint32_t peak, int32_t n,
+                                                                int32_t base, uint32_t key,
+                                                                uint32_t first) {
     int32_t shift = tt_gradient_shift((int32_t)peak);
     const int rounded = peak != 0 && shift <= 16 && (first & 1u) == 0 && (n & 3) == 0;
     if (rounded) {

@@ -77,8 +77,8 @@ static inline int32_t panel_words(int32_t C) {
                      : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "cc", "memory")
 
 /* A panel from rows a and b times 2^shift, shift in [0, 8]. Gives the word behind it. */
-__attribute__((noinline)) static uint32_t *expand(uint32_t *p, const int8_t *a, const int8_t *b,
-                                                  int32_t C, int32_t shift) {
+__attribute__((noinline, unused)) static uint32_t *
+expand(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C, int32_t shift) {
     int32_t left = C;
     if ((((uintptr_t)a | (uintptr_t)b) & 3u) == 0 && C >= 16) {
         int32_t turns = C >> 4;
@@ -140,11 +140,10 @@ static inline void transpose(uint32_t *p, uint32_t *q, uint32_t a, uint32_t b, u
 }
 
 /* The same of 4 * turns rows of bytes from a on, `stride` apart. */
-__attribute__((naked, noinline)) static void transpose_rows(uint32_t *p __attribute__((unused)),
-                                                            uint32_t *q __attribute__((unused)),
-                                                            const int8_t *a __attribute__((unused)),
-                                                            int32_t stride __attribute__((unused)),
-                                                            int32_t turns __attribute__((unused))) {
+__attribute__((naked, noinline, unused)) static void
+transpose_rows(uint32_t *p __attribute__((unused)), uint32_t *q __attribute__((unused)),
+               const int8_t *a __attribute__((unused)), int32_t stride __attribute__((unused)),
+               int32_t turns __attribute__((unused))) {
     __asm__ volatile("push {r4-r11, lr}\n"
                      "ldr lr, [sp, #36]\n"
                      "add r12, r3, r3, lsl #1\n"
@@ -265,21 +264,21 @@ typedef struct {
 
 /* All pairs of rows x .. x_end by the pair of columns w .. w_end; a panel is a multiple of STEPS
  * groups of four, or just so many where LOOP is empty. */
-#define TILE_FUNCTION(name, STEPS, FIRST, STEP, LOOP, FINISH)                        \
-    __attribute__((naked, noinline)) static void name(const tile_run *run            \
-                                                      __attribute__((unused))) {     \
-        __asm__ volatile("push {r4-r11, lr}\n"                                       \
-                         "vldmia r0, {s0-s9}\n"                                      \
-                         "ldr r1, [r0, #20]\n"                                       \
-                         "ldr r0, [r0, #40]\n"                                       \
-                         "1:\n" FIRST "2:\n"                                         \
-                         ".rept " #STEPS " - 1\n" STEP ".endr\n"                     \
-                         "vmov r6, r7, s2, s3\n" LOOP "vmov r8, r1, s4, s5\n" FINISH \
-                         "vmov s8, r11\n"                                            \
-                         "cmp r0, r7\n"                                              \
-                         "bne 1b\n"                                                  \
-                         "pop {r4-r11, pc}\n"                                        \
-                         "3:\n" STEP "b 2b\n");                                      \
+#define TILE_FUNCTION(name, STEPS, FIRST, STEP, LOOP, FINISH)                            \
+    __attribute__((naked, noinline, unused)) static void name(const tile_run *run        \
+                                                              __attribute__((unused))) { \
+        __asm__ volatile("push {r4-r11, lr}\n"                                           \
+                         "vldmia r0, {s0-s9}\n"                                          \
+                         "ldr r1, [r0, #20]\n"                                           \
+                         "ldr r0, [r0, #40]\n"                                           \
+                         "1:\n" FIRST "2:\n"                                             \
+                         ".rept " #STEPS " - 1\n" STEP ".endr\n"                         \
+                         "vmov r6, r7, s2, s3\n" LOOP "vmov r8, r1, s4, s5\n" FINISH     \
+                         "vmov s8, r11\n"                                                \
+                         "cmp r0, r7\n"                                                  \
+                         "bne 1b\n"                                                      \
+                         "pop {r4-r11, pc}\n"                                            \
+                         "3:\n" STEP "b 2b\n");                                          \
     }
 
 TILE_FUNCTION(tile_s8_64_columns, 16, TILE_BIASED, TILE_STEP, "", TILE_REQUANTIZE)
@@ -306,7 +305,7 @@ static inline tile_function tile_s32(int32_t words) {
 }
 
 /* out[2 * r + c] = row r of the panel x by row c of an int8 matrix, 16 * turns columns. Any address. */
-__attribute__((naked, noinline)) static void
+__attribute__((naked, noinline, unused)) static void
 dot_2x2_bytes(const uint32_t *x __attribute__((unused)), const int8_t *w0 __attribute__((unused)),
               const int8_t *w1 __attribute__((unused)), int32_t turns __attribute__((unused)),
               int32_t out[4] __attribute__((unused))) {
@@ -344,7 +343,7 @@ dot_2x2_bytes(const uint32_t *x __attribute__((unused)), const int8_t *w0 __attr
 
 /* Sums of one row, a panel of pairs (0,2), (1,3), by 2 * pairs rows of bytes at multiples of 4,
  * 16 * turns columns: w0 and w1, then `skip` bytes behind the end of each. */
-__attribute__((naked, noinline)) static void
+__attribute__((naked, noinline, unused)) static void
 dots_of_row(int32_t *sums __attribute__((unused)), const uint32_t *x __attribute__((unused)),
             const int8_t *w0 __attribute__((unused)), const int8_t *w1 __attribute__((unused)),
             int32_t turns __attribute__((unused)), int32_t pairs __attribute__((unused)),
@@ -397,7 +396,7 @@ dots_of_row(int32_t *sums __attribute__((unused)), const uint32_t *x __attribute
 
 /* Row 0 of tiles of four columns: sums[0, 1, 4, 5] = one row, a panel of pairs (0,2), (1,3), by the
  * columns of 4 * turns rows of bytes, `stride` apart. */
-__attribute__((naked, noinline)) static void
+__attribute__((naked, noinline, unused)) static void
 columns_by_row(int32_t *sums __attribute__((unused)), const uint32_t *x __attribute__((unused)),
                const int8_t *w __attribute__((unused)), int32_t stride __attribute__((unused)),
                int32_t turns __attribute__((unused))) {

@@ -36,7 +36,7 @@ void tt_weight_step_end(const tt_weight_step *s, float *moment, float beta);
  * fraction NULL: w <- clamp(floor(w - delta + u), +-127), u random in [0,1).
  * fraction not NULL: 256 w + fraction <- clamp(it - round(256 delta), +-127*256).
  *   w, fraction int8 [K,C]   moment float [1]   coefs float [O] if per_channel else [1]
- *   scratch: int32 [C] */
+ *   scratch: see _update_scratch of the reference */
 void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
                          const int16_t *g_exp, const int8_t *x, const float *coefs,
                          const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
