@@ -2,6 +2,8 @@
 
 #include "columns.h"
 
+#define PRODUCT (127 * 127)
+
 /* Trained channels from o on, at most four; the last is repeated. Gives how many. */
 static int32_t next_trained(int32_t at[4], const int16_t *rows, int32_t *o, int32_t O) {
     int32_t n = 0;
@@ -51,6 +53,51 @@ static void line_of(int32_t *out, const int32_t *acc, int32_t n) {
     }
 }
 
+/* w - delta + noise of one weight, delta = clamp(sum * rate), in units of 2^-16. */
+typedef struct {
+    int32_t left, mult, shift, half, limit; /* delta = (sum << left) * mult, 32 + shift bits down */
+} fast_rate;
+
+static inline int32_t moved(int32_t w, int32_t sum, const fast_rate *r) {
+    int32_t d;
+    __asm__("smmla %0, %1, %2, %3" : "=r"(d) : "r"(sum << r->left), "r"(r->mult), "r"(r->half));
+    d >>= r->shift;
+    return w * 65536 - tt_clamp(d, r->limit);
+}
+
+static inline int8_t code_of(int32_t wide) {
+    int32_t v;
+    __asm__("ssat %0, #8, %1, asr #16" : "=r"(v) : "r"(wide));
+    return (int8_t)(v < -127 ? -127 : v);
+}
+
+/* tt_weight_step_row of a row of tiles, where |sums| <= largest. Gives 0 where it does not serve:
+ * for fractions, coefficients, odd C, and rates of 2^-33 or less, or much above 1. */
+static int step_tiles(tt_weight_step *s, int8_t *w, const int32_t *acc, int32_t C,
+                      int32_t largest) {
+    const int32_t shift = s->rate.shift + 7; /* mult < 2^24 */
+    const int32_t left = shift < 33 ? 33 - shift : 0;
+    if ((C & 1) != 0 || shift > 62 || left > 8 || largest > INT32_MAX >> left) {
+        return 0;
+    }
+    const int32_t down = shift + left - 32;
+    const fast_rate rate = {left, s->rate.m << 7, down, 1 << (down - 1), s->limit};
+    uint32_t number = s->key + ((uint32_t)s->count >> 1) * TT_GOLDEN;
+    uint64_t squares = s->squares;
+    w += s->count;
+    for (const int8_t *end = w + C; w != end; w += 2, acc += 4, number += TT_GOLDEN) {
+        const uint32_t random = tt_mix(number);
+        const int32_t a = acc[0], b = acc[1];
+        squares += (uint64_t)((int64_t)a * a);
+        squares += (uint64_t)((int64_t)b * b);
+        w[0] = code_of(moved(w[0], a, &rate) + (int32_t)(random & 0xFFFFu));
+        w[1] = code_of(moved(w[1], b, &rate) + (int32_t)(random >> 16));
+    }
+    s->squares = squares;
+    s->count += C;
+    return 1;
+}
+
 void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
                          const int16_t *g_exp, const int8_t *x, const float *coefs,
                          const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
@@ -98,7 +145,11 @@ void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_
         int32_t o = begin, count;
         for (int32_t n = 0; n < held && (count = next_trained(at, rows, &o, O)) > 0; n += 4) {
             for (int32_t r = 0; r < count; r++) {
-                line_of(line, acc + (n + (r & 2)) * wide + 2 * (r & 1), C);
+                const int32_t *const sums = acc + (n + (r & 2)) * wide + 2 * (r & 1);
+                if (fraction == NULL && moment != NULL && step_tiles(&s, w, sums, C, T * PRODUCT)) {
+                    continue;
+                }
+                line_of(line, sums, C);
                 const float *coef = moment != NULL ? NULL : coefs + (per_channel ? at[r] : 0);
                 tt_weight_step_row(&s, w, fraction, line, C, coef);
             }
