@@ -73,8 +73,8 @@ static inline int8_t code_of(int32_t wide) {
 
 /* tt_weight_step_row of a row of tiles, where |sums| <= largest. Gives 0 where it does not serve:
  * for fractions, coefficients, odd C, and rates of 2^-33 or less, or much above 1. */
-static int step_tiles(tt_weight_step *s, int8_t *w, const int32_t *acc, int32_t C,
-                      int32_t largest) {
+__attribute__((noinline)) static int step_tiles(tt_weight_step *s, int8_t *w, const int32_t *acc,
+                                                int32_t C, int32_t largest) {
     const int32_t shift = s->rate.shift + 7; /* mult < 2^24 */
     const int32_t left = shift < 33 ? 33 - shift : 0;
     if ((C & 1) != 0 || shift > 62 || left > 8 || largest > INT32_MAX >> left) {
