@@ -152,17 +152,29 @@ def _version(compiler: str) -> str:
     return f"{compiler}\n{done.stdout}"
 
 
-def _sources(board: Board) -> list[Path]:
-    """The hand-written C of a board. The host has no protocol and no port."""
+def kernel_sources(arch: str = "") -> list[Path]:
+    """The kernels by file name: those of ``firmware/arch/<arch>``, and the portable ones that have
+    no file of that name there. Portable ones alone without an arch."""
     firmware = firmware_dir()
-    kernels = sorted((firmware / "kernels").glob("*.c"))
+    files = {path.name: path for path in (firmware / "kernels").glob("*.c")}
+    if arch:
+        files |= {path.name: path for path in (firmware / "arch" / arch).glob("*.c")}
+    return [files[name] for name in sorted(files)]
+
+
+def _sources(board: Board) -> list[tuple[str, Path]]:
+    """The hand-written C of a board, each with what it belongs to: kernels, runtime, or the name of
+    the port. The host has no protocol and no port."""
+    firmware = firmware_dir()
+    kernels = [("kernels", path) for path in kernel_sources(board.arch)]
     if board.is_host:
-        return [*kernels, firmware / "runtime" / "runtime.c"]
+        return [*kernels, ("runtime", firmware / "runtime" / "runtime.c")]
+    runtime = [("runtime", path) for path in sorted((firmware / "runtime").glob("*.c"))]
     port = sorted((firmware / "port" / board.port).glob("*.c"))
-    return [*kernels, *sorted((firmware / "runtime").glob("*.c")), *port]
+    return [*kernels, *runtime, *((board.port, path) for path in port)]
 
 
-def _flags(board: Board, kind: str, guard: bool) -> list[str]:
+def compiler_flags(board: Board, kind: str, guard: bool = False) -> list[str]:
     """Kernels are compiled for speed, what surrounds them for size."""
     flags = [*COMMON, *board.flags]
     if board.is_host:
@@ -180,24 +192,26 @@ def _compile_all(
     compiler: str, board: Board, work: Path, files: Sequence[str], guard: bool
 ) -> list[tuple[str, Path]]:
     """Objects by source name: generated ones first."""
-    include = firmware_dir() / "include"
+    include, kernels = firmware_dir() / "include", firmware_dir() / "kernels"
     headers = _digest(sorted(include.rglob("*.h")))
+    shared = _digest(sorted(kernels.glob("*.h")))  # kernels of an arch may include these
     generated = _digest([work / name for name in files if name.endswith(".h")])
     jobs: list[tuple[Path, list[str], str]] = []
     for name in files:
         if name.endswith(".c"):
-            flags = _flags(board, "generated", guard)
+            flags = compiler_flags(board, "generated", guard)
             jobs.append((work / name, flags, headers + generated))
-    for source in _sources(board):
-        kind = source.parent.name
+    for kind, source in _sources(board):
         known = headers + _digest(sorted(source.parent.glob("*.h")))
+        if kind == "kernels":
+            known += shared
         if kind == "runtime":
             known += generated  # it includes model.h
-        jobs.append((source, _flags(board, kind, guard), known))
+        jobs.append((source, compiler_flags(board, kind, guard), known))
 
     def run(job: tuple[Path, list[str], str]) -> tuple[str, Path]:
         source, flags, known = job
-        paths = [f"-I{include}", f"-I{work}"]
+        paths = [f"-I{include}", f"-I{kernels}", f"-I{work}"]
         key = [_version(compiler), *flags, known, source.name, _digest([source])]
         return source.name, _compile(compiler, source, [*flags, *paths], "\n".join(key))
 
