@@ -85,7 +85,7 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
             (work / file).write_text(text, encoding="utf-8")
         if not board.is_host:
             (work / "link.ld").write_text(_linker_script(board), encoding="utf-8")
-        objects = _compile_all(compiler, board, work, sorted(files), guard)
+        objects = _compile_all(compiler, board, _sources(board), work, sorted(files), guard)
         made = _link(compiler, board, work, [obj for _, obj in objects])
         frames: dict[str, int] = {}
         for _, obj in objects:
@@ -97,8 +97,26 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
     return Artifact(**{**vars(artifact), "path": out / made.name})
 
 
-def measure(path: Path, board: Board, model: Path, frames: Mapping[str, int]) -> Artifact:
-    """Sizes from the section and symbol tables."""
+def build_program(
+    sources: Sequence[tuple[str, Path]], board: Board, out: Path, linking: Sequence[str] = ()
+) -> Artifact:
+    """Compile and link another program than a model's into ``firmware.elf`` in ``out``.
+
+    ``sources``: each with what it belongs to, see ``compiler_flags``; ``linking``: more options of
+    the linker. Raises ToolchainError.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "link.ld").write_text(_linker_script(board), encoding="utf-8")
+    compiler = find_compiler(board)
+    objects = _compile_all(compiler, board, sources, out)
+    made = _link(compiler, board, out, [obj for _, obj in objects], linking)
+    return measure(made, board)
+
+
+def measure(
+    path: Path, board: Board, model: Path | None = None, frames: Mapping[str, int] | None = None
+) -> Artifact:
+    """Sizes from the section and symbol tables; ``model``: the object of model.c."""
     with path.open("rb") as stream:
         elf = ELFFile(stream)
         sizes = {section.name: int(section["sh_size"]) for section in elf.iter_sections()}
@@ -109,15 +127,17 @@ def measure(path: Path, board: Board, model: Path, frames: Mapping[str, int]) ->
             if symbol["st_info"]["type"] in ("STT_OBJECT", "STT_FUNC"):
                 symbols[symbol.name] = int(symbol["st_size"])
                 addresses[symbol.name] = int(symbol["st_value"])
-    with model.open("rb") as stream:
-        const = sum(
-            int(section["sh_size"])
-            for section in ELFFile(stream).iter_sections()
-            if section.name.startswith(".rodata")
-        )
+    const = 0
+    if model is not None:
+        with model.open("rb") as stream:
+            const = sum(
+                int(section["sh_size"])
+                for section in ELFFile(stream).iter_sections()
+                if section.name.startswith(".rodata")
+            )
     arenas = [arena_section(memory) for memory in board.beside]
     sections = {name: sizes.get(name, 0) for name in (*SECTIONS, *arenas)}
-    linked = {name: size for name, size in frames.items() if name in symbols}
+    linked = {name: size for name, size in (frames or {}).items() if name in symbols}
     return Artifact(board, path, sections, symbols, addresses, const, linked)
 
 
@@ -189,9 +209,10 @@ def compiler_flags(board: Board, kind: str, guard: bool = False) -> list[str]:
 
 
 def _compile_all(
-    compiler: str, board: Board, work: Path, files: Sequence[str], guard: bool
-) -> list[tuple[str, Path]]:
-    """Objects by source name: generated ones first."""
+    compiler: str, board: Board, sources: Sequence[tuple[str, Path]], work: Path,
+    files: Sequence[str] = (), guard: bool = False,
+) -> list[tuple[str, Path]]:  # fmt: skip
+    """Objects by source name: those of the generated ``files`` in ``work`` first."""
     include, kernels = firmware_dir() / "include", firmware_dir() / "kernels"
     headers = _digest(sorted(include.rglob("*.h")))
     shared = _digest(sorted(kernels.glob("*.h")))  # kernels of an arch may include these
@@ -201,7 +222,7 @@ def _compile_all(
         if name.endswith(".c"):
             flags = compiler_flags(board, "generated", guard)
             jobs.append((work / name, flags, headers + generated))
-    for kind, source in _sources(board):
+    for kind, source in sources:
         known = headers + _digest(sorted(source.parent.glob("*.h")))
         if kind == "kernels":
             known += shared
@@ -243,7 +264,9 @@ def _compile(compiler: str, source: Path, flags: Sequence[str], key: str) -> Pat
     return made
 
 
-def _link(compiler: str, board: Board, work: Path, objects: Sequence[Path]) -> Path:
+def _link(
+    compiler: str, board: Board, work: Path, objects: Sequence[Path], more: Sequence[str] = ()
+) -> Path:
     made = work / ("libmodel.so" if board.is_host else "firmware.elf")
     if board.is_host:
         flags = ["-shared", "-Wl,-Bsymbolic", *board.flags]
@@ -251,7 +274,7 @@ def _link(compiler: str, board: Board, work: Path, objects: Sequence[Path]) -> P
         flags = [*board.flags, "-nostdlib", "-nostartfiles", "-Wl,--gc-sections",
                  "-Wl,--fatal-warnings", "-T", str(work / "link.ld")]  # fmt: skip
     libraries = [] if board.is_host else ["-lgcc"]
-    command = [compiler, *flags, "-o", str(made), *map(str, objects), *libraries]
+    command = [compiler, *flags, "-o", str(made), *map(str, objects), *more, *libraries]
     try:
         _run(command, made.name)
     except ToolchainError as error:
