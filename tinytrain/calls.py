@@ -109,11 +109,15 @@ class Buffer:
         return all(part == bytes([FILL]) * GUARD for part in around)
 
 
-def build_calls(board: Board, out: Path, functions: Sequence[str]) -> Artifact:
-    """The program with these functions of the board's kernels, and no others."""
+def build_calls(
+    board: Board, out: Path, functions: Sequence[str], more: Sequence[Path] = ()
+) -> Artifact:
+    """The program with these functions of the board's kernels, and no others. ``more``: sources
+    besides the kernels."""
     firmware = firmware_dir()
     port = sorted((firmware / "port" / board.port).glob("*.c"))
     sources = [("kernels", path) for path in kernel_sources(board.arch)]
+    sources += [("kernels", path) for path in more]
     sources += [(board.port, path) for path in port]
     sources += [("runtime", firmware / "runtime" / "memory.c"),
                 ("emulator", firmware / "emulator" / "calls.c")]  # fmt: skip
