@@ -14,10 +14,11 @@ from tinytrain.ops import REGISTRY
 from tinytrain.ops.attention_fused import gradient_parts
 from tinytrain.ops.norm import gradient_fraction, layernorm_attrs
 
-# T, C, O: tokens, channels in, channels out. Two of them are the products of a head of attention.
+# T, C, O: tokens, channels in, channels out. 64x16x64 and 64x64x16 are the products of a head of
+# attention; two tokens are what a loop over rows gives a kernel.
 LAYERS = (
     (64, 64, 64), (64, 64, 256), (64, 256, 64), (128, 128, 128), (64, 16, 64), (64, 64, 16),
-    (1, 128, 512),
+    (1, 128, 512), (2, 64, 256),
 )  # fmt: skip
 TOKENS, CHANNELS, HEADS, CLASSES = 64, 64, 4, 96
 GRADIENT = {"stream": 5, "exp_add": -3, "scale": 0.7}

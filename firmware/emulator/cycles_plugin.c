@@ -1,5 +1,5 @@
 /* A QEMU plugin: instructions between two functions, and an ESTIMATE of the cycles that a Cortex-M4
- * takes for them; a line "instructions cycles" for each time. Arguments as of count_plugin.c.
+ * takes for them; a line "instructions cycles" for each time. Arguments: plugin_marks.
  *
  * Timing: Arm, Cortex-M4 Technical Reference Manual (DDI 0439), sections 3.3 and 7.2.3, for memory
  * without wait states. Where it gives a range: 2 cycles of 1 to 3 for the pipeline after a branch
@@ -24,9 +24,9 @@ typedef struct {
     char target[8]; /* the register that it writes */
 } before;
 
-static uint64_t executed, cycles, executed_begin, cycles_begin, begin_address, end_address;
+static uint64_t executed, cycles, executed_begin, cycles_begin;
 static const block *last;
-static FILE *out;
+static plugin_marks marks;
 
 static bool starts(const char *text, const char *with) {
     return strncmp(text, with, strlen(with)) == 0;
@@ -157,8 +157,9 @@ static void on_begin(unsigned int vcpu, void *user) {
 static void on_end(unsigned int vcpu, void *user) {
     (void)vcpu;
     (void)user;
-    fprintf(out, "%" PRIu64 " %" PRIu64 "\n", executed - executed_begin, cycles - cycles_begin);
-    fflush(out);
+    fprintf(marks.out, "%" PRIu64 " %" PRIu64 "\n", executed - executed_begin,
+            cycles - cycles_begin);
+    fflush(marks.out);
 }
 
 static void on_block(unsigned int vcpu, void *user) {
@@ -188,9 +189,9 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
             here->start = address;
         }
         here->next = address + qemu_plugin_insn_size(insn);
-        if (address == begin_address || address == end_address) {
-            qemu_plugin_register_vcpu_insn_exec_cb(
-                insn, address == begin_address ? on_begin : on_end, QEMU_PLUGIN_CB_NO_REGS, NULL);
+        if (address == marks.begin || address == marks.end) {
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, address == marks.begin ? on_begin : on_end,
+                                                   QEMU_PLUGIN_CB_NO_REGS, NULL);
         }
     }
     qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, QEMU_PLUGIN_CB_NO_REGS, here);
@@ -198,18 +199,7 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
 
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int count, char **arguments) {
     (void)info;
-    for (int i = 0; i < count; i++) {
-        const char *a = arguments[i];
-        if (strncmp(a, "begin=", 6) == 0) {
-            begin_address = strtoull(a + 6, NULL, 16);
-        } else if (strncmp(a, "end=", 4) == 0) {
-            end_address = strtoull(a + 4, NULL, 16);
-        } else if (strncmp(a, "out=", 4) == 0) {
-            out = fopen(a + 4, "w");
-        }
-    }
-    if (begin_address == 0 || end_address == 0 || out == NULL) {
-        fprintf(stderr, "cycles_plugin: needs begin=, end= and out=\n");
+    if (plugin_read_marks(&marks, count, arguments) != 0) {
         return 1;
     }
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);

@@ -33,4 +33,30 @@ __attribute__((visibility("default"))) extern int qemu_plugin_version;
 __attribute__((visibility("default"))) int
 qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int count, char **arguments);
 
+/* The arguments of a plugin that counts between two functions: begin=ADDRESS, end=ADDRESS
+ * (hexadecimal, bit 0 cleared), out=FILE. */
+typedef struct {
+    uint64_t begin, end;
+    FILE *out;
+} plugin_marks;
+
+/* 0, or -1 after a complaint. */
+static inline int plugin_read_marks(plugin_marks *marks, int count, char **arguments) {
+    for (int i = 0; i < count; i++) {
+        const char *a = arguments[i];
+        if (strncmp(a, "begin=", 6) == 0) {
+            marks->begin = strtoull(a + 6, NULL, 16);
+        } else if (strncmp(a, "end=", 4) == 0) {
+            marks->end = strtoull(a + 4, NULL, 16);
+        } else if (strncmp(a, "out=", 4) == 0) {
+            marks->out = fopen(a + 4, "w");
+        }
+    }
+    if (marks->begin == 0 || marks->end == 0 || marks->out == NULL) {
+        fprintf(stderr, "plugin: needs begin=, end= and out=\n");
+        return -1;
+    }
+    return 0;
+}
+
 #endif
