@@ -172,6 +172,14 @@ def _version(compiler: str) -> str:
     return f"{compiler}\n{done.stdout}"
 
 
+@lru_cache
+def _own_cpu(compiler: str) -> str:
+    """What a compiler predefines for this machine's CPU; empty where it cannot tell."""
+    command = [compiler, "-march=native", "-x", "c", "-E", "-dM", os.devnull]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else ""
+
+
 def kernel_sources(arch: str = "") -> list[Path]:
     """The kernels by file name: those of ``firmware/arch/<arch>``, and the portable ones that have
     no file of that name there. Portable ones alone without an arch."""
@@ -198,7 +206,7 @@ def compiler_flags(board: Board, kind: str, guard: bool = False) -> list[str]:
     """Kernels are compiled for speed, what surrounds them for size."""
     flags = [*COMMON, *board.flags]
     if board.is_host:
-        flags += HOST
+        flags += [*HOST, *(["-march=native"] if _own_cpu(find_compiler(board)) else [])]
     else:
         flags += [*CROSS, "-O2" if kind == "kernels" else "-Os"]
         if board.uart and kind == board.port:
@@ -233,7 +241,8 @@ def _compile_all(
     def run(job: tuple[Path, list[str], str]) -> tuple[str, Path]:
         source, flags, known = job
         paths = [f"-I{include}", f"-I{kernels}", f"-I{work}"]
-        key = [_version(compiler), *flags, known, source.name, _digest([source])]
+        cpu = _own_cpu(compiler) if board.is_host else ""  # a cache may move to another machine
+        key = [_version(compiler), cpu, *flags, known, source.name, _digest([source])]
         return source.name, _compile(compiler, source, [*flags, *paths], "\n".join(key))
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
