@@ -102,8 +102,8 @@ def build_program(
 ) -> Artifact:
     """Compile and link another program than a model's into ``firmware.elf`` in ``out``.
 
-    ``sources``: each with what it belongs to, see ``compiler_flags``; ``linking``: more options of
-    the linker. Raises ToolchainError.
+    ``sources``: each with what it belongs to (``kernels``, ``runtime``, the name of the port ...),
+    as it decides its flags. ``linking``: more options of the linker. Raises ToolchainError.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / "link.ld").write_text(_linker_script(board), encoding="utf-8")
@@ -202,7 +202,7 @@ def _sources(board: Board) -> list[tuple[str, Path]]:
     return [*kernels, *runtime, *((board.port, path) for path in port)]
 
 
-def compiler_flags(board: Board, kind: str, guard: bool = False) -> list[str]:
+def _flags(board: Board, kind: str, guard: bool = False) -> list[str]:
     """Kernels are compiled for speed, what surrounds them for size."""
     flags = [*COMMON, *board.flags]
     if board.is_host:
@@ -228,7 +228,7 @@ def _compile_all(
     jobs: list[tuple[Path, list[str], str]] = []
     for name in files:
         if name.endswith(".c"):
-            flags = compiler_flags(board, "generated", guard)
+            flags = _flags(board, "generated", guard)
             jobs.append((work / name, flags, headers + generated))
     for kind, source in sources:
         known = headers + _digest(sorted(source.parent.glob("*.h")))
@@ -236,7 +236,7 @@ def _compile_all(
             known += shared
         if kind == "runtime":
             known += generated  # it includes model.h
-        jobs.append((source, compiler_flags(board, kind, guard), known))
+        jobs.append((source, _flags(board, kind, guard), known))
 
     def run(job: tuple[Path, list[str], str]) -> tuple[str, Path]:
         source, flags, known = job
