@@ -24,7 +24,7 @@ import numpy as np
 from kernel_cases import SOFTMAX, Measured, cases
 
 from tinytrain.boards import Board, load_board
-from tinytrain.calls import Image, arguments, build_calls
+from tinytrain.calls import Arguments, Buffer, Image, arguments, build_calls
 from tinytrain.ir import Op, Step
 
 BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
@@ -46,13 +46,7 @@ def measure(board: Board, wanted: Sequence[Measured], code: bool) -> list[dict[s
         sizes = code_bytes(board, folder, [m.op for m in wanted]) if code else {}
     rows = []
     for m, call, (instructions, cycles) in zip(wanted, given, counts, strict=True):
-        expected = m.op.ref(tuple(None if a is None else a.copy() for a in m.case.inputs),
-                            m.case.attrs, STEP)  # fmt: skip
-        for want, have in zip(expected, call.outputs, strict=True):
-            if want is not None and have is not None and not np.array_equal(want, have.array):
-                raise SystemExit(
-                    f"{m.op.name} {m.shape} on {board.name} differs from its reference"
-                )
+        check(board, m, call)
         types = m.case.types()
         rows.append({
             "kernel": m.op.name, "shape": m.shape, "target": board.name,
@@ -64,6 +58,17 @@ def measure(board: Board, wanted: Sequence[Measured], code: bool) -> list[dict[s
             "code_bytes": sizes.get(m.op.name),
         })  # fmt: skip
     return rows
+
+
+def check(board: Board, m: Measured, call: Arguments[Buffer]) -> None:
+    """Compare the outputs with the reference; nothing may be written past a buffer."""
+    copies = tuple(None if a is None else a.copy() for a in m.case.inputs)
+    expected = m.op.ref(copies, m.case.attrs, STEP)
+    for want, have in zip(expected, call.outputs, strict=True):
+        if want is not None and have is not None and not np.array_equal(want, have.array):
+            raise SystemExit(f"{m.op.name} {m.shape} on {board.name} differs from its reference")
+    if not all(b.intact for b in call.pointers if b is not None):
+        raise SystemExit(f"{m.op.name} {m.shape} on {board.name} writes past a buffer")
 
 
 def code_bytes(board: Board, folder: Path, ops: Sequence[Op]) -> dict[str, int]:
