@@ -110,8 +110,8 @@ def finished(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = common.parser(__doc__, 1)
-    parser.add_argument("--board", action="append", help="an emulated board; several with several")
+    parser = common.parser(__doc__)
+    parser.add_argument("--board", action="append", help="an emulated board; may be repeated")
     parser.add_argument("--only", default="", help="kernels whose name has this in it")
     parser.add_argument("--no-code", action="store_true", help="leave code_bytes out")
     options = parser.parse_args()

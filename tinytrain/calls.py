@@ -167,7 +167,7 @@ class Image:
         assert len(words) <= WORDS and len(given.floats) <= FLOATS
         words += [0] * (WORDS - len(words))
         floats = [*given.floats, *[0.0] * (FLOATS - len(given.floats))]
-        self.calls.append(CALL.pack(self.program.addresses[given.function] | 1, *words, *floats))
+        self.calls.append(CALL.pack(self.program.addresses[given.function], *words, *floats))
         self.names.append(given.function)
 
     def call_nothing(self) -> None:
