@@ -18,14 +18,15 @@ from tinytrain import report
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def parser(description: str | None, steps: int) -> argparse.ArgumentParser:
-    """Options of every benchmark."""
+def parser(description: str | None, steps: int | None = None) -> argparse.ArgumentParser:
+    """Options of every benchmark; without ``steps``, of one that trains nothing."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
     made.add_argument("--save", action="store_true", help="keep the rows in benchmarks/results")
-    made.add_argument("--steps", type=int, default=steps, help="training steps")
+    if steps is not None:
+        made.add_argument("--steps", type=int, default=steps, help="training steps")
     return made
 
 

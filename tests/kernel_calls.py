@@ -8,17 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tinytrain.ir import DTYPES, Case, Op, Step
+from tinytrain.calls import arguments
+from tinytrain.ir import Case, Op, Step
 
 PAD = 64
 STEP = Step(seed=7, step=11, learning_rate=np.float32(1.75), beta=np.float32(0.95))
-
-
-class CStep(ctypes.Structure):
-    _fields_ = [
-        ("seed", ctypes.c_uint32), ("step", ctypes.c_uint32),
-        ("learning_rate", ctypes.c_float), ("beta", ctypes.c_float), ("row", ctypes.c_int32),
-    ]  # fmt: skip
 
 
 class Guarded:
@@ -34,6 +28,7 @@ class Guarded:
     def pointer(self) -> ctypes.c_void_p:
         return ctypes.c_void_p(self.bytes.ctypes.data + PAD)
 
+    @property
     def intact(self) -> bool:
         return bool((self.bytes[:PAD] == 0xA5).all() and (self.bytes[-PAD:] == 0xA5).all())
 
@@ -44,42 +39,42 @@ def run_kernel(
 ) -> list[Any]:  # fmt: skip
     """Call the C function of ``op``; gives the outputs. ``aliases``: outputs and inputs that share;
     ``row``: where the arguments begin in the whole tensors; ``before``: what the outputs hold."""
-    types = case.types()
-    outs = op.infer(types, case.attrs)
-    held = {j: Guarded(a) for j, a in enumerate(case.inputs) if a is not None}
-    shared = dict(op.updates) | dict(aliases)
-    results: list[Guarded | None] = []
-    arguments: list[Any] = []
-    for i, kind in enumerate(outs):
-        if kind is None:
-            results.append(None)
-        elif i in shared:
-            results.append(held[shared[i]])
-        else:
-            rubbish = np.full(kind.shape, 0x55, np.uint8).astype(DTYPES[kind.dtype])
-            results.append(Guarded(before[i] if before else rubbish))
-        arguments.append(None if results[-1] is None else results[-1].pointer)
-    updated = {j for _, j in op.updates}
-    arguments += [held[j].pointer if j in held else None
-                  for j in range(len(case.inputs)) if j not in updated]  # fmt: skip
-    scratch_bytes = op.scratch(types, case.attrs) if op.scratch else 0
-    scratch = Guarded(np.full(scratch_bytes, 0x33, np.uint8))
-    if scratch_bytes:
-        arguments.append(scratch.pointer)
-    if op.uses_step:
-        known = CStep(step.seed, step.step, step.learning_rate, step.beta, row)
-        arguments.append(ctypes.byref(known))
-    dims = op.dims(types, outs, case.attrs) if op.dims else {}
-    arguments += [ctypes.c_int32(int(v)) for v in dims.values()]
-    arguments += [ctypes.c_float(case.attrs[name]) for name in op.floats]
-    function = getattr(library, f"tt_{op.name}")
+    given = arguments(op, case, Guarded, step, aliases=aliases, row=row, before=before)
+    function = getattr(library, given.function)
     function.restype = None
-    function(*arguments)
-    touched = set(shared.values())
-    for j, buffer in held.items():
-        assert buffer.intact(), f"{op.name} {case.label}: wrote past input {j}"
-        assert j in touched or np.array_equal(buffer.array, buffer.before)
-    assert scratch.intact(), f"{op.name} {case.label}: wrote past its scratch"
-    for i, result in enumerate(results):
-        assert result is None or result.intact(), f"{op.name} {case.label}: wrote past output {i}"
-    return [None if r is None else r.array for r in results]
+    function(
+        *(None if b is None else b.pointer for b in given.pointers),
+        *map(ctypes.c_int32, given.dims), *map(ctypes.c_float, given.floats),
+    )  # fmt: skip
+    return outputs(op, case, given)
+
+
+def outputs(op: Op, case: Case, given: Any) -> list[Any]:
+    """The arrays that a call made, None where absent; it wrote nothing else but its scratch."""
+    for j, buffer in enumerate(given.inputs):
+        if buffer is not None:
+            assert buffer.intact, f"{op.name} {case.label}: wrote past input {j}"
+            assert any(buffer is b for b in given.outputs) or np.array_equal(
+                buffer.array, buffer.before
+            ), f"{op.name} {case.label}: changed input {j}"
+    assert not given.scratch or given.scratch.intact, f"{op.name} {case.label}: past its scratch"
+    for i, result in enumerate(given.outputs):
+        assert result is None or result.intact, f"{op.name} {case.label}: wrote past output {i}"
+    return [None if r is None else r.array for r in given.outputs]
+
+
+def shareable(op: Op, case: Case) -> list[tuple[int, int]]:
+    """Pairs (output, input) of the same size that may share their bytes."""
+    types = case.types()
+    given, made = ([None if t is None else t.bytes for t in kinds]
+                   for kinds in (types, op.infer(types, case.attrs)))  # fmt: skip
+    return [(i, j) for i, j in op.inplace if made[i] is not None and made[i] == given[j]]
+
+
+def check(op: Op, case: Case, expected: Sequence[Any], found: Sequence[Any], how: Any = "") -> None:
+    """Compare what a kernel made with what the reference gives, bit for bit."""
+    for want, have in zip(expected, found, strict=True):
+        assert (want is None) == (have is None)
+        if want is not None:
+            assert want.dtype == have.dtype, f"{op.name}: ref gives {want.dtype}"
+            np.testing.assert_array_equal(want, have, f"{op.name} {case.label} {how}")

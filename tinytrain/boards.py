@@ -23,6 +23,8 @@ SUPPORT = {
     "emulated": "the firmware runs under QEMU in the tests",
     "compiled": "the firmware is only compiled and linked in the tests",
 }
+# Folders of firmware/arch: kernels that use instructions which C does not name.
+ARCHS = ("armv7em",)
 ADDRESSES = 2**32 - 1
 
 
@@ -48,7 +50,8 @@ class Board:
     ``sram_budget_bytes`` of the first ``ram`` are used: data, bss and ``stack_bytes`` of stack. The
     others serve the arena alone. ``prefix`` is put before ``gcc``, ``flags`` choose its CPU.
     ``port`` is the folder in ``firmware/port/`` (``host``: a shared library, with no flash, ram or
-    uart).
+    uart). ``arch`` is the folder in ``firmware/arch/`` whose kernels take the place of the portable
+    ones; empty: none.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Board:
     ram: tuple[Memory, ...] = ()
     uart: Uart | None = None
     qemu_machine: str | None = None
+    arch: str = ""
 
     @property
     def is_host(self) -> bool:
@@ -135,6 +139,7 @@ def read_board(file: Path) -> Board:
         if uart
         else None,
         qemu_machine=qemu.text("machine") if qemu else None,
+        arch=top.text("arch", ARCHS, needed=False),
     )
     for table in (compiler, uart, qemu):
         if table:
@@ -209,9 +214,14 @@ class _Table:
             self.fail(key, value, allowed)
         return value
 
-    def text(self, key: str, among: tuple[str, ...] = (), empty: bool = False) -> str:
+    def text(
+        self, key: str, among: tuple[str, ...] = (), empty: bool = False, needed: bool = True
+    ) -> str:
+        """Empty where it is absent and not needed."""
         allowed = " or ".join(map(repr, among)) if among else "a text"
-        value: str = self.get(key, str, allowed)
+        value: str | None = self.get(key, str, allowed, needed)
+        if value is None:
+            return ""
         if (among and value not in among) or not (value or empty) or "\n" in value:
             self.fail(key, value, allowed)
         return value

@@ -85,7 +85,7 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
             (work / file).write_text(text, encoding="utf-8")
         if not board.is_host:
             (work / "link.ld").write_text(_linker_script(board), encoding="utf-8")
-        objects = _compile_all(compiler, board, work, sorted(files), guard)
+        objects = _compile_all(compiler, board, _sources(board), work, sorted(files), guard)
         made = _link(compiler, board, work, [obj for _, obj in objects])
         frames: dict[str, int] = {}
         for _, obj in objects:
@@ -97,8 +97,26 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
     return Artifact(**{**vars(artifact), "path": out / made.name})
 
 
-def measure(path: Path, board: Board, model: Path, frames: Mapping[str, int]) -> Artifact:
-    """Sizes from the section and symbol tables."""
+def build_program(
+    sources: Sequence[tuple[str, Path]], board: Board, out: Path, linking: Sequence[str] = ()
+) -> Artifact:
+    """Compile and link another program than a model's into ``firmware.elf`` in ``out``.
+
+    ``sources``: each with what it belongs to (``kernels``, ``runtime``, the name of the port ...),
+    as it decides its flags. ``linking``: more options of the linker. Raises ToolchainError.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "link.ld").write_text(_linker_script(board), encoding="utf-8")
+    compiler = find_compiler(board)
+    objects = _compile_all(compiler, board, sources, out)
+    made = _link(compiler, board, out, [obj for _, obj in objects], linking)
+    return measure(made, board)
+
+
+def measure(
+    path: Path, board: Board, model: Path | None = None, frames: Mapping[str, int] | None = None
+) -> Artifact:
+    """Sizes from the section and symbol tables; ``model``: the object of model.c."""
     with path.open("rb") as stream:
         elf = ELFFile(stream)
         sizes = {section.name: int(section["sh_size"]) for section in elf.iter_sections()}
@@ -109,15 +127,17 @@ def measure(path: Path, board: Board, model: Path, frames: Mapping[str, int]) ->
             if symbol["st_info"]["type"] in ("STT_OBJECT", "STT_FUNC"):
                 symbols[symbol.name] = int(symbol["st_size"])
                 addresses[symbol.name] = int(symbol["st_value"])
-    with model.open("rb") as stream:
-        const = sum(
-            int(section["sh_size"])
-            for section in ELFFile(stream).iter_sections()
-            if section.name.startswith(".rodata")
-        )
+    const = 0
+    if model is not None:
+        with model.open("rb") as stream:
+            const = sum(
+                int(section["sh_size"])
+                for section in ELFFile(stream).iter_sections()
+                if section.name.startswith(".rodata")
+            )
     arenas = [arena_section(memory) for memory in board.beside]
     sections = {name: sizes.get(name, 0) for name in (*SECTIONS, *arenas)}
-    linked = {name: size for name, size in frames.items() if name in symbols}
+    linked = {name: size for name, size in (frames or {}).items() if name in symbols}
     return Artifact(board, path, sections, symbols, addresses, const, linked)
 
 
@@ -152,21 +172,41 @@ def _version(compiler: str) -> str:
     return f"{compiler}\n{done.stdout}"
 
 
-def _sources(board: Board) -> list[Path]:
-    """The hand-written C of a board. The host has no protocol and no port."""
+@lru_cache
+def _own_cpu(compiler: str) -> str:
+    """What a compiler predefines for this machine's CPU; empty where it cannot tell."""
+    command = [compiler, "-march=native", "-x", "c", "-E", "-dM", os.devnull]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def kernel_sources(arch: str = "") -> list[Path]:
+    """The kernels by file name: those of ``firmware/arch/<arch>``, and the portable ones that have
+    no file of that name there. Portable ones alone without an arch."""
     firmware = firmware_dir()
-    kernels = sorted((firmware / "kernels").glob("*.c"))
+    files = {path.name: path for path in (firmware / "kernels").glob("*.c")}
+    if arch:
+        files |= {path.name: path for path in (firmware / "arch" / arch).glob("*.c")}
+    return [files[name] for name in sorted(files)]
+
+
+def _sources(board: Board) -> list[tuple[str, Path]]:
+    """The hand-written C of a board, each with what it belongs to: kernels, runtime, or the name of
+    the port. The host has no protocol and no port."""
+    firmware = firmware_dir()
+    kernels = [("kernels", path) for path in kernel_sources(board.arch)]
     if board.is_host:
-        return [*kernels, firmware / "runtime" / "runtime.c"]
+        return [*kernels, ("runtime", firmware / "runtime" / "runtime.c")]
+    runtime = [("runtime", path) for path in sorted((firmware / "runtime").glob("*.c"))]
     port = sorted((firmware / "port" / board.port).glob("*.c"))
-    return [*kernels, *sorted((firmware / "runtime").glob("*.c")), *port]
+    return [*kernels, *runtime, *((board.port, path) for path in port)]
 
 
-def _flags(board: Board, kind: str, guard: bool) -> list[str]:
+def _flags(board: Board, kind: str, guard: bool = False) -> list[str]:
     """Kernels are compiled for speed, what surrounds them for size."""
     flags = [*COMMON, *board.flags]
     if board.is_host:
-        flags += HOST
+        flags += [*HOST, *(["-march=native"] if _own_cpu(find_compiler(board)) else [])]
     else:
         flags += [*CROSS, "-O2" if kind == "kernels" else "-Os"]
         if board.uart and kind == board.port:
@@ -177,28 +217,32 @@ def _flags(board: Board, kind: str, guard: bool) -> list[str]:
 
 
 def _compile_all(
-    compiler: str, board: Board, work: Path, files: Sequence[str], guard: bool
-) -> list[tuple[str, Path]]:
-    """Objects by source name: generated ones first."""
-    include = firmware_dir() / "include"
+    compiler: str, board: Board, sources: Sequence[tuple[str, Path]], work: Path,
+    files: Sequence[str] = (), guard: bool = False,
+) -> list[tuple[str, Path]]:  # fmt: skip
+    """Objects by source name: those of the generated ``files`` in ``work`` first."""
+    include, kernels = firmware_dir() / "include", firmware_dir() / "kernels"
     headers = _digest(sorted(include.rglob("*.h")))
+    shared = _digest(sorted(kernels.glob("*.h")))  # kernels of an arch may include these
     generated = _digest([work / name for name in files if name.endswith(".h")])
     jobs: list[tuple[Path, list[str], str]] = []
     for name in files:
         if name.endswith(".c"):
             flags = _flags(board, "generated", guard)
             jobs.append((work / name, flags, headers + generated))
-    for source in _sources(board):
-        kind = source.parent.name
+    for kind, source in sources:
         known = headers + _digest(sorted(source.parent.glob("*.h")))
+        if kind == "kernels":
+            known += shared
         if kind == "runtime":
             known += generated  # it includes model.h
         jobs.append((source, _flags(board, kind, guard), known))
 
     def run(job: tuple[Path, list[str], str]) -> tuple[str, Path]:
         source, flags, known = job
-        paths = [f"-I{include}", f"-I{work}"]
-        key = [_version(compiler), *flags, known, source.name, _digest([source])]
+        paths = [f"-I{include}", f"-I{kernels}", f"-I{work}"]
+        cpu = _own_cpu(compiler) if board.is_host else ""  # a cache may move to another machine
+        key = [_version(compiler), cpu, *flags, known, source.name, _digest([source])]
         return source.name, _compile(compiler, source, [*flags, *paths], "\n".join(key))
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -229,7 +273,9 @@ def _compile(compiler: str, source: Path, flags: Sequence[str], key: str) -> Pat
     return made
 
 
-def _link(compiler: str, board: Board, work: Path, objects: Sequence[Path]) -> Path:
+def _link(
+    compiler: str, board: Board, work: Path, objects: Sequence[Path], more: Sequence[str] = ()
+) -> Path:
     made = work / ("libmodel.so" if board.is_host else "firmware.elf")
     if board.is_host:
         flags = ["-shared", "-Wl,-Bsymbolic", *board.flags]
@@ -237,7 +283,7 @@ def _link(compiler: str, board: Board, work: Path, objects: Sequence[Path]) -> P
         flags = [*board.flags, "-nostdlib", "-nostartfiles", "-Wl,--gc-sections",
                  "-Wl,--fatal-warnings", "-T", str(work / "link.ld")]  # fmt: skip
     libraries = [] if board.is_host else ["-lgcc"]
-    command = [compiler, *flags, "-o", str(made), *map(str, objects), *libraries]
+    command = [compiler, *flags, "-o", str(made), *map(str, objects), *more, *libraries]
     try:
         _run(command, made.name)
     except ToolchainError as error:

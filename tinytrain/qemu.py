@@ -34,11 +34,7 @@ class Machine:
         shutil.copyfile(artifact.path, self._elf)
         self._plugin: list[str] = []
         if count:
-            shutil.copyfile(count_plugin(), folder / "count.so")
-            begin, end = (artifact.addresses[f"tt_mark_{name}"] & ~1 for name in ("begin", "end"))
-            self._plugin = [
-                "-plugin", f"{folder / 'count.so'},begin={begin:x},end={end:x},out={self._counts}",
-            ]  # fmt: skip
+            self._plugin = plugin_options("count_plugin", artifact, folder, self._counts.name)
         self._last: list[int] = []
         self.port = 0
         self.process = self._start()
@@ -141,16 +137,26 @@ def find_qemu(board: Board) -> str:
     return found
 
 
-def count_plugin() -> Path:
-    """The instruction counter, compiled once for this machine."""
-    source = firmware_dir() / "emulator" / "count_plugin.c"
-    key = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    made = cache_dir().absolute() / f"count_plugin-{key}.so"
+def plugin_options(name: str, artifact: Artifact, folder: Path, out: str) -> list[str]:
+    """Options of the emulator that load a plugin, which writes a line to ``out`` in ``folder`` for
+    each run between the marks of the firmware."""
+    # A copy: a path with a comma means more to QEMU.
+    shutil.copyfile(plugin(name), folder / f"{name}.so")
+    begin, end = (artifact.addresses[f"tt_mark_{mark}"] & ~1 for mark in ("begin", "end"))
+    return ["-plugin", f"{folder / name}.so,begin={begin:x},end={end:x},out={folder / out}"]
+
+
+def plugin(name: str) -> Path:
+    """A plugin of ``firmware/emulator/``, compiled once for this machine."""
+    folder = firmware_dir() / "emulator"
+    source = folder / f"{name}.c"
+    text = source.read_bytes() + (folder / "plugin.h").read_bytes()
+    made = cache_dir().absolute() / f"{name}-{hashlib.sha256(text).hexdigest()[:16]}.so"
     if not made.exists():
         compiler = find_compiler(load_board("host"))
         made.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=made.parent) as folder:
-            new = Path(folder) / made.name
+        with tempfile.TemporaryDirectory(prefix=".", dir=made.parent) as new_folder:
+            new = Path(new_folder) / made.name
             command = [compiler, "-O2", "-fPIC", "-shared", "-o", str(new), str(source)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:

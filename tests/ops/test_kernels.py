@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from kernel_calls import STEP, run_kernel
+from kernel_calls import STEP, check, run_kernel, shareable
 
 from tinytrain.ir import DTYPES, Op
 from tinytrain.ops import REGISTRY
@@ -25,17 +25,8 @@ def test_kernel_is_its_reference(kernels: ctypes.CDLL, op: Op) -> None:
     for case in cases:
         expected = op.ref(tuple(None if a is None else a.copy() for a in case.inputs),
                           case.attrs, STEP)  # fmt: skip
-        types = case.types()
-        given, made = ([None if t is None else t.bytes for t in kinds]
-                       for kinds in (types, op.infer(types, case.attrs)))  # fmt: skip
-        shareable = [(i, j) for i, j in op.inplace if made[i] is not None and made[i] == given[j]]
-        for alias in [(), *((pair,) for pair in shareable)]:
-            got = run_kernel(kernels, op, case, alias)
-            for want, have in zip(expected, got, strict=True):
-                assert (want is None) == (have is None)
-                if want is not None:
-                    assert want.dtype == have.dtype, f"{op.name}: ref gives {want.dtype}"
-                    np.testing.assert_array_equal(want, have, f"{op.name} {case.label} {alias}")
+        for alias in [(), *((pair,) for pair in shareable(op, case))]:
+            check(op, case, expected, run_kernel(kernels, op, case, alias), alias)
 
 
 @pytest.mark.parametrize("op", BY_ROWS, ids=lambda op: op.name)

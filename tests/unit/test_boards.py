@@ -48,12 +48,19 @@ def test_boards_that_ship() -> None:
     assert [name for name, board in boards.items() if board.is_host] == ["host"]
     assert all(board.support in SUPPORT for board in boards.values())
     assert all(board.stack_bytes % 8 == 0 for board in boards.values())
+    assert boards["qemu_mps2_an386"].arch == "armv7em" and boards["host"].arch == ""
 
 
 def test_a_good_file(tmp_path: Path) -> None:
     board = read_board(write(tmp_path, GOOD))
     assert board.ram[0].origin == 0x20000000 and board.uart and board.uart.baud == 115200
     assert board.flags == ("-mcpu=cortex-m4",) and board.qemu_machine is None
+    assert board.arch == ""
+
+
+def test_an_arch(tmp_path: Path) -> None:
+    text = GOOD.replace('port = "mps2"', 'port = "mps2"\narch = "armv7em"')
+    assert read_board(write(tmp_path, text)).arch == "armv7em"
 
 
 def memory(name: str, origin: int) -> str:
@@ -81,6 +88,8 @@ def test_memories_beside_the_first(tmp_path: Path) -> None:
         ("65536", "262144", r"sram_budget_bytes is 262144; .*131072 bytes of ram 'sram'"),
         ('"compiled"', '"gold"', r"support is 'gold'; allowed: 'tested' or 'emulated'"),
         ('port = "mps2"', 'port = "mars"', r"port is 'mars'; allowed: 'host' or 'mps2'"),
+        ("stack_bytes", 'arch = "armv5"\nstack_bytes', r"arch is 'armv5'; allowed: 'armv7em'"),
+        ("stack_bytes", 'arch = ""\nstack_bytes', r"arch is ''; allowed: 'armv7em'"),
         ('name = "test"', 'name = "other"', r"name is 'other'; allowed: 'test'"),
         ('title = "A board"', 'title = ""', r"title is ''; allowed: a text"),
         ('["-mcpu=cortex-m4"]', "[1]", r"compiler\.flags is \[1\]; allowed: a list of texts"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -56,6 +57,51 @@ def test_a_second_build_compiles_nothing(
     commands.clear()
     build(FILES, board, tmp_path / "d", guard=True)
     assert commands == ["model.c", "firmware.elf"]
+
+
+@pytest.fixture
+def firmware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the hand-written C without kernels of any arch."""
+    copy = tmp_path / "firmware"
+    shutil.copytree(module.firmware_dir(), copy, ignore=shutil.ignore_patterns("arch"))
+    monkeypatch.setattr(module, "firmware_dir", lambda: copy)
+    return copy
+
+
+def test_an_arch_without_files_has_the_portable_kernels(firmware: Path) -> None:
+    portable = sorted((firmware / "kernels").glob("*.c"))
+    assert module.kernel_sources() == module.kernel_sources("armv7em") == portable
+    (firmware / "arch" / "armv7em").mkdir(parents=True)
+    assert module.kernel_sources("armv7em") == portable
+
+
+def test_kernels_of_an_arch_take_the_place_of_portable_ones(
+    firmware: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = firmware / "arch" / "armv7em"
+    folder.mkdir(parents=True)
+    shutil.copy(firmware / "kernels" / "linear.c", folder)  # it includes a portable header
+    (folder / "panel.h").write_text("int tt_panel(int x);\n")
+    (folder / "panel.c").write_text('#include "panel.h"\nint tt_panel(int x) { return -x; }\n')
+    sources = {path.name: path for path in module.kernel_sources("armv7em")}
+    assert sources["linear.c"].parent == sources["panel.c"].parent == folder
+    assert sources["math.c"].parent == firmware / "kernels"
+    assert all("arch" not in path.parts for path in module.kernel_sources())
+
+    compiled: list[list[str]] = []
+    run = module._run
+    monkeypatch.setattr(module, "_run", lambda c, what: (compiled.append(c), run(c, what)))
+    build(FILES, load_board("qemu_mps2_an386"), tmp_path / "out")
+    twins = [c for c in compiled if str(folder) in " ".join(c)]
+    assert len(twins) == 2 and all("-O2" in c for c in twins)
+    assert str(firmware / "kernels" / "linear.c") not in {word for c in compiled for word in c}
+    compiled.clear()
+    (folder / "panel.h").write_text("int tt_panel(int x); /* new */\n")
+    build(FILES, load_board("qemu_mps2_an386"), tmp_path / "out")
+    assert len(compiled) == 3  # both files of the arch, and the link
+    compiled.clear()
+    build(FILES, load_board("host"), tmp_path / "host")
+    assert str(folder) not in " ".join(word for c in compiled for word in c)
 
 
 def test_a_failed_build_leaves_the_folder_as_it_was(tmp_path: Path, cache: Path) -> None:

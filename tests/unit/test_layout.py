@@ -16,7 +16,7 @@ ORDER = """
 errors recipe session assets numerics tables ir execute ops boards codec schedule_rate placement
 frontend quantize adapters select autodiff schedule recompute loops memory fusion keep search fit
 emit build interpreter compiler export
-emulator link device qemu runner doctor occupancy memory_map what_if report
+emulator link device qemu calls runner doctor occupancy memory_map what_if report
 datasets zoo pretrain baseline demo cli __main__ __init__
 """.split()  # noqa: SIM905 - one line a stage reads better
 MAX_LINES = 400
