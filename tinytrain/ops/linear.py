@@ -165,13 +165,16 @@ def _forward_scratch(ins: Types, attrs: Attrs) -> int:
 
 def _dx_scratch(ins: Types, attrs: Attrs) -> int:
     """Panels of two rows of g and of columns of the weight, sums of rows. All of the weight and
-    two rows, or what there is room for."""
+    two rows, or all rows and 16 columns, or what there is room for."""
     (rows, outs), channels = need(ins[0]).shape, need(ins[2]).shape[1]
     words, columns = panel_words(outs), panel_words(channels)
     if rows == 1 and ins[4] is None and channels % 4 == 0 and outs % 4 == 0:
         return 4 * (words + 2 * columns)
-    held, block, room = 2, columns, PANEL_BYTES // 4 - words
-    if columns // 2 * words + 2 * columns > room:
+    room, even, few = PANEL_BYTES // 4 - words, (rows + 1) // 2 * 2, min(16, columns)
+    by_weight = columns // 2 * words + 2 * columns
+    by_rows = few // 2 * words + even * columns
+    held, block = (even, few) if by_rows < by_weight else (2, columns)
+    if min(by_weight, by_rows) > room:
         held = _rows_at_a_time(rows, words + room // 4, 2 * columns)
         block = min(columns, max(4, (room - held * columns) // (2 * words) * 4))
     return 4 * (words + block // 2 * words + held * columns)

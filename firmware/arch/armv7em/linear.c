@@ -368,9 +368,17 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
         one_gradient((int32_t *)(p + words), p, g, w, C, O);
         put_gradients(&d, (int32_t *)(p + words), 0);
     } else {
-        int32_t held = 2, block = columns; /* the whole weight and two rows, if there is room */
-        const int32_t room = TT_PANEL_BYTES / 4 - words;
-        if (columns / 2 * words + 2 * columns > room) {
+        /* All of the weight and two rows, or all rows and 16 columns: what is smaller. */
+        const int32_t room = TT_PANEL_BYTES / 4 - words, even = (T + 1) & ~1;
+        const int32_t few = columns < 16 ? columns : 16;
+        const int32_t by_weight = columns / 2 * words + 2 * columns;
+        const int32_t by_rows = few / 2 * words + even * columns;
+        int32_t held = 2, block = columns;
+        if (by_rows < by_weight) {
+            held = even;
+            block = few;
+        }
+        if (by_weight > room && by_rows > room) {
             held = rows_at_a_time(T, words + room / 4, 2 * columns);
             block = (room - held * columns) / (2 * words) * 4;
             block = block < 4 ? 4 : (block < columns ? block : columns);
