@@ -1,6 +1,7 @@
 #include "tinytrain/tt_linear.h"
 
 #include "columns.h"
+#include "few_rows.h"
 #include "quantize.h"
 
 #define FEW_ROWS 3 /* so many rows leave the weights as bytes */
