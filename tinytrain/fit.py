@@ -1,13 +1,13 @@
 """A training step made to fit the arena that a board has, by means that keep the bits.
 
 In the order of their price: loops over rows and attention by heads cost next to nothing;
-recomputation costs MACs, so what is kept is chosen to need the fewest. This module is the fast
-search over real lifetimes; ``keep.py`` states the same choice as an integer program.
+recomputation costs MACs, so what is kept is chosen to need the fewest: by ``search.py``, a descent
+over real lifetimes, and on demand by ``keep.py``, which states the choice as an integer program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -60,7 +60,6 @@ class Fitted:
 
 def fit(
     graph: Graph, arena_bytes: int, planning: Planning | None = None,
-    progress: Callable[[Iterable[Graph]], Iterable[Graph]] = iter,
     beside: Sequence[Region] = (),
 ) -> Fitted:  # fmt: skip
     """The first of these whose arena is at most ``arena_bytes``: the graph as it is; with attention
@@ -76,7 +75,7 @@ def fit(
     if mode != "min-memory" and plain.plan.fits:
         return plain
     found: list[Fitted] = []
-    for form in progress(fused_forms(graph) if tile else [graph]):
+    for form in fused_forms(graph) if tile else [graph]:
         found.append(_fit(form, regions, planning))
         if found[-1].plan.fits and mode != "min-memory":
             return found[-1]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .ir import Graph, Node, Op, Value
-from .loops import divisors
+from .loops import largest_divisor
 from .ops.attention import attention_mix_s8, attention_probs_u8
 from .ops.attention_fused import attention_grad_s8, attention_s8, fuse, fuse_gradient
 from .ops.attention_grad import attention_dk_s8, attention_dq_s8, attention_ds_s8, attention_dv_s8
@@ -21,7 +21,7 @@ def fused_forms(graph: Graph) -> list[Graph]:
     if not nodes:
         return [graph]
     tokens = max(node.out_types()[0].shape[1] for node in nodes)  # type: ignore[union-attr]
-    few = next(n for n in divisors(tokens) if n <= FEW_KEYS)
+    few = largest_divisor(tokens, FEW_KEYS)
     return [fuse_attention(graph, keys) for keys in dict.fromkeys((tokens, few))]
 
 
@@ -50,7 +50,7 @@ def _fuse(graph: Graph, probs: Node, keys: int) -> Graph:
     if source is not None:
         attrs = fuse_gradient(probs, ds, *parts)
         rows = p.type.shape[1]
-        attrs["keys"] = next(n for n in divisors(rows) if n <= keys)
+        attrs["keys"] = largest_divisor(rows, keys)
         outs: list[Value | None] = []
         for part in parts:
             outs += part.outputs if part else [None, None]

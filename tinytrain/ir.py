@@ -209,6 +209,11 @@ class Node:
         outs = self.outputs if self.op.sums else tuple(_rows_of(v, rows) for v in self.outputs)
         return replace(self, inputs=ins, outputs=outs)
 
+    def overwrites(self) -> list[tuple[Value, Value]]:
+        """(state, its new value) of what the node overwrites."""
+        pairs = [(self.inputs[i], self.outputs[o]) for o, i in self.op.updates]
+        return [(old, new) for old, new in pairs if old is not None and new is not None]
+
     def scratch_bytes(self) -> int:
         return self.op.scratch(self.body().in_types(), self.attrs) if self.op.scratch else 0
 
@@ -251,8 +256,10 @@ class Graph:
         """[first, end) of what runs as one: single nodes and loops."""
         found: list[tuple[int, int]] = []
         for i, node in enumerate(self.nodes):
-            joins = i and node.loop is not None and node.loop == self.nodes[i - 1].loop
-            found.append((found.pop()[0] if joins else i, i + 1))
+            if i and node.loop is not None and node.loop == self.nodes[i - 1].loop:
+                found[-1] = (found[-1][0], i + 1)
+            else:
+                found.append((i, i + 1))
         return found
 
     def inner(self) -> set[str]:
@@ -273,11 +280,8 @@ class Graph:
         """New value -> the state that holds it: what nodes with ``updates`` overwrite."""
         home: dict[str, str] = {}
         for node in self.nodes:
-            for out, inp in node.op.updates:
-                if (new := _at(node.outputs, out)) is not None:
-                    old = node.inputs[inp]
-                    assert old is not None
-                    home[new.name] = home.get(old.name, old.name)
+            for old, new in node.overwrites():
+                home[new.name] = home.get(old.name, old.name)
         return home
 
     def __str__(self) -> str:
@@ -285,10 +289,6 @@ class Graph:
         lines += [f"{p.kind} {p.value}" for p in self.params.values()]
         lines += [str(n) for n in self.nodes]
         return "\n".join([*lines, "return " + ", ".join(f"%{v.name}" for v in self.outputs)])
-
-
-def _at(values: tuple[Value | None, ...], index: int) -> Value | None:
-    return values[index] if index < len(values) else None
 
 
 class Build:
@@ -368,10 +368,7 @@ def verify(graph: Graph) -> Graph:
                 f"{node.layer or node.name}: {node.op.name} could reach {worst} in its int32 "
                 f"accumulator (limit {2**31 - 1}); use fewer input channels or tokens"
             )
-        for out, inp in node.op.updates:
-            old = node.inputs[inp] if inp < len(node.inputs) else None
-            if old is not None and _at(node.outputs, out) is not None:
-                stale.add(old.name)
+        stale |= {old.name for old, _ in node.overwrites()}
         for value in node.outputs:
             if value is None:
                 continue
@@ -382,13 +379,14 @@ def verify(graph: Graph) -> Graph:
         if value.name not in known:
             raise ShapeError(f"output %{value.name} is never made")
     for first, end in graph.runs():
-        _verify_loop(graph.nodes[first:end], set(graph.params))
+        if graph.nodes[first].loop is not None:
+            _verify_loop(graph.nodes[first:end], set(graph.params))
     return graph
 
 
 def _verify_loop(nodes: Sequence[Node], params: set[str]) -> None:
     """All go row by row over the same rows; only parameters are read as a whole."""
-    for node in nodes if nodes[0].loop else ():
+    for node in nodes:
         assert node.loop is not None
         if node.op.rowwise is None or node.op.updates or node.op.alias:
             raise ShapeError(f"{node}: {node.op.name} cannot run by rows, so not in a loop")

@@ -19,7 +19,7 @@ def divisors(tokens: int) -> list[int]:
     return [n for n in range(tokens, 0, -1) if tokens % n == 0]
 
 
-def _part(tokens: int, most: int) -> int:
+def largest_divisor(tokens: int, most: int) -> int:
     """The largest divisor of ``tokens`` that is at most ``most``."""
     return next(n for n in range(min(tokens, most), 0, -1) if tokens % n == 0)
 
@@ -43,7 +43,7 @@ def gather(graph: Graph, cuts: Set[str] = frozenset(), rows: int | None = None) 
         if len(run) == 1:
             done.append(node)
             continue
-        loop = Loop(f"loop of {node.name}", _part(node.tokens, rows or node.tokens))
+        loop = Loop(f"loop of {node.name}", largest_divisor(node.tokens, rows or node.tokens))
         done += [Node(n.op, n.inputs, n.outputs, n.attrs, loop) for n in run]
     return replace(graph, nodes=tuple(done))
 
@@ -73,7 +73,7 @@ def with_rows(graph: Graph, rows: int | Mapping[str, int]) -> Graph:
             name = node.loop.name
             if name not in loops:
                 most = rows if isinstance(rows, int) else rows.get(name, node.tokens)
-                loops[name] = Loop(name, _part(node.tokens, most))
+                loops[name] = Loop(name, largest_divisor(node.tokens, most))
             if node.loop != loops[name]:
                 node = replace(node, loop=loops[name])
         nodes.append(node)
@@ -88,10 +88,10 @@ def _by_row(node: Node, params: set[str]) -> bool:
 
 
 def _may_wait(graph: Graph) -> set[str]:
-    """Names of updates, of what is made for one update alone, and of nodes that only updates or
-    outputs of the graph wait for."""
-    last = [n for n in graph.nodes if not n.op.updates and not n.op.sums]
-    needed = {v.name for n in last for v in n.inputs if v is not None}
+    """Names of updates, of sums for them, of what is made for one update alone, and of nodes that
+    only these, or outputs of the graph, wait for."""
+    others = [n for n in graph.nodes if not n.op.updates and not n.op.sums]
+    needed = {v.name for n in others for v in n.inputs if v is not None}
     return {
         n.name for n in graph.nodes
         if n.op.updates or n.op.sums or own(n) or not any(name in needed for name in _outputs(n))

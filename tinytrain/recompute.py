@@ -1,8 +1,8 @@
 """Recomputation: forward values that the backward pass makes again instead of keeping.
 
-A choice is the set of forward nodes that are kept, by name. Whatever the backward pass needs of the
-others is made again right before its first use there, from what is kept (Chen et al. 2016). The
-numbers are the same: forward operators draw no random numbers.
+A choice is the set of forward nodes that are made again, by name. What the backward pass needs of
+them is made right before its first use there, from what is kept (Chen et al. 2016). The numbers are
+the same: forward operators draw no random numbers.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ def forward_nodes(graph: Graph) -> list[Node]:
     return [n for n in graph.nodes[: backward_start(graph)] if not n.op.alias]
 
 
+def forward_makers(graph: Graph) -> dict[str, Node]:
+    """The node that makes each value of the forward pass."""
+    nodes = graph.nodes[: backward_start(graph)]
+    return {v.name: n for n in nodes for v in n.outputs if v is not None}
+
+
 def cost(node: Node) -> int:
     """Work of a node in MACs; one that multiplies nothing counts by its outputs."""
     return node.macs() + ELEMENT * sum(v.type.size for v in node.outputs if v is not None)
@@ -42,10 +48,9 @@ def recompute(graph: Graph, again: Set[str]) -> Graph | None:
     them; None when one would read a weight that has been updated by then.
 
     What is made again serves all later readers. An update whose name is in ``again``, too, has what
-    it reads made once more, right before it: for a product it costs nobody has to wait for it.
+    it reads made for itself alone, right before it, so that nothing has to be kept until then.
     """
-    start = backward_start(graph)
-    maker = {v.name: n for n in graph.nodes[:start] for v in n.outputs if v is not None}
+    start, maker = backward_start(graph), forward_makers(graph)
     masks = {n.inputs[0].name: n for n in graph.nodes[:start]
              if n.op is clip_mask_u8 and n.inputs[0] is not None}  # fmt: skip
     nodes = list(graph.nodes[:start])
@@ -105,9 +110,8 @@ def _parts(name: str) -> tuple[str | None, int]:
 
 def own_updates(graph: Graph) -> list[Node]:
     """Updates that read forward values, and may have them made for themselves alone."""
-    start = backward_start(graph)
-    made = {v.name for n in graph.nodes[:start] for v in n.outputs if v is not None}
-    return [n for n in graph.nodes[start:] if n.op.updates
+    made = forward_makers(graph)
+    return [n for n in graph.nodes[backward_start(graph) :] if n.op.updates
             and any(v is not None and v.name in made for v in n.inputs)]  # fmt: skip
 
 
@@ -117,14 +121,14 @@ def _stale(graph: Graph) -> bool:
     for node in graph.nodes:
         if any(v is not None and v.name in gone for v in node.inputs):
             return True
-        gone |= {old.name for _, i in node.op.updates if (old := node.inputs[i]) is not None}
+        gone |= {old.name for old, _ in node.overwrites()}
     return False
 
 
 def bottlenecks(graph: Graph) -> set[str]:
     """Forward nodes that everything passes through: what comes behind needs no older value. In a
     pre-LN transformer, the residual stream behind each half of a block."""
-    nodes = graph.nodes[: backward_start(graph)]
+    nodes, made_by = graph.nodes[: backward_start(graph)], forward_makers(graph)
     last: dict[str, int] = {}
     for i, node in enumerate(nodes):
         for v in node.inputs:
@@ -132,7 +136,6 @@ def bottlenecks(graph: Graph) -> set[str]:
                 last[v.name] = i
     found: set[str] = set()
     reach = -1  # the latest node that reads something made so far
-    made_by = {v.name for n in nodes for v in n.outputs if v is not None}
     for i, node in enumerate(nodes):
         if reach <= i and any(v is not None and v.name in made_by for v in node.inputs):
             found.add(node.name)
@@ -144,8 +147,7 @@ def bottlenecks(graph: Graph) -> set[str]:
 def worth_keeping(graph: Graph) -> set[str]:
     """Forward nodes whose outputs are small for what they save: much smaller than their input, or
     masks of what the backward pass would not make again for another reader."""
-    start = backward_start(graph)
-    maker = {v.name: n for n in graph.nodes[:start] for v in n.outputs if v is not None}
+    start, maker = backward_start(graph), forward_makers(graph)
     stop = bottlenecks(graph)
     wanted = [v.name for n in graph.nodes[start:] for v in n.inputs if v is not None
               and v.name in maker and maker[v.name].op is not clip_mask_u8]  # fmt: skip

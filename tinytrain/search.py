@@ -15,6 +15,7 @@ from .placement import live_bytes
 from .recompute import (
     bottlenecks,
     cost,
+    forward_makers,
     forward_nodes,
     origin,
     own_updates,
@@ -61,7 +62,7 @@ class Search:
         """Names that change together: each alone; a forward node, or an update, with what it reads
         (one of three values that are two buffers frees nothing, two of them do)."""
         found = [frozenset({name}) for name in (*self.cuts, *self.own, *self.forward)]
-        makers = {v.name: n for n in forward_nodes(self.graph) for v in n.outputs if v is not None}
+        makers = {name: n for name, n in forward_makers(self.graph).items() if not n.op.alias}
         for node in [*own_updates(self.graph), *forward_nodes(self.graph)] if self.price else ():
             read = {makers[v.name].name for v in node.inputs if v is not None and v.name in makers}
             if read:

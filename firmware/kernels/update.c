@@ -96,20 +96,21 @@ void tt_weight_sums_s32(int32_t *acc, int16_t *acc_exp, const int8_t *g, const i
         clear(acc, O * C);
     }
     for (int32_t t = 0; t < T; t++) {
-        const int32_t rise = g_exp[t] - top;
-        for (int32_t i = 0; rise > 0 && i < O * C; i++) {
-            acc[i] = halved(acc[i], rise);
-        }
-        top = rise > 0 ? g_exp[t] : top;
         const int32_t shift = top - g_exp[t];
-        if (shift > LAST_SHIFT) {
-            continue;
+        if (shift < 0) {
+            for (int32_t i = 0; i < O * C; i++) {
+                acc[i] = halved(acc[i], -shift);
+            }
+            top = g_exp[t];
         }
-        for (int32_t o = 0; o < O; o++) {
+        for (int32_t o = 0; o < O && shift <= LAST_SHIFT; o++) {
+            if (shift <= 0) {
+                add_gradient_row(acc + o * C, g + t * O, x + t * C, 1, C, O, o);
+                continue;
+            }
             const int32_t u = g[t * O + o];
             for (int32_t i = 0; i < C; i++) {
-                const int32_t product = u * x[t * C + i];
-                acc[o * C + i] += shift > 0 ? halved(product, shift) : product;
+                acc[o * C + i] += halved(u * x[t * C + i], shift);
             }
         }
     }

@@ -19,8 +19,6 @@ from .base import need, need_gradient
 from .elementwise import spread_rows
 from .update import PRODUCT, SHAPES, codes, step_weights, update_bound, update_examples
 
-LAST_SHIFT = 14  # products are below 2**14: shifted by more, none is left
-
 
 def collects(rows: int, outputs: int, inputs: int) -> bool:
     """Whether int32 accumulators of a weight are fewer bytes than int8 rows of what it reads."""
