@@ -14,8 +14,8 @@ PACKAGE = ROOT / "tinytrain"
 # First what everything may use, then the way of the data, where it runs, and what surrounds it.
 ORDER = """
 errors recipe session assets numerics tables values ir execute ops boards codec schedule_rate
-placement frontend quantize adapters select autodiff schedule recompute loops memory room fusion keep
-search fit emit build interpreter compiler export
+placement frontend quantize adapters select autodiff schedule recompute loops memory room fusion
+keep search fit emit build interpreter compiler export
 emulator link device qemu calls runner doctor occupancy memory_map what_if report
 datasets zoo pretrain baseline demo cli __main__ __init__
 """.split()  # noqa: SIM905 - one line a stage reads better
