@@ -1,6 +1,7 @@
 """Instructions of each kernel per MAC or per element, on emulated boards.
 
     python benchmarks/kernels.py [--json] [--save] [--board NAME] [--only NAME] [--no-code]
+                                 [--peer NAME=DIR] [--check]
 
 Each call's outputs are compared with the numpy reference. ``instructions`` are counted by the
 emulator, without what the call itself costs. ``estimated_cycles`` (Cortex-M4 alone) IS AN ESTIMATE:
@@ -10,6 +11,11 @@ states (``firmware/emulator/cycles_plugin.c``). ``code_bytes``: the kernel with 
 Shapes: ``TxCxO`` of a layer with T tokens, C channels in and O out; ``TxC hH`` of attention; of the
 others the shape of the output. Softmax is what remains of attention without channels: twice what C
 channels cost less what 2C cost.
+
+``--peer`` runs another library's kernels in the same program (``peers.py``): ``peer_per_mac`` and
+``peer_per_element`` are those of the function that needs the fewest instructions, ``peer`` its
+name, ``ratio`` how many times ours it takes. ``--check`` compares with the targets in
+``targets.py`` and fails if one is missed.
 """
 
 from __future__ import annotations
@@ -21,7 +27,9 @@ from typing import Any
 
 import common
 import numpy as np
+import peers
 from kernel_cases import SOFTMAX, Measured, cases
+from peers import Peer, read_peer
 
 from tinytrain.boards import Board, load_board
 from tinytrain.calls import Arguments, Buffer, Image, arguments, build_calls
@@ -32,20 +40,25 @@ STEP = Step(seed=7, step=11, learning_rate=np.float32(1.75), beta=np.float32(0.9
 CYCLES = "cortex-m4"  # the processor whose timing the plugin knows
 
 
-def measure(board: Board, wanted: Sequence[Measured], code: bool) -> list[dict[str, Any]]:
-    """A row for each of the cases."""
+def measure(
+    board: Board, wanted: Sequence[Measured], code: bool, peer: Peer | None = None
+) -> list[dict[str, Any]]:
+    """A row for each of the cases, and for the softmax in them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         functions = sorted({f"tt_{m.op.name}" for m in wanted})
-        image = Image(build_calls(board, folder / "all", functions))
+        theirs = (peer.sources, peer.flags) if peer else ((), ())
+        functions += peer.names if peer else []
+        image = Image(build_calls(board, folder / "all", functions, foreign=theirs))
         image.call_nothing()
         given = [arguments(m.op, m.case, image.place, STEP) for m in wanted]
-        for call in given:
+        jobs = peers.jobs(peer, wanted, image) if peer else []
+        for call in (*given, *(job.call for job in jobs)):
             image.call(call)
         (empty, *counts) = image.run("cycles_plugin")
         sizes = code_bytes(board, folder, [m.op for m in wanted]) if code else {}
     rows = []
-    for m, call, (instructions, cycles) in zip(wanted, given, counts, strict=True):
+    for m, call, (instructions, cycles) in zip(wanted, given, counts, strict=False):
         check(board, m, call)
         types = m.case.types()
         rows.append({
@@ -57,6 +70,13 @@ def measure(board: Board, wanted: Sequence[Measured], code: bool) -> list[dict[s
             "scratch_bytes": m.op.scratch(types, m.case.attrs) if m.op.scratch else 0,
             "code_bytes": sizes.get(m.op.name),
         })  # fmt: skip
+    rows = with_softmax(rows)
+    if peer:
+        for job in jobs:
+            peers.check(peer, job)
+        found = peers.best(jobs, [count - empty[0] for count, _ in counts[len(given) :]])
+        for row in rows:
+            row["peer"] = found.get((row["kernel"], row["shape"]))
     return rows
 
 
@@ -101,11 +121,14 @@ def finished(row: dict[str, Any]) -> dict[str, Any]:
              for kind in ("mac", "element")}  # fmt: skip
     cycles = row["estimated_cycles"]
     kept = {k: row[k] for k in ("kernel", "shape", "target", "instructions")}
+    theirs, peer = row.get("peer") or (None, None)
+    other = {f"peer_per_{kind}": theirs / units if theirs and kind == per else None
+             for kind in ("mac", "element")}  # fmt: skip
     return {
         **kept, **ratio, "estimated_cycles": cycles,
         "estimated_cycles_per": cycles / units if cycles is not None else None,
         "scratch_bytes": row["scratch_bytes"], "code_bytes": row["code_bytes"],
-        "peer_per_mac": None,
+        **other, "peer": peer, "ratio": theirs / row["instructions"] if theirs else None,
     }  # fmt: skip
 
 
@@ -114,13 +137,15 @@ def main() -> None:
     parser.add_argument("--board", action="append", help="an emulated board; may be repeated")
     parser.add_argument("--only", default="", help="kernels whose name has this in it")
     parser.add_argument("--no-code", action="store_true", help="leave code_bytes out")
+    parser.add_argument("--peer", type=read_peer, metavar="NAME=DIR",
+                        help="another library's kernels; DIR holds peer.toml")  # fmt: skip
     options = parser.parse_args()
     wanted = [m for m in cases() if options.only in m.op.name]
     if not wanted:
         raise SystemExit(f"no kernel has {options.only!r} in its name")
     rows: list[dict[str, Any]] = []
     for name in options.board or BOARDS:
-        rows += with_softmax(measure(load_board(name), wanted, not options.no_code))
+        rows += measure(load_board(name), wanted, not options.no_code, options.peer)
     title = "kernels, instructions counted by the emulator; cycles are an estimate"
     common.finish([finished(row) for row in rows], title, options)
 
