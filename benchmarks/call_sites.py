@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Sequence
+from itertools import pairwise
 
 from tinytrain.build import Artifact
 
@@ -13,18 +14,15 @@ LINE = re.compile(r"^\s*([0-9a-f]+):\t(\S+)(?:\s.*<(tt_\w+)>)?")
 CALLS = ("bl", "blx", "jal", "jalr")
 
 
-def call_sites(
-    artifact: Artifact, function: str, kernels: Sequence[str]
-) -> list[tuple[int, int]]:
-    """(address of the call, address behind it) of each of ``kernels``, in this order, which must be
-    all that ``function`` calls of the firmware. Raises SystemExit if the compiler made it otherwise.
-    """
+def call_sites(artifact: Artifact, function: str, kernels: Sequence[str]) -> list[tuple[int, int]]:
+    """(address of the call, address behind it) of each of ``kernels``, which must be all that
+    ``function`` calls, in this order. Raises SystemExit if the compiler made it otherwise."""
     tool = artifact.board.prefix + "objdump"
     command = [tool, "-d", "--no-show-raw-insn", f"--disassemble={function}", str(artifact.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = [found for line in done.stdout.splitlines() if (found := LINE.match(line))]
     names, sites = [], []
-    for line, following in zip(lines, lines[1:], strict=False):
+    for line, following in pairwise(lines):
         if line[2] in CALLS and line[3]:
             names.append(line[3])
             sites.append((int(line[1], 16), int(following[1], 16)))

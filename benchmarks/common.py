@@ -54,6 +54,15 @@ def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Name
     (RESULTS / f"{script.stem}.json").write_text(json.dumps(kept, indent=2) + "\n")
 
 
+def check(compared: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
+    """Print targets beside what was measured. Exits with 1 if one is missed."""
+    missed = [row for row in compared if row["met"] != "met"]
+    if not options.json and compared:
+        report.print_rows(compared, f"{len(missed)} of {len(compared)} targets missed", False)
+    if missed:
+        sys.exit(1)
+
+
 def tool(name: str) -> str:
     """First line of what a program says of its version."""
     done = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)

@@ -15,9 +15,9 @@ that is asked for, within the rounding that libraries differ in.
 
 from __future__ import annotations
 
-import tomllib
+import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,13 @@ from kernel_cases import HEADS, TOKENS, Measured
 from tinytrain.calls import Arguments, Buffer, Image
 from tinytrain.ir import Array
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 SCRATCH_BYTES = 65536
+PRODUCTS = ("64x16x64", "64x64x16")  # of a head of attention
 SCORE_SCALE = 0.1  # real value of one step of the scores that a peer's softmax reads
 
 
@@ -102,7 +108,7 @@ def jobs(peer: Peer, wanted: Sequence[Measured], image: Image) -> list[Job]:
     found = []
     for m in wanted:
         for kernel, make in CONTRACTS.items():
-            if kernel == m.op.name or (kernel, m.op.name) == ("softmax", "attention_probs_u8"):
+            if m.op.name == MEASURED.get(kernel, kernel):
                 for function in peer.functions.get(kernel, ()):
                     found += make(m, function, image.place, scratch)
     return found
@@ -119,6 +125,18 @@ def _linear(m: Measured, name: str, place: Any, scratch: Buffer) -> list[Job]:
     ratios = (np.full(o, mult[0]), np.full(o, 31 - shift[0], np.int32))
     given = [place(x), place(w), place(bias), *map(place, ratios), scratch]
     return [_job(m.op.name, m.shape, name, y, given, [t, c, o], [], want, 1)]
+
+
+def _matmul(m: Measured, name: str, place: Any, scratch: Buffer) -> list[Job]:
+    """The same without bias (NULL), for the products of attention."""
+    if m.shape not in PRODUCTS:
+        return []
+    bias = m.case.inputs[4]
+    assert bias is not None
+    inputs = (*m.case.inputs[:4], np.zeros_like(bias), *m.case.inputs[5:])
+    (job,) = _linear(replace(m, case=replace(m.case, inputs=inputs)), name, place, scratch)
+    job.call.pointers[3] = None
+    return [job]
 
 
 def _softmax(m: Measured, name: str, place: Any, scratch: Buffer) -> list[Job]:
@@ -152,8 +170,9 @@ def _job(
 
 
 CONTRACTS: dict[str, Callable[[Measured, str, Any, Buffer], list[Job]]] = {
-    "linear_s8": _linear, "softmax": _softmax, "add_s8": _add,
+    "linear_s8": _linear, "matmul_s8": _matmul, "softmax": _softmax, "add_s8": _add,
 }  # fmt: skip
+MEASURED = {"matmul_s8": "linear_s8", "softmax": "attention_probs_u8"}  # where not called the same
 
 
 def check(peer: Peer, job: Job) -> None:

@@ -30,7 +30,6 @@ import common
 from call_sites import call_sites
 from memory import MODELS, SAMPLES, prepared
 
-from tinytrain import report
 from tinytrain.boards import Board, load_board, with_sram
 from tinytrain.build import Artifact, build
 from tinytrain.compiler import Compiled, compile_recipe
@@ -113,9 +112,7 @@ def run(compiled: Compiled, artifact: Artifact, steps: int) -> list[list[int]]:
     recipe, _ = prepared(compiled.name)
     kernels = [f"tt_{node.op.name}" for node, _ in called(compiled.train)]
     sites = call_sites(artifact, "tt_model_train", kernels)
-    session = QemuSession(
-        compiled.board, artifact, compiled.codec, timeout_s=300.0, sites=sites
-    )
+    session = QemuSession(compiled.board, artifact, compiled.codec, timeout_s=300.0, sites=sites)
     with session:
         for i in range(steps):
             session.step(recipe.train.x[i % SAMPLES], recipe.train.y[i % SAMPLES])
