@@ -62,7 +62,7 @@ def measure(
             image.call(call)
         (empty, *counts) = image.run("cycles_plugin")
         sizes = code_bytes(board, folder, [m.op for m in wanted]) if code else {}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (m, room), call, (instructions, cycles) in zip(variants, given, counts, strict=False):
         check(board, m, call)
         types = m.case.types()
@@ -167,8 +167,8 @@ def main() -> None:
     done = [finished(row) for row in rows]
     common.finish(done, title, options)
     if options.check:
-        pairs = [(row, targets.of_kernel(row)) for row in done]
-        common.check(targets.compared(pairs, ("kernel", "shape", "target")), options)
+        pairs = [({"board": row["target"], **row}, targets.of_kernel(row)) for row in done]
+        common.check(targets.compared(pairs, ("kernel", "shape", "board")), options)
 
 
 if __name__ == "__main__":

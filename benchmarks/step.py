@@ -27,9 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import common
+import targets
 from call_sites import call_sites
 from memory import MODELS, SAMPLES, prepared
 
+from tinytrain import report
 from tinytrain.boards import Board, load_board, with_sram
 from tinytrain.build import Artifact, build
 from tinytrain.compiler import Compiled, compile_recipe
@@ -90,13 +92,13 @@ def counted(nodes: Sequence[tuple[Node, str]], row: Sequence[int]) -> list[Count
 def mean(steps: Sequence[list[Count]]) -> list[Count]:
     """The mean of each node over the steps."""
 
-    def over(name: str, counts: Sequence[Count]) -> int:
-        return round(sum(getattr(c, name) for c in counts) / len(counts))
-
     return [
-        Count(c[0].node, c[0].phase, over("instructions", c), over("cycles", c), over("calls", c))
+        Count(
+            c[0].node, c[0].phase, round(sum(one.instructions for one in c) / len(c)),
+            round(sum(one.cycles for one in c) / len(c)), c[0].calls,
+        )
         for c in zip(*steps, strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def macs_by_phase(plain: Graph) -> dict[str, int]:
@@ -126,30 +128,48 @@ def compiled_example(name: str, board: Board) -> Compiled:
     return compile_recipe(recipe.replace(scheme=own), board, quantized)
 
 
-def measure(compiled: Compiled, artifact: Artifact, steps: int, top: int) -> list[dict[str, Any]]:
+def by_kernel(counts: Sequence[Count]) -> list[list[Count]]:
+    """The nodes that call the same kernel in the same phase."""
+    found: dict[tuple[str, str], list[Count]] = {}
+    for count in counts:
+        if count.node:
+            found.setdefault((count.phase, count.node.op.name), []).append(count)
+    return list(found.values())
+
+
+def measure(
+    compiled: Compiled, artifact: Artifact, steps: int, top: int, by: str = "node"
+) -> list[dict[str, Any]]:
     """Rows of the whole step, of the phases, and of the ``top`` hottest nodes (0: of all)."""
     nodes = called(compiled.train)
     counts = mean([counted(nodes, row) for row in run(compiled, artifact, steps)])
     macs, whole = macs_by_phase(compiled.plain), sum(c.instructions for c in counts)
 
-    def row(phase: str, chosen: Sequence[Count], macs: int, node: Node | None) -> dict[str, Any]:
+    known = compiled.board.cpu == CYCLES
+    code = report.flash_facts(compiled, artifact)["flash_code_bytes"]
+
+    def row(phase: str, chosen: Sequence[Count], macs: int, **names: Any) -> dict[str, Any]:
         instructions = sum(c.instructions for c in chosen)
         cycles = sum(c.cycles for c in chosen)
-        known = compiled.board.cpu == CYCLES
         return {
             "model": compiled.name, "board": compiled.board.name, "phase": phase,
-            "node": node.name if node else None, "kernel": node.op.name if node else None,
+            "node": names.get("node"), "kernel": names.get("kernel"),
             "calls": sum(c.calls for c in chosen if c.node), "instructions": instructions,
             "share": instructions / whole, "macs": macs,
             "per_mac": instructions / macs if macs else None,
             "estimated_cycles": cycles if known else None,
             "estimated_cycles_per_mac": cycles / macs if known and macs else None,
+            "code_bytes": code if phase == "all" else None,
         }  # fmt: skip
 
-    rows = [row("all", counts, sum(macs.values()), None)]
-    rows += [row(p, [c for c in counts if c.phase == p], macs[p], None) for p in PHASES]
-    hottest = sorted((c for c in counts if c.node), key=lambda c: -c.instructions)
-    rows += [row(c.phase, [c], c.node.macs(), c.node) for c in hottest[: top or None] if c.node]
+    rows = [row("all", counts, sum(macs.values()))]
+    rows += [row(p, [c for c in counts if c.phase == p], macs[p]) for p in PHASES]
+    groups = by_kernel(counts) if by == "kernel" else [[c] for c in counts if c.node]
+    groups.sort(key=lambda group: -sum(c.instructions for c in group))
+    for group in groups[: top or None]:
+        parts = [c.node for c in group if c.node]
+        names = {"kernel": parts[0].op.name, "node": parts[0].name if by == "node" else None}
+        rows.append(row(group[0].phase, group, sum(node.macs() for node in parts), **names))
     return rows
 
 
@@ -159,6 +179,9 @@ def main() -> None:
     parser.add_argument("--models", default="", help="which, between commas")
     parser.add_argument("--board", action="append", help="an emulated board; may be repeated")
     parser.add_argument("--sram", type=int, help="bytes to plan for instead of the board's budget")
+    parser.add_argument("--by", choices=("node", "kernel"), default="node",
+                        help="what is shown hottest first")  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="compare with the targets")
     options = parser.parse_args()
     examples = [path.stem for path in sorted(EXAMPLES.glob("*.py"))]
     wanted = options.models.split(",") if options.models else examples
@@ -172,9 +195,12 @@ def main() -> None:
             compiled = compiled_example(name, board)
             with tempfile.TemporaryDirectory() as folder:
                 artifact = build(compiled.files, board, Path(folder) / board.name)
-                rows += measure(compiled, artifact, options.steps, options.top)
+                rows += measure(compiled, artifact, options.steps, options.top, options.by)
     title = "training steps, instructions counted by the emulator; cycles are an estimate"
     common.finish(rows, title, options)
+    if options.check:
+        pairs = [(row, targets.of_step(row)) for row in rows]
+        common.check(targets.compared(pairs, ("model", "board")), options)
 
 
 if __name__ == "__main__":
