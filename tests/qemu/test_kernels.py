@@ -20,7 +20,7 @@ from tinytrain.ops import REGISTRY
 
 pytestmark = pytest.mark.qemu
 
-BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
+BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500", "qemu_rv32")
 CALLED = [op for op in REGISTRY.values() if not op.alias]
 BY_ROWS = [op for op in CALLED if op.rowwise is not None and not op.sums]
 
