@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_calls import STEP, check, outputs
+from kernel_calls import STEP, check, outputs, rooms
 
 from tinytrain.boards import load_board
 from tinytrain.build import Artifact
@@ -54,8 +54,10 @@ def compare(program: Artifact, name: str) -> int:
     while done < len(cases):
         image, given = Image(program), []
         while done < len(cases) and image.bytes < image.room // 2:
-            given.append((cases[done], arguments(op, cases[done], image.place_anywhere, STEP)))
-            image.call(given[-1][1])
+            for room in rooms(op):
+                call = arguments(op, cases[done], image.place_anywhere, STEP, room=room)
+                given.append((cases[done], call))
+                image.call(call)
             done += 1
         image.run()
         for case, call in given:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_calls import STEP, check, outputs, shareable
+from kernel_calls import STEP, check, outputs, rooms, shareable
 
 from tinytrain.boards import load_board
 from tinytrain.build import Artifact
@@ -42,14 +42,14 @@ def cases(op: Op) -> list[tuple[Case, tuple[Any, ...]]]:
 
 @pytest.mark.parametrize("op", CALLED, ids=lambda op: op.name)
 def test_kernel_is_its_reference(program: Artifact, op: Op) -> None:
-    """Alone and in place, at addresses of any alignment that the types allow."""
+    """Alone and in place, with and without room, at addresses as the types allow."""
     image, given = Image(program), []
     for case, expected in cases(op):
-        for alias in [(), *((pair,) for pair in shareable(op, case))]:
-            for place in (image.place, image.place_anywhere) if not alias else (image.place,):
-                call = arguments(op, case, place, STEP, aliases=alias)
-                image.call(call)
-                given.append((case, expected, call, alias))
+        ways = [((), 1.0, image.place), *(((), room, image.place_anywhere) for room in rooms(op))]
+        for alias, room, place in [*ways, *(((p,), 1.0, image.place) for p in shareable(op, case))]:
+            call = arguments(op, case, place, STEP, aliases=alias, room=room)
+            image.call(call)
+            given.append((case, expected, call, (alias, room)))
     image.run()
     for case, expected, call, alias in given:
         check(op, case, expected, outputs(op, case, call), alias)
