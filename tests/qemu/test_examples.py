@@ -26,7 +26,7 @@ pytestmark = pytest.mark.qemu
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
-OTHERS = ("qemu_rv32",)
+OTHERS = ("qemu_rv32", "qemu_mps3_an547")
 SPLIT = "qemu_mps2_an386_split"
 OPTIMIZERS = {
     "lsb": Optimizer("lsb", 2.0, steps=200),

@@ -43,7 +43,8 @@ def write(folder: Path, text: str) -> Path:
 
 def test_boards_that_ship() -> None:
     boards = {board.name: board for board in all_boards()}
-    assert {"host", "qemu_mps2_an386", "qemu_mps2_an500", "qemu_rv32"} <= set(boards)
+    emulated = {"qemu_mps2_an386", "qemu_mps2_an500", "qemu_mps3_an547", "qemu_rv32"}
+    assert {"host", *emulated} <= set(boards)
     assert [m.name for m in boards["qemu_mps2_an386_split"].beside] == ["block", "sram2"]
     assert [name for name, board in boards.items() if board.is_host] == ["host"]
     assert all(board.support in SUPPORT for board in boards.values())
@@ -105,8 +106,11 @@ def test_memories_beside_the_first(tmp_path: Path) -> None:
         ("[uart]", memory("ccm", 0x10000004), r"ram\[1\]\.origin is 268435460; .*multiple of 8"),
         ("[uart]", memory("ccm", 0x2001FFF8), r"ram\[1\]\.origin .*addresses outside of 'sram'"),
         ("[uart]", memory("ccm", 0), r"ram\[1\]\.origin is 0; .*addresses outside of 'flash'"),
-        ("[compiler]", '[qemu]\nmachine = "m"\nsystem = "avr"\n[compiler]',
-         r"qemu\.system is 'avr'; allowed: 'arm' or 'riscv32'"),
+        (
+            "[compiler]",
+            '[qemu]\nmachine = "m"\nsystem = "avr"\n[compiler]',
+            r"qemu\.system is 'avr'; allowed: 'arm' or 'riscv32'",
+        ),
         ("[compiler]", "[compiler", r"not valid TOML"),
     ],
 )
