@@ -165,7 +165,7 @@ static int32_t peak_of(const int32_t *acc, int32_t n) {
     return peak;
 }
 
-#define PIECE 128 /* weights that are looked at together for one that needs a clamp */
+#define PIECE 256 /* weights that are looked at together for one that needs a clamp */
 #define BLOCK 8   /* and where there is one */
 
 /* Adds the squares of n sums; gives the largest sum of eight of them, or of one. */
