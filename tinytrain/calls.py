@@ -21,7 +21,7 @@ from .boards import Board
 from .build import Artifact, build_program, kernel_sources
 from .errors import ToolchainError
 from .ir import DTYPES, Array, Case, Op, Step
-from .qemu import find_qemu, plugin_options
+from .qemu import emulate, plugin_options
 
 B = TypeVar("B")
 GUARD, FILL = 16, 0xA5
@@ -203,10 +203,7 @@ class Image:
             folder = Path(name)
             (folder / "image").write_bytes(self.data)
             command = [
-                find_qemu(self.board), "-M", str(self.board.qemu_machine), "-display", "none",
-                "-monitor", "none", "-serial", "none",
-                "-semihosting-config", "enable=on,target=native",
-                "-kernel", str(self.program.path.absolute()),
+                *emulate(self.board, self.program.path.absolute()), "-serial", "none",
                 "-device", f"loader,file=image,addr={self.base:#x},force-raw=on",
             ]  # fmt: skip
             if plugin:

@@ -21,6 +21,8 @@ from .errors import BoardError, LinkError, ToolchainError
 
 Sites = Sequence[tuple[int, int]]
 
+APT = {"arm": "qemu-system-arm", "riscv32": "qemu-system-misc"}
+
 
 class Machine:
     """A running emulator. ``instructions`` grows by one number for each training step.
@@ -97,12 +99,9 @@ class Machine:
 
     def _command(self, listener: int) -> list[str]:
         return [
-            self.program, "-M", str(self.board.qemu_machine), "-display", "none",
-            "-monitor", "none",
+            *emulate(self.board, self._elf),
             "-chardev", f"socket,id=uart,fd={listener},server=on,wait=on,nodelay=on",
-            "-serial", "chardev:uart",
-            "-semihosting-config", "enable=on,target=native", *self._plugin,
-            "-kernel", str(self._elf),
+            "-serial", "chardev:uart", *self._plugin,
         ]  # fmt: skip
 
 
@@ -143,13 +142,23 @@ class QemuSession(SerialSession):
 
 def find_qemu(board: Board) -> str:
     """The emulator's path. Raises ToolchainError with the line that installs it."""
-    found = shutil.which("qemu-system-arm")
+    program = f"qemu-system-{board.qemu_system}"
+    found = shutil.which(program)
     if found is None:
         raise ToolchainError(
-            f"no qemu-system-arm on the PATH, which {board.name} runs in; install it: "
-            "apt-get install -y --no-install-recommends qemu-system-arm"
+            f"no {program} on the PATH, which {board.name} runs in; install it: "
+            f"apt-get install -y --no-install-recommends {APT[board.qemu_system]}"
         )
     return found
+
+
+def emulate(board: Board, elf: Path) -> list[str]:
+    """The command line that runs a program on an emulated board, without its serial line."""
+    bios = ["-bios", "none"] if board.qemu_system == "riscv32" else []
+    return [
+        find_qemu(board), "-M", str(board.qemu_machine), *bios, "-display", "none",
+        "-monitor", "none", "-semihosting-config", "enable=on,target=native", "-kernel", str(elf),
+    ]  # fmt: skip
 
 
 def plugin_options(
