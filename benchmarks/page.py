@@ -30,8 +30,8 @@ INTRO = {
     "SRAM is `.data` + `.bss` + the stack that was used; the plan reserves 1,024 bytes of stack.",
     "step": "## A training step\n\nInstructions of the examples' steps, by phase and for the "
     "hottest kernels; MACs are those of the plain step. Cycles are an estimate. *Code bytes*: "
-    "flash without the model's tensors and tables. [benchmarks.md](benchmarks.md) says what belongs "
-    "to a phase.",
+    "flash without the model's tensors and tables. [benchmarks.md](benchmarks.md) says what is in "
+    "a phase.",
     "kernels": "## Kernels\n\nInstructions per MAC or element, the *goal* for these, an estimate "
     "of the Cortex-M4's cycles, and the best of another library's functions in the same run, where "
     "one was given. *Room*: with all of the scratch that makes a kernel fast, or the least.",
