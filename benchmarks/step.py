@@ -13,9 +13,10 @@ step: what is made again counts for none, its instructions do.
 
 Instructions are counted and are not cycles. ``estimated_cycles`` (Cortex-M4 alone) IS AN ESTIMATE,
 as in ``kernels.py``. ``scratch_bytes`` is what a node got, ``room_bytes`` the most that its kernel
-has use for: with less it is slower. ``code_bytes``: flash without the model's tensors and tables. ``--by kernel``
-adds up the nodes that call the same kernel in a phase; ``--sram`` plans for less memory than the
-board's budget; ``--check`` compares with the targets in ``targets.py`` and fails if one is missed.
+has use for: with less it is slower. ``code_bytes``: flash without the model's tensors and tables.
+``--by kernel`` adds up the nodes that call the same kernel in a phase; ``--sram`` plans for less
+memory than the board's budget; ``--check`` compares with the targets in ``targets.py`` and fails if
+one is missed.
 """
 
 from __future__ import annotations
