@@ -1,8 +1,31 @@
 #include "tinytrain/tt_elementwise.h"
 
+#include "tinytrain/tt_rows.h"
+
 void tt_lut_s8(int8_t *y, const int8_t *x, const int8_t *table, int32_t count) {
-    for (int32_t i = 0; i < count; i++) {
-        y[i] = table[x[i] + 128];
+    const int8_t *middle = table + 128;
+    int32_t i = 0;
+    for (; i + 3 < count; i += 4) {
+        const int32_t a = x[i], b = x[i + 1], c = x[i + 2], d = x[i + 3];
+        y[i] = middle[a];
+        y[i + 1] = middle[b];
+        y[i + 2] = middle[c];
+        y[i + 3] = middle[d];
+    }
+    for (; i < count; i++) {
+        y[i] = middle[x[i]];
+    }
+}
+
+typedef struct {
+    const int8_t *g, *x, *slope; /* slope of 0 */
+} lut_row;
+
+static void make_lut(int32_t *acc, const void *row, int32_t from, int32_t n) {
+    const lut_row *r = (const lut_row *)row;
+    const int8_t *g = r->g + from, *x = r->x + from, *slope = r->slope;
+    for (int32_t i = 0; i < n; i++) {
+        acc[i] = g[i] * slope[x[i]];
     }
 }
 
@@ -11,20 +34,9 @@ void tt_lut_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g
                   int32_t exp_add, int32_t stream) {
     const uint32_t key = tt_key(st, stream);
     for (int32_t t = 0; t < T; t++) {
-        const int8_t *gr = g + t * C;
-        const int8_t *xr = x + t * C;
-        int32_t peak = 0;
-        for (int32_t i = 0; i < C; i++) {
-            const int32_t a = tt_abs(gr[i] * slope[xr[i] + 128]);
-            peak = a > peak ? a : peak;
-        }
-        const int32_t shift = tt_gradient_shift(peak);
-        const uint32_t first = (uint32_t)((st->row + t) * C);
-        for (int32_t i = 0; i < C; i++) {
-            gx[t * C + i] =
-                tt_stochastic_shift(gr[i] * slope[xr[i] + 128], shift, key, first + (uint32_t)i);
-        }
-        gx_exp[t] = tt_row_exponent(peak, g_exp[t] + exp_add);
+        const lut_row row = {g + t * C, x + t * C, slope + 128};
+        gx_exp[t] = tt_quantize_made(gx + t * C, make_lut, &row, C, g_exp[t] + exp_add, key,
+                                     (uint32_t)((st->row + t) * C));
     }
 }
 
@@ -47,23 +59,28 @@ void tt_affine_s8(int8_t *y, const int8_t *x, const int32_t *m, const int32_t *c
     }
 }
 
+typedef struct {
+    const int8_t *g;
+    const int16_t *m;
+} scaled_row;
+
+static void make_scaled(int32_t *acc, const void *row, int32_t from, int32_t n) {
+    const scaled_row *r = (const scaled_row *)row;
+    const int8_t *g = r->g + from;
+    const int16_t *m = r->m + from;
+    for (int32_t i = 0; i < n; i++) {
+        acc[i] = g[i] * m[i];
+    }
+}
+
 void tt_rescale_grad_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
                         const int16_t *m, const tt_step *st, int32_t T, int32_t C, int32_t exp_add,
                         int32_t stream) {
     const uint32_t key = tt_key(st, stream);
     for (int32_t t = 0; t < T; t++) {
-        const int8_t *gr = g + t * C;
-        int32_t peak = 0;
-        for (int32_t i = 0; i < C; i++) {
-            const int32_t a = tt_abs(gr[i] * m[i]);
-            peak = a > peak ? a : peak;
-        }
-        const int32_t shift = tt_gradient_shift(peak);
-        const uint32_t first = (uint32_t)((st->row + t) * C);
-        for (int32_t i = 0; i < C; i++) {
-            gx[t * C + i] = tt_stochastic_shift(gr[i] * m[i], shift, key, first + (uint32_t)i);
-        }
-        gx_exp[t] = tt_row_exponent(peak, g_exp[t] + exp_add);
+        const scaled_row row = {g + t * C, m};
+        gx_exp[t] = tt_quantize_made(gx + t * C, make_scaled, &row, C, g_exp[t] + exp_add, key,
+                                     (uint32_t)((st->row + t) * C));
     }
 }
 

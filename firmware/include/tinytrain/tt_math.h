@@ -35,6 +35,11 @@ static inline int32_t tt_requantize(int32_t acc, int32_t mult, int32_t shift, in
     return y > limit ? limit : (y < -limit ? -limit : (int32_t)y);
 }
 
+/* Upper half of the 64-bit product. */
+static inline int32_t tt_multiply_high(int32_t a, int32_t b) {
+    return (int32_t)(((int64_t)a * b) >> 32);
+}
+
 /* A 32-bit finalizer: lowbias32 of Chris Wellons' hash-prospector. */
 static inline uint32_t tt_mix(uint32_t x) {
     x ^= x >> 16;
