@@ -2,42 +2,6 @@
 
 #include "tinytrain/tt_rows.h"
 
-/* 1 where |y| = 127, else 0. */
-static inline uint32_t saturated(int32_t y) {
-    return (uint32_t)(y * y + 255) >> 14;
-}
-
-void tt_clip_mask_u8(uint8_t *bits, const int8_t *y, int32_t T, int32_t C) {
-    for (int32_t t = 0; t < T; t++, y += C) {
-        int32_t i = 0;
-        for (; i + 7 < C; i += 8) {
-            const int8_t *p = y + i;
-            *bits++ = (uint8_t)(saturated(p[0]) | saturated(p[1]) << 1 | saturated(p[2]) << 2 |
-                                saturated(p[3]) << 3 | saturated(p[4]) << 4 | saturated(p[5]) << 5 |
-                                saturated(p[6]) << 6 | saturated(p[7]) << 7);
-        }
-        if (i < C) {
-            uint32_t byte = 0;
-            for (int32_t b = 0; i + b < C; b++) {
-                byte |= saturated(y[i + b]) << b;
-            }
-            *bits++ = (uint8_t)byte;
-        }
-    }
-}
-
-void tt_clip_grad_s8(int8_t *out, const int8_t *g, const uint8_t *bits, int32_t T, int32_t C) {
-    for (int32_t t = 0; t < T; t++, out += C, g += C) {
-        for (int32_t i = 0; i < C; i += 8) {
-            const int32_t end = C - i < 8 ? C : i + 8;
-            uint32_t byte = *bits++;
-            for (int32_t j = i; j < end; j++, byte >>= 1) {
-                out[j] = (int8_t)(g[j] & ((int32_t)(byte & 1u) - 1));
-            }
-        }
-    }
-}
-
 /* A sum of two: first * factor_1 + (second * factor_2 >> down). */
 typedef struct {
     const int8_t *first, *second;
@@ -70,30 +34,4 @@ void tt_grad_add_s8(int8_t *out, int16_t *out_exp, const int8_t *a, const int16_
         out_exp[t] = tt_quantize_made(out + t * C, make_sum, &row, C, (ea > eb ? ea : eb) - 14, key,
                                       (uint32_t)((st->row + t) * C));
     }
-}
-
-/* One row by shift with the numbers from first on. */
-static void align_row(int8_t *out, const int8_t *g, int32_t n, int32_t shift, uint32_t key,
-                      uint32_t first) {
-    int32_t acc[TT_ROW_PART];
-    for (int32_t at = 0; at < n; at += TT_ROW_PART) {
-        const int32_t count = n - at < TT_ROW_PART ? n - at : TT_ROW_PART;
-        for (int32_t i = 0; i < count; i++) {
-            acc[i] = g[at + i];
-        }
-        tt_round_row(out + at, acc, count, shift, key, first + (uint32_t)at);
-    }
-}
-
-void tt_align_grad_s8(int8_t *out, int16_t *out_exp, const int8_t *g, const int16_t *g_exp,
-                      const tt_step *st, int32_t T, int32_t C, int32_t stream) {
-    const uint32_t key = tt_key(st, stream);
-    int32_t e = g_exp[0];
-    for (int32_t t = 1; t < T; t++) {
-        e = g_exp[t] > e ? g_exp[t] : e;
-    }
-    for (int32_t t = 0; t < T; t++) {
-        align_row(out + t * C, g + t * C, C, e - g_exp[t], key, (uint32_t)(t * C));
-    }
-    out_exp[0] = (int16_t)e;
 }

@@ -42,7 +42,7 @@ int32_t shim_stochastic_shift(int32_t acc, int32_t shift, uint32_t key, uint32_t
     return tt_stochastic_shift(acc, shift, key, i);
 }
 """
-C_FILES = ("math.c", "rows.c")
+C_FILES = ("math.c", "rounding.c", "rows.c")
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wmissing-prototypes",
           "-Wdouble-promotion", "-ffp-contract=off", "-fsanitize=undefined",
           "-fsanitize-undefined-trap-on-error"]  # fmt: skip
