@@ -4,6 +4,7 @@
 #include "tinytrain/tt_rows.h"
 
 static void scale_row(int8_t *y, const int8_t *x, int32_t C, norm_scale s) {
+    TT_UNROLL
     for (int32_t i = 0; i < C; i++) {
         const int32_t wide = tt_multiply_high(x[i] * s.each - s.less, s.factor);
         y[i] = (int8_t)tt_clamp((wide + (1 << 15)) >> 16, 127);
@@ -14,6 +15,7 @@ void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t
                      int32_t k, int32_t k_shift, int32_t shift) {
     for (int32_t t = 0; t < T; t++, x += C, y += C) {
         int32_t sum = 0, squares = 0;
+        TT_UNROLL
         for (int32_t i = 0; i < C; i++) {
             const int32_t v = x[i];
             sum += v;
@@ -48,6 +50,7 @@ void tt_layernorm_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int1
     const uint32_t key = tt_key(st, stream);
     for (int32_t t = 0; t < T; t++, g += C, y += C, gx += C) {
         int32_t values[TT_ROW_PART], sum = 0, product = 0, peak = 0, at = 0, count = 0;
+        TT_UNROLL
         for (int32_t i = 0; i < C; i++) {
             sum += g[i];
             product += g[i] * y[i];
@@ -58,18 +61,22 @@ void tt_layernorm_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int1
             count = C - at < TT_ROW_PART ? C - at : TT_ROW_PART;
             peak = make_values(values, g + at, y + at, count, v, peak);
         }
+        if (peak == 0 || r[t] == 0) {
+            gx_exp[t] = norm_zero_row(gx, C);
+            continue;
+        }
         const norm_grad_scale s = norm_grad_scale_of(peak, r[t]);
-        const int32_t rest = tt_gradient_shift(s.peak);
         const uint32_t first = (uint32_t)((st->row + t) * C);
         for (; at >= 0; at -= TT_ROW_PART, count = TT_ROW_PART) {
             if (at + count < C) { /* the last part is there from the search for the peak */
                 (void)make_values(values, g + at, y + at, count, v, 0);
             }
+            TT_UNROLL
             for (int32_t i = 0; i < count; i++) {
                 values[i] = tt_multiply_high((int32_t)((uint32_t)values[i] << s.left), s.factor);
             }
-            tt_round_row(gx + at, values, count, rest, key, first + (uint32_t)at);
+            tt_round_row(gx + at, values, count, s.rest, key, first + (uint32_t)at);
         }
-        gx_exp[t] = tt_row_exponent(s.peak, g_exp[t] + exp_add + s.drop);
+        gx_exp[t] = (int16_t)(g_exp[t] + exp_add + s.shift);
     }
 }

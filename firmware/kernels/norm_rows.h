@@ -85,27 +85,31 @@ static inline norm_values norm_values_of(int32_t sum, int32_t product, int32_t C
     return v;
 }
 
-/* acc = value * r >> drop = (value << left) * factor >> 32, of at most 29 bits. */
+/* A row of zeros; gives its exponent. */
+static inline int16_t norm_zero_row(int8_t *gx, int32_t C) {
+    for (int32_t i = 0; i < C; i++) {
+        gx[i] = 0;
+    }
+    return TT_ZERO_EXPONENT;
+}
+
+/* (value << left) * factor >> 32 = value * r >> shift - rest, to be rounded by `rest`, 16 or a little
+ * more, to int8. */
 typedef struct {
     int32_t left;
     int32_t factor;
-    int32_t drop;
-    int32_t peak; /* largest |acc| */
+    int32_t shift; /* smallest that brings value * r into int8 */
+    int32_t rest;
 } norm_grad_scale;
 
-/* peak: the largest |value|, < 2^30. value and r have 62 bits together, of which 29 or more stay: what
- * is left of the 64 makes room for the two shifts. */
+/* peak: the largest |value|, < 2^30; neither it nor r is 0. value and r have at most shift + 8 bits
+ * together, so the 48 - shift that they are to be shifted by find room in two registers. */
 static inline norm_grad_scale norm_grad_scale_of(int32_t peak, uint32_t r) {
-    const uint64_t wide = (uint64_t)(uint32_t)peak * r;
-    const int32_t bits = tt_bit_length64(wide), drop = bits > 29 ? bits - 29 : 0;
-    const int32_t left = 32 - drop, room = 31 - tt_bit_length((uint32_t)peak);
-    const int32_t of_value = left < room ? left : room;
-    const norm_grad_scale s = {
-        .left = of_value,
-        .factor = (int32_t)(r << (left - of_value)),
-        .drop = drop,
-        .peak = (int32_t)(wide >> drop),
-    };
+    const int32_t bits = tt_bit_length64((uint64_t)(uint32_t)peak * r);
+    const int32_t shift = bits > 7 ? bits - 7 : 0, rest = shift > 48 ? shift - 32 : 16;
+    const int32_t left = 32 + rest - shift, room = 31 - tt_bit_length(r);
+    const int32_t of_r = left < room ? left : room;
+    const norm_grad_scale s = {left - of_r, (int32_t)(r << of_r), shift, rest};
     return s;
 }
 
