@@ -18,7 +18,7 @@ static inline uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
     }
     const int8_t *at = weight_row(w->w, w->wt, w->rows, o, w->C) + i;
     if (i + 4 <= w->C) {
-        return load4(at);
+        return dsp_load(at);
     }
     uint32_t word = 0;
     for (int32_t c = 0; c < w->C - i; c++) {
@@ -27,11 +27,11 @@ static inline uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
     return word;
 }
 
-/* Panels, of `words` words, of the pairs of columns begin .. end - 1, multiples of 4. Gives the word
+/* Panels, of `words` words, of the pairs of columns begin .. end - 1, a multiple of 4 of them. Gives the word
  * behind them. */
 __attribute__((noinline, unused)) static uint32_t *
 expand_columns(uint32_t *p, int32_t words, const weight *w, int32_t begin, int32_t end) {
-    const int32_t whole = (end < w->C ? end : w->C & ~3) - begin;
+    const int32_t whole = ((end < w->C ? end : w->C) - begin) & ~3;
     for (int32_t o = 0; o < w->O; o += 4) {
         int32_t i = begin;
         if (o + 4 <= w->O && whole > 0) {

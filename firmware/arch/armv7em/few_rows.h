@@ -99,9 +99,9 @@ dot_2x2_rows(const int8_t *x0 __attribute__((unused)), const int8_t *x1 __attrib
 /* Panel of one row: pairs (0,2), (1,3) of every four columns. */
 __attribute__((unused)) static void expand_row(uint32_t *p, const int8_t *x, int32_t groups) {
     for (; groups > 0; groups--, x += 4, p += 2) {
-        const uint32_t word = load4(x);
-        p[0] = even_bytes(word);
-        p[1] = odd_bytes(word);
+        const uint32_t word = dsp_load(x);
+        p[0] = dsp_even(word);
+        p[1] = dsp_odd(word);
     }
 }
 

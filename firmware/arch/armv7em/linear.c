@@ -16,17 +16,10 @@ static inline int32_t requantize(int32_t acc, int32_t mult, int32_t shift, int32
     return tt_clamp((high + (1 << (shift - 33))) >> (shift - 32), limit);
 }
 
-/* Upper half of add * 2^32 + a * b. */
-static inline int32_t multiply_high(int32_t a, int32_t b, int32_t add) {
-    int32_t r;
-    __asm__("smmla %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(add));
-    return r;
-}
-
 /* The same to +-127; shift is less by 32, half = 2^(shift-1) - 2^shift: 1 is added at the end, where
  * it saturates. */
 static inline int32_t requantize_code(int32_t acc, int32_t mult, int32_t shift, int32_t half) {
-    int32_t r = multiply_high(acc, mult, half) >> shift;
+    int32_t r = dsp_multiply_high(acc, mult, half) >> shift;
     __asm__("ssat %0, #8, %0\n"
             "qadd8 %0, %0, %1"
             : "+r"(r)
@@ -74,8 +67,8 @@ __attribute__((noinline)) static void put_column(const layer *l, const int32_t *
         const int32_t half = 1 << (shift - 1);
         int16_t *y = l->y16 + t * O + o;
         for (int32_t r = 0; r < n; r++, y += O) {
-            *y =
-                (int16_t)tt_clamp(multiply_high((sums[r] >> k) + bias, mult, half) >> shift, 32767);
+            *y = (int16_t)tt_clamp(dsp_multiply_high((sums[r] >> k) + bias, mult, half) >> shift,
+                                   32767);
         }
     }
 }
@@ -140,9 +133,9 @@ static void two_rows(const layer *l, const uint32_t *xp, int32_t t) {
 static int32_t dot_rest(const int8_t *x, const int8_t *w, int32_t i, int32_t C) {
     int32_t sum = 0;
     for (; i + 4 <= C; i += 4) {
-        const uint32_t u = load4(x + i), v = load4(w + i);
-        sum = smlad(even_bytes(u), even_bytes(v), sum);
-        sum = smlad(odd_bytes(u), odd_bytes(v), sum);
+        const uint32_t u = dsp_load(x + i), v = dsp_load(w + i);
+        sum = dsp_dot(dsp_even(u), dsp_even(v), sum);
+        sum = dsp_dot(dsp_odd(u), dsp_odd(v), sum);
     }
     for (; i < C; i++) {
         sum += x[i] * w[i];
@@ -232,10 +225,10 @@ static void many_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin,
     const int32_t paired = (end - begin) & ~1;
     tile_run run = {.x = xp,
                     .x_end = xp + paired / 2 * words,
-                    .mult0 = l->mult[0],
-                    .mult1 = l->mult[0],
+                    .mult = {l->mult[0], l->mult[0]},
                     .stride = l->O,
-                    .ones = 0x01010101u};
+                    .ones = 0x01010101u,
+                    .half = 0x7F8000};
     set_words(&run, wp, words);
     int32_t own = 48 - l->shift[0], limit = bias_limit(l->shift[0], C, k);
     for (int32_t o = 0; o < l->O; o += 2) {
@@ -245,8 +238,8 @@ static void many_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin,
         const int32_t b0 = bias_of(l->b, l->bt, l->rows, o);
         const int32_t b1 = bias_of(l->b, l->bt, l->rows, o + next);
         if (l->per_channel) {
-            run.mult0 = l->mult[o];
-            run.mult1 = l->mult[o + next];
+            run.mult[0] = l->mult[o];
+            run.mult[1] = l->mult[o + next];
             own = 48 - l->shift[o];
             limit = own == 48 - l->shift[o + next] ? bias_limit(l->shift[o], C, k) : -1;
         }

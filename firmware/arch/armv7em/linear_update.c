@@ -25,12 +25,16 @@ static uint32_t gathered(const int8_t *row, const int32_t at[4]) {
 /* Panels of columns at[0], at[1] and at[2], at[3] of g. */
 static void expand_channels(uint32_t *p, int32_t words, const int8_t *g, const int32_t at[4],
                             int32_t T, int32_t O) {
-    const int beside = at[1] == at[0] + 1 && at[2] == at[0] + 2 && at[3] == at[0] + 3;
+    if (at[1] == at[0] + 1 && at[2] == at[0] + 2 && at[3] == at[0] + 3) {
+        const weight columns = {g, NULL, NULL, O, T};
+        expand_columns(p, words, &columns, at[0], at[0] + 4);
+        return;
+    }
     for (int32_t t = 0; t < T; t += 4, p += 4) {
         const int8_t *const row = g + t * O;
         uint32_t word[4] = {0, 0, 0, 0};
         for (int32_t r = 0; r < 4 && t + r < T; r++) {
-            word[r] = beside ? load4(row + r * O + at[0]) : gathered(row + r * O, at);
+            word[r] = gathered(row + r * O, at);
         }
         transpose(p, p + words, word[0], word[1], word[2], word[3]);
     }

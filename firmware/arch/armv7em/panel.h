@@ -4,34 +4,7 @@
 #ifndef TT_PANEL_H
 #define TT_PANEL_H
 
-#include <stdint.h>
-#include <string.h>
-
-static inline uint32_t load4(const int8_t *at) {
-    uint32_t word;
-    memcpy(&word, at, 4);
-    return word;
-}
-
-/* Bytes 0 and 2 as two int16. */
-static inline uint32_t even_bytes(uint32_t word) {
-    uint32_t r;
-    __asm__("sxtb16 %0, %1" : "=r"(r) : "r"(word));
-    return r;
-}
-
-/* Bytes 1 and 3 as two int16. */
-static inline uint32_t odd_bytes(uint32_t word) {
-    uint32_t r;
-    __asm__("sxtb16 %0, %1, ror #8" : "=r"(r) : "r"(word));
-    return r;
-}
-
-static inline int32_t smlad(uint32_t a, uint32_t b, int32_t acc) {
-    int32_t r;
-    __asm__("smlad %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
-    return r;
-}
+#include "dsp.h"
 
 /* Both int16 of a pair times 2^shift. */
 static inline uint32_t scaled_pair(uint32_t pair, int32_t shift) {
@@ -92,49 +65,36 @@ expand(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C, int32_t shift) 
     for (; left > 0; left -= 4, a += 4, b += 4, p += 4) {
         uint32_t u = 0, v = 0;
         if (left >= 4) {
-            u = load4(a);
-            v = load4(b);
+            u = dsp_load(a);
+            v = dsp_load(b);
         } else {
             for (int32_t i = 0; i < left; i++) {
                 u |= (uint32_t)(uint8_t)a[i] << (8 * i);
                 v |= (uint32_t)(uint8_t)b[i] << (8 * i);
             }
         }
-        p[0] = scaled_pair(even_bytes(u), shift);
-        p[1] = scaled_pair(even_bytes(v), shift);
-        p[2] = scaled_pair(odd_bytes(u), shift);
-        p[3] = scaled_pair(odd_bytes(v), shift);
+        p[0] = scaled_pair(dsp_even(u), shift);
+        p[1] = scaled_pair(dsp_even(v), shift);
+        p[2] = scaled_pair(dsp_odd(u), shift);
+        p[3] = scaled_pair(dsp_odd(v), shift);
     }
     return p;
-}
-
-/* Low halves of a and b, the upper halves. */
-static inline uint32_t low_halves(uint32_t a, uint32_t b) {
-    uint32_t r;
-    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(r) : "r"(a), "r"(b));
-    return r;
-}
-
-static inline uint32_t high_halves(uint32_t a, uint32_t b) {
-    uint32_t r;
-    __asm__("pkhtb %0, %2, %1, asr #16" : "=r"(r) : "r"(a), "r"(b));
-    return r;
 }
 
 /* Four rows a .. d of four columns, transposed: a group of the panel of columns 0 and 1 at p, of that
  * of 2 and 3 at q. */
 static inline void transpose(uint32_t *p, uint32_t *q, uint32_t a, uint32_t b, uint32_t c,
                              uint32_t d) {
-    const uint32_t ac = low_halves(a, c), bd = low_halves(b, d);
-    p[0] = even_bytes(ac);
-    p[1] = odd_bytes(ac);
-    p[2] = even_bytes(bd);
-    p[3] = odd_bytes(bd);
-    const uint32_t ca = high_halves(a, c), db = high_halves(b, d);
-    q[0] = even_bytes(ca);
-    q[1] = odd_bytes(ca);
-    q[2] = even_bytes(db);
-    q[3] = odd_bytes(db);
+    const uint32_t ac = dsp_pair((int32_t)a, (int32_t)c), bd = dsp_pair((int32_t)b, (int32_t)d);
+    p[0] = dsp_even(ac);
+    p[1] = dsp_odd(ac);
+    p[2] = dsp_even(bd);
+    p[3] = dsp_odd(bd);
+    const uint32_t ca = dsp_tops((int32_t)c, (int32_t)a), db = dsp_tops((int32_t)d, (int32_t)b);
+    q[0] = dsp_even(ca);
+    q[1] = dsp_odd(ca);
+    q[2] = dsp_even(db);
+    q[3] = dsp_odd(db);
 }
 
 /* The same of 4 * turns columns; panels are `stride` bytes apart. */
