@@ -1,5 +1,5 @@
 #include "columns.h"
-#include "few_rows.h"
+#include "gradient_rows.h"
 #include "tile.h"
 #include "tinytrain/tt_linear.h"
 
@@ -19,7 +19,8 @@ static void put_gradient(const gradient *d, const int32_t *acc, int32_t t) {
 }
 
 /* Sums of one row of g. The weight is whole, its rows and columns multiples of 4. */
-static void one_gradient(const gradient *d, const weight *w, uint32_t *scratch) {
+__attribute__((noinline)) static void one_gradient(const gradient *d, const weight *w,
+                                                   uint32_t *scratch) {
     int32_t *const acc = (int32_t *)(scratch + panel_words(d->O));
     expand_row(scratch, d->g, d->O / 4);
     for (int32_t i = 0; i < d->C; i += 4) {
@@ -35,8 +36,8 @@ typedef struct {
 } blocks;
 
 /* Rows begin .. end - 1. */
-static void by_blocks(const gradient *d, const weight *w, const blocks *b, int32_t begin,
-                      int32_t end) {
+__attribute__((noinline)) static void by_blocks(const gradient *d, const weight *w, const blocks *b,
+                                                int32_t begin, int32_t end) {
     const int32_t words = panel_words(d->O), wide = panel_words(d->C), columns = b->columns;
     uint32_t *const gp = b->at, *const wp = gp + words;
     int32_t *const acc = (int32_t *)(wp + columns / 2 * words);
@@ -106,7 +107,8 @@ static blocks blocks_of(const gradient *d, int32_t *scratch, int32_t room, int32
 }
 
 /* One or two rows from t on, the weight read as bytes. Gives how many. */
-static int32_t by_bytes(const gradient *d, const weight *w, int32_t *acc, int32_t t) {
+__attribute__((noinline)) static int32_t by_bytes(const gradient *d, const weight *w, int32_t *acc,
+                                                  int32_t t) {
     const int32_t C = d->C, O = d->O, n = t + 1 < d->T ? 2 : 1;
     const int8_t *const g0 = d->g + t * O, *const g1 = g0 + (n - 1) * O;
     int32_t *const acc1 = acc + (n - 1) * C; /* of one row: the same, and nothing is added */

@@ -1,7 +1,7 @@
 #include "tinytrain/tt_update.h"
 
 #include "columns.h"
-#include "few_rows.h"
+#include "gradient_rows.h"
 #include "tile.h"
 
 /* Trained channels from o on, at most four; the last is repeated. Gives how many. */
@@ -58,7 +58,8 @@ static void step_piece(tt_weight_step *s, int8_t *w, int8_t *fraction, const int
 }
 
 /* Two channels at a time, without panels: the sums of half the columns of both, or of all of one. */
-static void by_bytes(tt_weight_step *s, const step_arguments *a, int32_t *acc) {
+__attribute__((noinline)) static void by_bytes(tt_weight_step *s, const step_arguments *a,
+                                               int32_t *acc) {
     const int32_t C = a->x.C, T = a->x.O, O = a->O, half = C < 8 ? C : C / 8 * 4;
     int32_t k = 0, at[2];
     for (int32_t o = 0, n = 0; o < O || n > 0; n = 0) {
@@ -95,8 +96,8 @@ static void by_bytes(tt_weight_step *s, const step_arguments *a, int32_t *acc) {
 }
 
 /* `block` columns of x at a time, whose panels are held, by four channels of g at a time. */
-static void by_blocks(tt_weight_step *s, const step_arguments *a, uint32_t *scratch,
-                      int32_t block) {
+__attribute__((noinline)) static void by_blocks(tt_weight_step *s, const step_arguments *a,
+                                                uint32_t *scratch, int32_t block) {
     const int32_t C = a->x.C, T = a->x.O, words = panel_words(T), wide = panel_words(C);
     uint32_t *const gp = scratch, *const xp = gp + 2 * words;
     int32_t *const acc = (int32_t *)(xp + block / 2 * words);

@@ -81,6 +81,15 @@ expand(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C, int32_t shift) 
     return p;
 }
 
+/* Panel of one row: pairs (0,2), (1,3) of every four columns. */
+__attribute__((unused)) static void expand_row(uint32_t *p, const int8_t *x, int32_t groups) {
+    for (; groups > 0; groups--, x += 4, p += 2) {
+        const uint32_t word = dsp_load(x);
+        p[0] = dsp_even(word);
+        p[1] = dsp_odd(word);
+    }
+}
+
 /* Four rows a .. d of four columns, transposed: a group of the panel of columns 0 and 1 at p, of that
  * of 2 and 3 at q. */
 static inline void transpose(uint32_t *p, uint32_t *q, uint32_t a, uint32_t b, uint32_t c,
