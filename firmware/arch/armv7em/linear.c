@@ -20,52 +20,43 @@ static int32_t dot_rest(const int8_t *x, const int8_t *w, int32_t i, int32_t C) 
     return sum;
 }
 
-/* Products of one or two rows of x, whose panel is run->x, by rows o .. o + n - 1 of the weight, n
- * even; so many steps of so many columns. */
-static void dots(const layer *l, few_rows *run, int32_t two, int32_t o, int32_t n, int32_t steps,
-                 int32_t columns) {
-    const int together = l->rows == NULL || l->wt == NULL;
-    run->turns = (steps + 3) / 4;
-    run->left_out = -steps & 3;
-    run->pairs = together ? n / 2 : 1;
-    run->skip = 2 * l->C - steps * columns;
-    for (int32_t i = 0; i < n; i += 2 * run->pairs) {
-        const int8_t *const w0 = row_of(l, o + i), *const w1 = row_of(l, o + i + 1);
-        few_rows part = *run;
-        part.sums += i;
-        if (two) {
-            dots_of_two(&part, w0, w1);
-        } else {
-            dots_of_one(&part, w0, w1);
-        }
-    }
-}
-
-/* Rows t and, where there are two, t + 1 of x by all rows of the weight; xp: for their panel, or NULL. */
+/* Rows t and, where there are two, t + 1 of x by all rows of the weight; xp: for their panel. */
 __attribute__((noinline)) static void few(const layer *l, uint32_t *xp, int32_t t, int32_t two) {
     const int32_t C = l->C, O = l->O, columns = two ? 4 : 8;
     const int aligned = (((uintptr_t)l->w | (uintptr_t)l->wt | (uintptr_t)C) & 3u) == 0;
-    const int32_t steps = xp != NULL && (two || aligned) ? C / columns : 0, done = steps * columns;
+    const int together = l->rows == NULL || l->wt == NULL;
+    const int32_t steps = two || aligned ? C / columns : 0, done = steps * columns;
     const int8_t *const x0 = l->x + t * C, *const x1 = x0 + two * C;
+    int32_t sums[2 * SUMS];
+    few_rows run = {.x = xp,
+                    .turns = (steps + 3) / 4,
+                    .left_out = -steps & 3,
+                    .skip = 2 * C - done,
+                    .pairs = 1};
     if (steps > 0 && two) {
         expand(xp, x0, x1, C, 0);
     } else if (steps > 0) {
         expand_row(xp, x0, done / 4);
     }
     for (int32_t o = 0, n; o < O; o += n) {
-        int32_t sums[2 * SUMS];
-        few_rows run = {.x = xp, .sums = sums};
-        n = O - o < SUMS ? (O - o > 1 ? (O - o) & ~1 : 1) : SUMS;
-        if (steps > 0 && n > 1) {
-            dots(l, &run, two, o, n, steps, columns);
+        n = O - o < SUMS ? O - o : SUMS;
+        if (together) {
+            run.pairs = n / 2;
         }
-        for (int32_t i = 0; i < n; i++) {
-            const int32_t from = steps > 0 && n > 1 ? done : 0;
-            if (from < C) {
-                const int8_t *const w = row_of(l, o + i);
-                sums[i] = (from > 0 ? sums[i] : 0) + dot_rest(x0, w, from, C);
-                sums[SUMS + i] = (from > 0 ? sums[SUMS + i] : 0) + dot_rest(x1, w, from, C);
+        for (int32_t i = 0; steps > 0 && i < n; i += 2 * run.pairs) {
+            const int32_t next = i + 1 < n ? 1 : 0; /* the last may be made twice */
+            run.pairs = next ? run.pairs : 1;
+            run.sums = sums + i;
+            if (two) {
+                dots_of_two(&run, row_of(l, o + i), row_of(l, o + i + next));
+            } else {
+                dots_of_one(&run, row_of(l, o + i), row_of(l, o + i + next));
             }
+        }
+        for (int32_t i = 0; done < C && i < n; i++) {
+            const int8_t *const w = row_of(l, o + i);
+            sums[i] = (done > 0 ? sums[i] : 0) + dot_rest(x0, w, done, C);
+            sums[SUMS + i] = (done > 0 ? sums[SUMS + i] : 0) + dot_rest(x1, w, done, C);
         }
         for (int32_t r = 0; r <= two; r++) {
             put_row(l, sums + SUMS * r, t + r, o, n);
@@ -73,10 +64,10 @@ __attribute__((noinline)) static void few(const layer *l, uint32_t *xp, int32_t 
     }
 }
 
-/* Two rows of x without a panel. */
-__attribute__((noinline)) static void two_rows(const layer *l, int32_t t) {
+/* The same without a panel. */
+__attribute__((noinline)) static void few_bytes(const layer *l, int32_t t, int32_t two) {
     const int32_t C = l->C, steps = C / 4;
-    const int8_t *const x0 = l->x + t * C, *const x1 = x0 + C;
+    const int8_t *const x0 = l->x + t * C, *const x1 = x0 + two * C;
     for (int32_t o = 0; o < l->O; o += 2) {
         const int32_t next = o + 1 < l->O ? 1 : 0;
         const int8_t *const w0 = row_of(l, o), *const w1 = row_of(l, o + next);
@@ -91,7 +82,9 @@ __attribute__((noinline)) static void two_rows(const layer *l, int32_t t) {
             sums[3] += x1[i] * w1[i];
         }
         put_row(l, sums, t, o, 1 + next);
-        put_row(l, sums + 2, t + 1, o, 1 + next);
+        if (two) {
+            put_row(l, sums + 2, t + 1, o, 1 + next);
+        }
     }
 }
 
@@ -206,10 +199,10 @@ static void linear(const layer *l, int32_t *scratch, int32_t room, int32_t T) {
         const panels p = panels_of(l, scratch, room, begin, T);
         if (T - begin <= FEW_ROWS || p.pairs < 2) {
             end = begin + 1 < T ? begin + 2 : T;
-            if (p.pairs < 0 && end == begin + 2) {
-                two_rows(l, begin);
+            if (p.pairs < 0) {
+                few_bytes(l, begin, end - begin - 1);
             } else {
-                few(l, p.pairs >= 0 ? p.at : NULL, begin, end - begin - 1);
+                few(l, p.at, begin, end - begin - 1);
             }
             continue;
         }
