@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,7 @@ def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Name
             "torch": version("torch"),
             "numpy": version("numpy"),
             "arm-none-eabi-gcc": tool("arm-none-eabi-gcc"),
+            "riscv64-unknown-elf-gcc": tool("riscv64-unknown-elf-gcc"),
             "qemu-system-arm": tool("qemu-system-arm"),
         },
         "rows": rows,
@@ -72,6 +74,8 @@ def check(compared: Sequence[Mapping[str, Any]], options: argparse.Namespace) ->
 
 
 def tool(name: str) -> str:
-    """First line of what a program says of its version."""
+    """First line of what a program says of its version; "absent" where it is."""
+    if shutil.which(name) is None:
+        return "absent"
     done = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)
     return done.stdout.splitlines()[0]
