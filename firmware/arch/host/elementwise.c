@@ -58,7 +58,8 @@ void tt_affine_s8(int8_t *y, const int8_t *x, const int32_t *m, const int32_t *c
             const int32_t n = tt_least(C - at, TT_CHUNK);
             int8_t held[TT_CHUNK];
             for (int32_t i = 0; i < n; i++) {
-                held[i] = (int8_t)tt_clamp((x[at + i] * m[at + i] + c[at + i] + half) >> shift, 127);
+                held[i] =
+                    (int8_t)tt_clamp((x[at + i] * m[at + i] + c[at + i] + half) >> shift, 127);
             }
             memcpy(y + at, held, (size_t)n);
         }

@@ -70,8 +70,7 @@ static operand shifted(const int8_t *at, int32_t factor, int32_t down) {
 static void sums_of(int32_t *restrict acc, const void *row, int32_t at, int32_t n) {
     const operand a = ((const operands *)row)->a, b = ((const operands *)row)->b;
     for (int32_t i = 0; i < n; i++) {
-        acc[i] =
-            ((a.at[at + i] * a.factor) >> a.shift) + ((b.at[at + i] * b.factor) >> b.shift);
+        acc[i] = ((a.at[at + i] * a.factor) >> a.shift) + ((b.at[at + i] * b.factor) >> b.shift);
     }
 }
 

@@ -92,8 +92,7 @@ void tt_layernorm_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int1
             for (int32_t i = 0; i < n; i++) {
                 val[i] = (int32_t)(val[i] * factor >> drop);
             }
-            tt_shift_chunk(gx + t * C + at, val, n, rest, key,
-                           (uint32_t)((st->row + t) * C + at));
+            tt_shift_chunk(gx + t * C + at, val, n, rest, key, (uint32_t)((st->row + t) * C + at));
         }
         gx_exp[t] = tt_row_exponent(peak, g_exp[t] + exp_add + drop);
     }

@@ -78,7 +78,8 @@ void tt_right_rows(tt_right *right, const int8_t *const *b, int32_t columns, int
         }
         if (whole < quads) {
             to[whole * TT_BLOCK_COLUMNS + n] = 0;
-            memcpy(&to[whole * TT_BLOCK_COLUMNS + n], b[n] + 4 * whole, (size_t)(depth - 4 * whole));
+            memcpy(&to[whole * TT_BLOCK_COLUMNS + n], b[n] + 4 * whole,
+                   (size_t)(depth - 4 * whole));
         }
     }
     sum_columns(right, quads);

@@ -24,7 +24,6 @@ typedef struct {
     tt_ulanes lifted[2]; /* 128 times the sums of the columns */
 } tt_right;
 
-
 /* left[r,k] = a[r * stride + k]. lift: 128 for int8, 0 for uint8. */
 void tt_left_rows(tt_left *left, const void *a, int32_t stride, int32_t rows, int32_t depth,
                   int32_t lift);

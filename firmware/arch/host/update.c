@@ -1,9 +1,8 @@
 #include "tinytrain/tt_update.h"
 
-#include "product.h"
+#include "rows.h"
 
 #define LAST_SHIFT 14 /* products are below 2^14: shifted by more, none is left */
-#define HELD 32768    /* accumulators of a block of whole rows; scratch holds longer ones */
 
 static inline int trains(const int16_t *rows, int32_t o) {
     return rows == NULL || rows[o] >= 0;
@@ -49,8 +48,8 @@ tt_weight_step tt_weight_step_begin(const tt_step *st, const int8_t *fraction, c
 }
 
 /* delta[i] = tt_apply_multiplier(acc[i], f, limit) */
-static void deltas(int32_t *restrict delta, const int32_t *restrict acc, int32_t n,
-                   tt_multiplier f, int32_t limit) {
+static void deltas(int32_t *restrict delta, const int32_t *restrict acc, int32_t n, tt_multiplier f,
+                   int32_t limit) {
     if (f.shift <= 0 || f.shift > 62) {
         for (int32_t i = 0; i < n; i++) {
             delta[i] = tt_apply_multiplier(acc[i], f, limit);
@@ -98,8 +97,7 @@ void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const in
         const int32_t n = tt_least(C - i, TT_CHUNK), at = s->count + i;
         int32_t delta[TT_CHUNK];
         deltas(delta, acc + i, n, s->rate, s->limit);
-        step_chunk(w + at, fraction != NULL ? fraction + at : NULL, delta, n, s->key,
-                   (uint32_t)at);
+        step_chunk(w + at, fraction != NULL ? fraction + at : NULL, delta, n, s->key, (uint32_t)at);
     }
     s->squares += squares;
     s->count += C;
@@ -109,60 +107,6 @@ void tt_weight_step_end(const tt_weight_step *s, float *moment, float beta) {
     if (moment != NULL) {
         next_moment(moment, s->squares, s->count, s->exponent, beta);
     }
-}
-
-/* The next trained rows from *o on, `most` at most. */
-static int32_t choose(int32_t *chosen, const int16_t *rows, int32_t *o, int32_t O, int32_t most) {
-    int32_t count = 0;
-    for (; *o < O && count < most; ++*o) {
-        if (trains(rows, *o)) {
-            chosen[count++] = *o;
-        }
-    }
-    return count;
-}
-
-/* acc[k,i] = sum_t g[t,chosen[k]] * x[t,i] */
-static void gradient_block(int32_t *acc, const int32_t *chosen, int32_t count, const int8_t *g,
-                           const int8_t *x, int32_t T, int32_t C, int32_t O) {
-    tt_left left;
-    tt_right right;
-    int8_t columns[TT_BLOCK_DEPTH * TT_BLOCK_ROWS];
-    memset(acc, 0, (size_t)(count * C) * sizeof *acc);
-    for (int32_t t = 0; t < T; t += TT_BLOCK_DEPTH) {
-        const int32_t depth = tt_least(T - t, TT_BLOCK_DEPTH);
-        for (int32_t r = 0; r < depth; r++) {
-            for (int32_t k = 0; k < count; k++) {
-                columns[r * count + k] = g[(t + r) * O + chosen[k]];
-            }
-        }
-        tt_left_columns(&left, columns, count, count, depth, 128);
-        for (int32_t i = 0; i < C; i += TT_BLOCK_COLUMNS) {
-            const int32_t n = tt_least(C - i, TT_BLOCK_COLUMNS);
-            const int8_t *list[TT_BLOCK_DEPTH];
-            tt_row_list(list, x + t * C + i, C, depth);
-            tt_right_columns(&right, list, n, depth);
-            tt_product(acc + i, C, &left, &right, count, n, depth);
-        }
-    }
-}
-
-void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
-                         const int16_t *g_exp, const int8_t *x, const float *coefs,
-                         const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
-                         int32_t C, int32_t O, int32_t per_channel, int32_t stream) {
-    tt_weight_step s = tt_weight_step_begin(st, fraction, moment, g_exp[0], stream);
-    int32_t held[HELD], chosen[TT_BLOCK_ROWS];
-    int32_t *acc = C <= HELD ? held : scratch;
-    const int32_t most = C <= HELD ? tt_least(TT_BLOCK_ROWS, HELD / C) : 1;
-    for (int32_t o = 0, count; (count = choose(chosen, rows, &o, O, most)) > 0;) {
-        gradient_block(acc, chosen, count, g, x, T, C, O);
-        for (int32_t k = 0; k < count; k++) {
-            const float *coef = moment != NULL ? NULL : coefs + (per_channel ? chosen[k] : 0);
-            tt_weight_step_row(&s, w, fraction, acc + k * C, C, coef);
-        }
-    }
-    tt_weight_step_end(&s, moment, st->beta);
 }
 
 /* values / 2^times, rounded half up; times > 0. */
