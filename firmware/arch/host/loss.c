@@ -1,6 +1,6 @@
 #include "tinytrain/tt_loss.h"
 
-#include "rows.h"
+#include "chunks.h"
 #include "tinytrain/tt_tables.h"
 
 #define ONE 32768 /* a probability of one */

@@ -1,6 +1,6 @@
 #include "tinytrain/tt_norm.h"
 
-#include "rows.h"
+#include "chunks.h"
 
 void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t C, int32_t eps,
                      int32_t k, int32_t k_shift, int32_t shift) {
@@ -75,7 +75,7 @@ void tt_layernorm_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int1
         for (int32_t at = 0; at < C; at += TT_CHUNK) {
             const int32_t n = tt_least(C - at, TT_CHUNK);
             values(val, &s, at, n);
-            const int32_t most = tt_peak(val, n);
+            const int32_t most = tt_chunk_peak(val, n);
             val_peak = most > val_peak ? most : val_peak;
         }
         const uint64_t wide = (uint64_t)(uint32_t)val_peak * r[t];

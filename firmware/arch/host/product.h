@@ -6,8 +6,8 @@
 #ifndef TT_PRODUCT_H
 #define TT_PRODUCT_H
 
+#include "chunks.h"
 #include "lanes.h"
-#include "rows.h"
 
 #define TT_BLOCK_ROWS 128
 #define TT_BLOCK_COLUMNS (2 * TT_LANES)

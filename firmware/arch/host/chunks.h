@@ -1,7 +1,7 @@
 /* Rows of gradients as the host makes them: a chunk of accumulators, then its random numbers, then
  * loops without branches, which compilers turn into vectors. */
-#ifndef TT_ROWS_H
-#define TT_ROWS_H
+#ifndef TT_CHUNKS_H
+#define TT_CHUNKS_H
 
 #include <string.h>
 
@@ -22,7 +22,7 @@ typedef union {
 /* numbers[(first & 1) + i]: number first + i of a stream, i < n <= TT_CHUNK. */
 static inline void tt_draw(tt_draws *draws, uint32_t key, uint32_t first, int32_t n) {
     const uint32_t start = key + (first >> 1) * TT_GOLDEN;
-    const int32_t pairs = n / 2 + 1;
+    const int32_t pairs = (n + 1 + (int32_t)(first & 1u)) / 2;
     for (int32_t i = 0; i < pairs; i++) {
         const uint32_t r = tt_mix(start + (uint32_t)i * TT_GOLDEN);
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -69,7 +69,7 @@ static inline void tt_shift_codes(int8_t *out, const int8_t *codes, int32_t n, i
     }
 }
 
-static inline int32_t tt_peak(const int32_t *acc, int32_t n) {
+static inline int32_t tt_chunk_peak(const int32_t *acc, int32_t n) {
     int32_t peak = 0;
     for (int32_t i = 0; i < n; i++) {
         const int32_t a = tt_abs(acc[i]);
@@ -81,7 +81,7 @@ static inline int32_t tt_peak(const int32_t *acc, int32_t n) {
 /* tt_quantize_row of accumulators that share no bytes with out. */
 static inline int16_t tt_quantize(int8_t *out, const int32_t *acc, int32_t n, int32_t base,
                                   uint32_t key, uint32_t first) {
-    const int32_t peak = tt_peak(acc, n), shift = tt_gradient_shift(peak);
+    const int32_t peak = tt_chunk_peak(acc, n), shift = tt_gradient_shift(peak);
     for (int32_t at = 0; at < n; at += TT_CHUNK) {
         tt_shift_chunk(out + at, acc + at, tt_least(n - at, TT_CHUNK), shift, key,
                        first + (uint32_t)at);
@@ -103,7 +103,7 @@ static inline __attribute__((always_inline)) int16_t tt_gradient_row(int8_t *out
     for (int32_t at = 0; at < n; at += TT_CHUNK) {
         const int32_t size = tt_least(n - at, TT_CHUNK);
         fill(acc, row, at, size);
-        const int32_t most = tt_peak(acc, size);
+        const int32_t most = tt_chunk_peak(acc, size);
         peak = most > peak ? most : peak;
     }
     const int32_t shift = tt_gradient_shift(peak);
