@@ -23,8 +23,8 @@ SUPPORT = {
     "emulated": "the firmware runs under QEMU in the tests",
     "compiled": "the firmware is only compiled and linked in the tests",
 }
-# Folders of firmware/arch: kernels that use instructions which C does not name.
-ARCHS = ("armv7em",)
+# Folders of firmware/arch: kernels for a processor, in place of portable ones.
+ARCHS = ("armv7em", "host")
 # Emulators, by the ending of their program's name.
 SYSTEMS = ("arm", "riscv32")
 ADDRESSES = 2**32 - 1

@@ -49,7 +49,7 @@ def test_boards_that_ship() -> None:
     assert [name for name, board in boards.items() if board.is_host] == ["host"]
     assert all(board.support in SUPPORT for board in boards.values())
     assert all(board.stack_bytes % 8 == 0 for board in boards.values())
-    assert boards["qemu_mps2_an386"].arch == "armv7em" and boards["host"].arch == ""
+    assert boards["qemu_mps2_an386"].arch == "armv7em" and boards["host"].arch == "host"
 
 
 def test_a_good_file(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_memories_beside_the_first(tmp_path: Path) -> None:
         ("65536", "262144", r"sram_budget_bytes is 262144; .*131072 bytes of ram 'sram'"),
         ('"compiled"', '"gold"', r"support is 'gold'; allowed: 'tested' or 'emulated'"),
         ('port = "mps2"', 'port = "mars"', r"port is 'mars'; allowed: 'host' or 'mps2' or 'ri"),
-        ("stack_bytes", 'arch = "armv5"\nstack_bytes', r"arch is 'armv5'; allowed: 'armv7em'"),
-        ("stack_bytes", 'arch = ""\nstack_bytes', r"arch is ''; allowed: 'armv7em'"),
+        ("stack_bytes", 'arch = "armv5"\nstack_bytes', r"arch is 'armv5'; allowed: 'armv7em' or"),
+        ("stack_bytes", 'arch = ""\nstack_bytes', r"arch is ''; allowed: 'armv7em' or 'host'"),
         ('name = "test"', 'name = "other"', r"name is 'other'; allowed: 'test'"),
         ('title = "A board"', 'title = ""', r"title is ''; allowed: a text"),
         ('["-mcpu=cortex-m4"]', "[1]", r"compiler\.flags is \[1\]; allowed: a list of texts"),
