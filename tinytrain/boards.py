@@ -24,7 +24,7 @@ SUPPORT = {
     "compiled": "the firmware is only compiled and linked in the tests",
 }
 # Folders of firmware/arch: kernels that use instructions which C does not name.
-ARCHS = ("armv7em",)
+ARCHS = ("armv7em", "armv81m_mve")
 # Emulators, by the ending of their program's name.
 SYSTEMS = ("arm", "riscv32")
 ADDRESSES = 2**32 - 1
