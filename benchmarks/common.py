@@ -37,7 +37,9 @@ def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Name
     if not options.save:
         return
     script = Path(sys.argv[0])
-    words = [a for a in sys.argv[1:] if a not in ("--save", "--json")]
+    words = [a for a in sys.argv[1:] if a not in ("--save", "--json", "--check")]
+    words = [a.partition("=")[0] + "=DIR" if w == "--peer" else a  # a folder of this machine
+             for w, a in zip(["", *words], words, strict=False)]  # fmt: skip
     kept = {
         "title": title,
         "command": " ".join(["python", f"benchmarks/{script.name}", *words]),
