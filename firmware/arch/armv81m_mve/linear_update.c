@@ -1,49 +1,30 @@
 #include "dot.h"
-#include "step.h"
+#include "fast_step.h"
 #include "transpose.h"
 #include "weighted.h"
 
-#define PRODUCT (127 * 127)
 #define FEW_ROWS 8 /* fewer do not repay turning x over */
 
 static inline int trains(const int16_t *rows, int32_t o) {
     return rows == NULL || rows[o] >= 0;
 }
 
-/* Arguments, and where panels are. */
 typedef struct {
     tt_weight_step step;
     int8_t *w, *fraction;
     const float *coefs; /* NULL: the LSB-normalised step */
-    int32_t *line;      /* [C] */
     int32_t T, C, per_channel;
 } work;
 
-/* The step of channel o: eight weights at once where their number and the rate allow it. */
 static void step_row(work *k, const int32_t *acc, int32_t apart, int32_t o) {
-    tt_weight_step *s = &k->step;
     const float *coef = k->coefs ? k->coefs + (k->per_channel ? o : 0) : NULL;
-    if (coef != NULL) {
-        s->rate = tt_float_multiplier((s->eta * coef[0]) * tt_pow2f(s->exponent));
-    }
-    fast_rate rate;
-    if (k->C % 8 != 0 || !is_fast(&rate, s->rate, s->limit, k->T * PRODUCT)) {
-        for (int32_t i = 0; i < k->C; i++) {
-            k->line[i] = acc[sum_at(i, apart)];
-        }
-        tt_weight_step_row(s, k->w, k->fraction, k->line, k->C, coef);
-        return;
-    }
-    int8_t *fraction = k->fraction != NULL ? k->fraction + s->count : NULL;
-    s->squares += (uint64_t)step_weights(k->w + s->count, fraction, acc, apart, k->C, &rate, s->key,
-                                         (uint32_t)s->count);
-    s->count += k->C;
+    step_sums(&k->step, k->w, k->fraction, acc, apart, k->C, coef);
 }
 
 /* Two channels at a time, from x turned over. */
-static void by_pairs(work *k, const int8_t *g, const int8_t *x, const int16_t *rows, int32_t O) {
+static void by_pairs(work *k, const int8_t *g, const int8_t *x, const int16_t *rows, int32_t *tiles,
+                     int32_t O) {
     const int32_t T = k->T, C = k->C;
-    int32_t *const tiles = k->line + C;
     int8_t *const g0 = (int8_t *)(tiles + tile_words(C)), *const panel = g0 + 2 * T;
     for (int32_t t = 0; t < T; t++) {
         put_column(panel + t, x + t * C, C, T);
@@ -69,17 +50,18 @@ void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_
                          const int16_t *g_exp, const int8_t *x, const float *coefs,
                          const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t room,
                          int32_t T, int32_t C, int32_t O, int32_t per_channel, int32_t stream) {
-    work k = {tt_weight_step_begin(st, fraction, moment, g_exp[0], stream),
-              w,
-              fraction,
-              moment != NULL ? NULL : coefs,
-              scratch,
-              T,
-              C,
-              per_channel};
-    const int32_t wanted = 4 * C + 4 * tile_words(C) + 2 * T + C * T;
+    work k = {
+        .step = tt_weight_step_begin(st, fraction, moment, g_exp[0], stream),
+        .w = w,
+        .fraction = fraction,
+        .coefs = moment != NULL ? NULL : coefs,
+        .T = T,
+        .C = C,
+        .per_channel = per_channel,
+    };
+    const int32_t wanted = 4 * tile_words(C) + 2 * T + C * T;
     if (T >= FEW_ROWS && wanted <= room && T <= TRANSPOSE_REACH && O <= TRANSPOSE_REACH) {
-        by_pairs(&k, g, x, rows, O);
+        by_pairs(&k, g, x, rows, scratch, O);
     } else {
         const matrix inputs = {x, NULL, NULL, C};
         for (int32_t o = 0; o < O; o++) {

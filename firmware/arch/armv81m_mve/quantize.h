@@ -19,27 +19,35 @@ static inline int32_t peak_of(const int32_t *acc, int32_t apart, int32_t n) {
     return (int32_t)peak;
 }
 
-/* One row; gives its exponent. Element i draws number first + i. |acc| < 2^30. */
-static inline int16_t quantize(int8_t *out, const int32_t *acc, int32_t apart, int32_t n,
-                               int32_t base, uint32_t key, uint32_t first) {
-    const int32_t peak = peak_of(acc, apart, n), shift = tt_gradient_shift(peak);
+/* out[i] = tt_stochastic_shift(acc[i], shift, key, first + i), |acc| < 2^min(7 + shift, 30). In a line
+ * out may share its first bytes with acc. */
+static inline void round_sums(int8_t *out, const int32_t *acc, int32_t apart, int32_t n,
+                              int32_t shift, uint32_t key, uint32_t first) {
     int32_t i = 0;
-    if (shift > 0 && (first & 1u) == 0) {
+    if (shift > 0 && shift <= 30 && (first & 1u) == 0) {
+        const int32_t of_noise = shift - 16, up = -shift;
         uint32x4_t number = numbers_from(key, first);
         for (; i + 8 <= n; i += 8) {
             const uint32x4_t hash = hashes(number);
             number = vaddq_n_u32(number, 4u * TT_GOLDEN);
             const int32x4_t even =
-                vaddq_s32(sums(acc + apart * i, apart), vshlq_r_s32(even_noise(hash), shift - 16));
-            const int32x4_t odd = vaddq_s32(sums(acc + apart * i + 1, apart),
-                                            vshlq_r_s32(odd_noise(hash), shift - 16));
-            const int16x8_t v = joined(vshlq_r_s32(even, -shift), vshlq_r_s32(odd, -shift));
+                vaddq_s32(sums(acc + apart * i, apart), vshlq_r_s32(even_noise(hash), of_noise));
+            const int32x4_t odd =
+                vaddq_s32(sums(acc + apart * i + 1, apart), vshlq_r_s32(odd_noise(hash), of_noise));
+            const int16x8_t v = joined(vshlq_r_s32(even, up), vshlq_r_s32(odd, up));
             vstrbq_s16(out + i, clamped(v, 127));
         }
     }
     for (; i < n; i++) {
         out[i] = tt_stochastic_shift(acc[sum_at(i, apart)], shift, key, first + (uint32_t)i);
     }
+}
+
+/* A row as tt_quantize_row. */
+static inline int16_t quantize(int8_t *out, const int32_t *acc, int32_t apart, int32_t n,
+                               int32_t base, uint32_t key, uint32_t first) {
+    const int32_t peak = peak_of(acc, apart, n);
+    round_sums(out, acc, apart, n, tt_gradient_shift(peak), key, first);
     return tt_row_exponent(peak, base);
 }
 

@@ -1,27 +1,26 @@
-/* The step of weights from their sums, eight at once: as tt_weight_step_row. */
-#ifndef TT_STEP_H
-#define TT_STEP_H
+/* The step of weights from their sums, eight at once. */
+#ifndef TT_FAST_STEP_H
+#define TT_FAST_STEP_H
 
-#include <stddef.h>
-
-#include "tinytrain/tt_update.h"
-#include "vectors.h"
+#include "quantize.h"
+#include "step.h"
 
 /* delta = clamp(round-half-up(sum * rate)) by the upper half of (sum << left) * mult. */
 typedef struct {
     int32_t left, mult, up, limit;
 } fast_rate;
 
-/* Whether a rate has this form for |sum| <= largest: it has not where it is 2^-33 or less, or so
- * large that the sums leave no bits for a shift. */
-static inline int32_t is_fast(fast_rate *fast, tt_multiplier rate, int32_t limit, int32_t largest) {
-    const int32_t shift = rate.shift + 7; /* mult < 2^24 becomes mult < 2^31 */
+/* Whether the rate has this form for these sums: it has not where it is 2^-33 or less, or so large
+ * that they leave no bits for a shift. */
+static inline int32_t is_fast(fast_rate *fast, const tt_weight_step *s, const int32_t *acc,
+                              int32_t apart, int32_t n) {
+    const int32_t shift = s->rate.shift + 7; /* mult < 2^24 becomes mult < 2^31 */
     const int32_t left = shift < 33 ? 33 - shift : 0;
     fast->left = left;
-    fast->mult = rate.m << 7;
+    fast->mult = s->rate.m << 7;
     fast->up = 32 - shift - left;
-    fast->limit = limit;
-    return shift <= 62 && left <= 8 && largest <= INT32_MAX >> left;
+    fast->limit = s->limit;
+    return shift <= 62 && (left == 0 || (left <= 8 && peak_of(acc, apart, n) <= INT32_MAX >> left));
 }
 
 static inline int32x4_t delta_of(int32x4_t sum, const fast_rate *rate) {
@@ -42,16 +41,16 @@ static inline int32x4_t moved_fine(int32x4_t w, int32x4_t fraction, int32x4_t de
 }
 
 /* n weights, a multiple of 8; fraction or NULL. Gives the sum of the squares. */
-static inline int64_t step_weights(int8_t *w, int8_t *fraction, const int32_t *acc, int32_t apart,
-                                   int32_t n, const fast_rate *rate, uint32_t key, uint32_t first) {
+static inline int64_t step_eights(int8_t *w, int8_t *fraction, const int32_t *acc, int32_t apart,
+                                  int32_t n, const fast_rate *rate, uint32_t key, uint32_t first) {
     int64_t squares = 0;
     uint32x4_t number = numbers_from(key, first);
     for (int32_t i = 0; i < n; i += 8) {
         const int32x4_t even = sums(acc + apart * i, apart), odd = sums(acc + apart * i + 1, apart);
+        const int32x4_t de = delta_of(even, rate), dd = delta_of(odd, rate);
         const int16x8_t old = vldrbq_s16(w + i);
         squares = vmlaldavaq_s32(squares, even, even);
         squares = vmlaldavaq_s32(squares, odd, odd);
-        const int32x4_t de = delta_of(even, rate), dd = delta_of(odd, rate);
         if (fraction == NULL) {
             const uint32x4_t hash = hashes(number);
             number = vaddq_n_u32(number, 4u * TT_GOLDEN);
@@ -69,6 +68,36 @@ static inline int64_t step_weights(int8_t *w, int8_t *fraction, const int32_t *a
         }
     }
     return squares;
+}
+
+/* tt_weight_step_row of sums in a line or in tiles. */
+static inline void step_sums(tt_weight_step *s, int8_t *w, int8_t *fraction, const int32_t *acc,
+                             int32_t apart, int32_t C, const float *coef) {
+    if (coef != NULL) {
+        s->rate = sgd_rate(s->eta, coef[0], s->exponent);
+    }
+    const tt_multiplier rate = s->rate;
+    const int32_t first = s->count;
+    w += first;
+    fraction = fraction != NULL ? fraction + first : NULL;
+    int32_t i = 0;
+    fast_rate fast;
+    if ((first & 1) == 0 && is_fast(&fast, s, acc, apart, C)) {
+        i = C & ~7;
+        s->squares +=
+            (uint64_t)step_eights(w, fraction, acc, apart, i, &fast, s->key, (uint32_t)first);
+    }
+    for (; i < C; i++) {
+        const int32_t sum = acc[sum_at(i, apart)], delta = tt_apply_multiplier(sum, rate, s->limit);
+        s->squares += (uint64_t)((int64_t)sum * sum);
+        if (fraction != NULL) {
+            step_wide(w + i, fraction + i, delta);
+        } else {
+            const int32_t noise = tt_random16(s->key, (uint32_t)(first + i));
+            w[i] = (int8_t)tt_clamp((w[i] * 65536 - delta + noise) >> 16, 127);
+        }
+    }
+    s->count += C;
 }
 
 #endif
