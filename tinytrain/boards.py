@@ -24,7 +24,7 @@ SUPPORT = {
     "compiled": "the firmware is only compiled and linked in the tests",
 }
 # Folders of firmware/arch: kernels for a processor, in place of portable ones.
-ARCHS = ("armv7em", "host")
+ARCHS = ("armv7em", "armv81m_mve", "host")
 # Emulators, by the ending of their program's name.
 SYSTEMS = ("arm", "riscv32")
 ADDRESSES = 2**32 - 1
