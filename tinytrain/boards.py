@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .assets import boards_dir, firmware_dir
 from .errors import BoardError
-from .stm32 import Stm32, read_stm32
+from .stm32 import Stm32, read_stm32, storage_sector
 from .toml_table import Table, read_toml
 
 # What the tests do with a board: the most that is claimed of it.
@@ -206,7 +206,8 @@ def port_defines(board: Board) -> dict[str, int]:
         found["TT_CORE_HZ"] = board.clock_hz
     if board.storage:
         found |= {"TT_STORAGE_ORIGIN": board.storage.origin,
-                  "TT_STORAGE_BYTES": board.storage.length_bytes}  # fmt: skip
+                  "TT_STORAGE_BYTES": board.storage.length_bytes,
+                  "TT_STORAGE_SECTOR": _storage_sector(board)}  # fmt: skip
     return found | (board.stm32.defines() if board.stm32 else {})
 
 
@@ -216,7 +217,7 @@ def _names() -> list[str]:
 
 def _ports() -> tuple[str, ...]:
     folders = (firmware_dir() / "port").iterdir()
-    return ("host", *sorted(f.name for f in folders if f.is_dir() and any(f.glob("*.c"))))
+    return ("host", *sorted(f.name for f in folders if (f / "port.c").is_file()))
 
 
 def _uart(table: Table) -> Uart:
@@ -263,3 +264,15 @@ def _check_storage(top: Table, board: Board) -> None:
     end = storage.origin + storage.length_bytes
     if flash is None or end != flash.origin + flash.length_bytes or storage.origin <= flash.origin:
         top.fail("storage", f"{storage.origin:#x} to {end:#x}", "the last bytes of the flash")
+    try:
+        _storage_sector(board)
+    except ValueError as error:
+        top.fail("storage", f"{storage.length_bytes} bytes from {storage.origin:#x}", str(error))
+
+
+def _storage_sector(board: Board) -> int:
+    assert board.flash and board.storage
+    if board.stm32 is None:
+        return 0
+    offset = board.storage.origin - board.flash.origin
+    return storage_sector(board.stm32.family, offset, board.storage.length_bytes)
