@@ -64,7 +64,7 @@ class Board:
     ``port`` is the folder in ``firmware/port/`` (``host``: a shared library, with no flash, ram or
     uart). ``arch`` is the folder in ``firmware/arch/`` whose kernels take the place of the portable
     ones; empty: none. ``storage``: the end of the flash, kept for the state. ``clock_hz``: of the
-    core; 0: not known. ``sources``: the documents that the facts are from.
+    core; 0: not known. ``qemu_serial``: which of the machine's serial ports. ``sources``: the documents that the facts are from.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Board:
     ram: tuple[Memory, ...] = ()
     uart: Uart | None = None
     qemu_machine: str | None = None
+    qemu_serial: int = 0
     arch: str = ""
     mcu: str = ""
     clock_hz: int = 0
@@ -158,6 +159,7 @@ def read_board(file: Path) -> Board:
         ram=ram,
         uart=_uart(uart) if uart else None,
         qemu_machine=qemu.text("machine") if qemu else None,
+        qemu_serial=qemu.number("serial", 0, 7, needed=False) if qemu else 0,
         arch=top.text("arch", ARCHS, needed=False),
         mcu=top.text("mcu", needed=stm32 is not None),
         clock_hz=clock_hz,
