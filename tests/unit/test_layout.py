@@ -17,7 +17,7 @@ errors recipe session assets numerics tables ir execute ops toml_table stm32
 boards codec schedule_rate placement
 frontend quantize adapters select autodiff schedule recompute loops memory fusion keep search fit
 emit build interpreter compiler export
-emulator link device qemu calls runner doctor occupancy memory_map what_if report
+emulator link device qemu calls runner doctor occupancy memory_map what_if across report
 datasets zoo pretrain baseline demo cli __main__ __init__
 """.split()  # noqa: SIM905 - one line a stage reads better
 MAX_LINES = 400
