@@ -30,6 +30,7 @@ from .memory import Plan, plan
 from .placement import OPEN, Method, Region, aligned
 from .quantize import Quantized, quantize
 from .recipe import Optimizer, Recipe
+from .room import with_room
 from .schedule import prune
 from .schedule_rate import knots
 from .select import apply_scheme, layers_of, resolve
@@ -223,6 +224,8 @@ def compile_recipe(
     check_run = fit(evaluate, step.plan.placement.used[-1], forward_only, beside=beside)
     step, check_run = settled(step, check_run, planning.planner, say)
     arenas = arena_bytes(step.plan, check_run.plan)
+    step, check_run = (replace(f, plan=with_room(f.graph, f.plan, arenas))
+                       for f in (step, check_run))  # fmt: skip
     sram = replace(sram, arena_bytes=arenas.pop(MAIN), beside=arenas)
     compiled = Compiled(
         name=recipe.name, board=board, optimizer=recipe.optimizer,
