@@ -44,6 +44,16 @@ class Uart:
 
 
 @dataclass(frozen=True)
+class PlatformIO:
+    """What PlatformIO calls a board: ``board``, ``platform`` and the frameworks that it has there;
+    none of them is bare metal."""
+
+    id: str
+    platform: str
+    frameworks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Board:
     """A place that firmware is built for.
 
@@ -68,6 +78,7 @@ class Board:
     uart: Uart | None = None
     qemu_machine: str | None = None
     arch: str = ""
+    platformio: PlatformIO | None = None
 
     @property
     def is_host(self) -> bool:
@@ -160,6 +171,13 @@ def runtime_bytes() -> int:
     found = re.search(r"#define TT_RUNTIME_BYTES (\d+)", header.read_text(encoding="utf-8"))
     assert found is not None
     return int(found[1])
+
+
+def port_defines(board: Board) -> dict[str, int]:
+    """What the C of a port is compiled with: names and values of macros."""
+    if board.uart is None:
+        return {}
+    return {"TT_UART_BASE": board.uart.base, "TT_UART_BAUD": board.uart.baud}
 
 
 def _names() -> list[str]:

@@ -4,6 +4,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The next byte of the stream, or -1 when none has arrived. */
 int32_t tt_port_read(void);
 
@@ -22,6 +26,10 @@ uint32_t tt_port_stack_bytes(void);
 uint32_t tt_port_stack_used(void);
 
 /* End of the program; boards that have nowhere to go start again. */
-_Noreturn void tt_port_exit(int32_t status);
+__attribute__((noreturn)) void tt_port_exit(int32_t status);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
