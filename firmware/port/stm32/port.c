@@ -1,0 +1,2 @@
+#include "stm32.h"
+
