@@ -24,6 +24,8 @@ SUPPORT = {
 # Folders of firmware/arch: kernels that use instructions which C does not name.
 ARCHS = ("armv7em",)
 ADDRESSES = 2**32 - 1
+# Ports that run on a framework, which compiles and links; first what a project prefers.
+PORTED = ("espidf", "arduino")
 PLATFORMS = ("ststm32", "espressif32")
 FRAMEWORKS = (
     "arduino", "cmsis", "espidf", "libopencm3", "mbed", "spl", "stm32cube", "zephyr",
@@ -91,6 +93,11 @@ class Board:
     @property
     def is_host(self) -> bool:
         return self.port == "host"
+
+    @property
+    def on_framework(self) -> bool:
+        """Whether a framework compiles and links its firmware, and not tinytrain."""
+        return self.port in PORTED
 
     @property
     def beside(self) -> tuple[Memory, ...]:
@@ -216,7 +223,7 @@ def _names() -> list[str]:
 
 def _ports() -> tuple[str, ...]:
     folders = (firmware_dir() / "port").iterdir()
-    return ("host", *sorted(f.name for f in folders if f.is_dir() and any(f.glob("*.c"))))
+    return ("host", *sorted(f.name for f in folders if f.is_dir() and any(f.glob("*.c*"))))
 
 
 def _uart(table: Table) -> Uart:

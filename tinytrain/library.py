@@ -15,6 +15,7 @@ from .boards import Board
 from .build import kernel_sources
 from .compiler import Compiled
 from .emit import c_text, commented, environment
+from .folder import write_folder
 
 TITLE = "Int8 training of small transformers on microcontrollers"
 
@@ -101,6 +102,12 @@ def library_files(compiled: Compiled) -> dict[str, str]:
         files[name] = templates.get_template(f"library/{template}").render(facts)
     files["library.json"] = manifest(FLAGS, ["tinytrain.h"])
     return files
+
+
+def write_library(compiled: Compiled, out: Path) -> None:
+    """Write the library to ``out``, whole or not at all. Raises ProjectError."""
+    facts = {"model": compiled.name, "hash": compiled.model_hash, "board": compiled.board.name}
+    write_folder(out, library_files(compiled), facts)
 
 
 def manifest(flags: Iterable[str], headers: Iterable[str], **build: Any) -> str:

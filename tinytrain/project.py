@@ -7,24 +7,63 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .assets import firmware_dir
-from .boards import Board, PlatformIO, port_defines
-from .build import COMMON, CROSS, _linker_script, _sources
+from .boards import PORTED, Board, PlatformIO, port_defines
+from .build import COMMON, CROSS, _linker_script, _sources, build
 from .compiler import Compiled
 from .emit import environment
 from .errors import BoardError
-from .library import c_sources, manifest
-from .report import SRAM_PARTS
+from .folder import write_folder
+from .library import c_sources, manifest, write_library
+from .report import SRAM_PARTS, flash_facts
 
 # Releases that the projects were written for; the bare compiler is the nearest to the tested one.
 PLATFORMS = {"ststm32": "ststm32@^19", "espressif32": "espressif32@^6"}
 COMPILERS = {"ststm32": "platformio/toolchain-gccarmnoneeabi@~1.120301.0"}
-# Frameworks that there is a port for, in the order of preference.
-FRAMEWORKS = ("espidf", "arduino")
 BARE = "none"
+FORMS = ("firmware", "project", "library")
 # The user may change these; a second build leaves them as they are then.
-OWN = ("platformio.ini", "README.md", "src/main.c", "src/main.cpp", ".gitignore")
+OWN = ("platformio.ini", "README.md", "src/main.c", "src/main.cpp", ".gitignore",
+       "partitions.csv", "sdkconfig.defaults")  # fmt: skip
 HOST_ONLY = ("-Wextra", "-Wmissing-prototypes", "-Wdouble-promotion", "-fstack-usage")
+
+
+def form_of(board: Board, form: str | None, framework: str | None = None) -> str:
+    """What ``tinytrain build`` writes: the form asked for, or a project where PlatformIO knows the
+    board, otherwise a firmware. Raises BoardError for what the board has not."""
+    found = form or ("firmware" if board.platformio is None else "project")
+    if found not in FORMS:
+        raise BoardError(f"--form {found}: use {', '.join(FORMS)}")
+    if found == "project":
+        framework_of(board, framework)
+    elif framework is not None:
+        raise BoardError(f"--framework {framework} is for --form project")
+    if found == "firmware" and board.on_framework:
+        raise BoardError(
+            f"{board.name} is linked by a framework ({board.port}), so there is no firmware to "
+            "link here; use --form project"
+        )
+    return found
+
+
+def write_form(
+    compiled: Compiled, form: str, framework: str | None, source: str, out: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Write it; the facts of ``tinytrain build --json``, and what was left as the user changed it.
+
+    Raises ProjectError, ToolchainError, and BudgetError when flash or SRAM is too small.
+    """
+    facts = compiled.facts() | {"form": form, "path": str(out)}
+    if form == "library":
+        write_library(compiled, out)
+        return facts | {"flash_bytes": None, "flash_note": "depends on the firmware"}, []
+    if form == "firmware":
+        artifact = build(compiled.files, compiled.board, out)
+        return facts | flash_facts(compiled, artifact) | {"path": str(artifact.path)}, []
+    facts |= flash_facts(compiled)
+    chosen = framework_of(compiled.board, framework)
+    return facts, write_project(compiled, chosen, facts, source, out)
 
 
 def framework_of(board: Board, wanted: str | None) -> str:
@@ -34,8 +73,8 @@ def framework_of(board: Board, wanted: str | None) -> str:
     there, or that there is no port for.
     """
     pio = known(board)
-    ported = [name for name in FRAMEWORKS if name in pio.frameworks]
-    choices = ported if board.port in FRAMEWORKS else [BARE, *ported]
+    ported = [name for name in PORTED if name in pio.frameworks]
+    choices = ported if board.on_framework else [BARE, *ported]
     if wanted is None:
         return board.port if board.port in ported else choices[0]
     if wanted not in choices:
@@ -56,13 +95,12 @@ def known(board: Board) -> PlatformIO:
 def project_files(
     compiled: Compiled, framework: str, facts: Mapping[str, Any], source: str
 ) -> dict[str, str]:
-    """Path -> text. ``facts``: those of ``tinytrain build --json``; ``source``: name of the recipe's
-    file."""
+    """Path -> text. ``facts``: those of ``tinytrain build --json``; ``source``: the recipe."""
     board = compiled.board
     pio = known(board)
     bare = framework == BARE
     program, port = _port(board, board.port if bare else framework)
-    library = c_sources(board, _runtime()) | port
+    library = c_sources(board, _runtime(bare)) | port
     files = {f"lib/tinytrain/src/{name}": text for name, text in library.items()}
     files["lib/tinytrain/library.json"] = manifest(
         ["-ffp-contract=off"], ["tinytrain/tt_runtime.h"], libArchive=False
@@ -73,31 +111,48 @@ def project_files(
     if bare:
         files["link.ld"] = _linker_script(board)
     view = {
-        "board": board, "pio": pio, "bare": bare, "framework": framework, "facts": facts,
-        "platform": PLATFORMS[pio.platform], "compiler": COMPILERS.get(pio.platform) if bare else None,
+        "version": __version__, "board": board, "pio": pio, "bare": bare, "framework": framework,
+        "facts": facts, "platform": PLATFORMS[pio.platform],
+        "compiler": COMPILERS.get(pio.platform) if bare else None,
         "cpu": list(board.flags) if bare else [], "flags": _flags(board, bare),
-        "baud": board.uart.baud if board.uart else 115200, "name": compiled.name,
+        "baud": _baud(board), "name": compiled.name,
         "parts": [(title, facts[key]) for title, key in SRAM_PARTS], "source": source,
     }  # fmt: skip
     templates = environment()
-    for name in ("platformio.ini", "flags.py", "README.md"):
+    names = ["platformio.ini", "flags.py", "README.md"]
+    if framework == "espidf":
+        names += ["partitions.csv", "sdkconfig.defaults"]
+    for name in names:
         files[name] = templates.get_template(f"project/{name}.j2").render(view)
     files["lib/tinytrain/library.properties"] = templates.get_template(
         "library/library.properties.j2"
-    ).render(view | {"version": facts["version"], "title": "Runtime and kernels of tinytrain"})
+    ).render(view | {"title": "Runtime and kernels of tinytrain"})
     files[".gitignore"] = ".pio/\n"
     return files
 
 
-def record(compiled: Compiled, framework: str, model_hash: int) -> dict[str, Any]:
+def write_project(
+    compiled: Compiled, framework: str, facts: Mapping[str, Any], source: str, out: Path
+) -> list[str]:
+    """Write the project to ``out``, whole or not at all; gives the files that were left as the user
+    has changed them. Raises ProjectError."""
+    files = project_files(compiled, framework, facts, source)
+    return write_folder(out, files, record(compiled, framework), OWN)
+
+
+def record(compiled: Compiled, framework: str) -> dict[str, Any]:
     """What ``flash`` and ``monitor`` need to know of the folder."""
     board = compiled.board
     pio = known(board)
     return {
-        "model": compiled.name, "hash": model_hash, "board": board.name, "env": pio.id,
+        "model": compiled.name, "hash": compiled.model_hash, "board": board.name, "env": pio.id,
         "platform": pio.platform, "framework": framework,
-        "baud": board.uart.baud if board.uart else 115200,
+        "baud": _baud(board),
     }  # fmt: skip
+
+
+def _baud(board: Board) -> int:
+    return board.uart.baud if board.uart else 115200
 
 
 def _flags(board: Board, bare: bool) -> list[str]:
@@ -105,13 +160,15 @@ def _flags(board: Board, bare: bool) -> list[str]:
     flags = [flag for flag in COMMON if flag not in HOST_ONLY and flag != "-Wall"]
     if bare:
         flags += CROSS
-        flags += [f"-D{name}={value:#x}" for name, value in port_defines(board).items()]
+    defines = port_defines(board) if bare else {"TT_UART_BAUD": _baud(board)}
+    flags += [f"-D{name}={value}" for name, value in defines.items()]
     return [*flags, "-Iinclude"]
 
 
-def _runtime() -> list[str]:
-    """Files of the runtime but its program."""
-    return [p.name for p in (firmware_dir() / "runtime").glob("*.[ch]") if p.name != "main.c"]
+def _runtime(bare: bool) -> list[str]:
+    """Files of the runtime but its program; a framework has the C library's functions itself."""
+    without = {"main.c"} if bare else {"main.c", "memory.c"}
+    return [p.name for p in (firmware_dir() / "runtime").glob("*.[ch]") if p.name not in without]
 
 
 def _port(board: Board, port: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -1,6 +1,7 @@
-"""A PlatformIO core folder that needs no network: a stand-in for the platform ``ststm32`` around the
-installed compiler. It shows that a project's configuration and sources build under PlatformIO's own
-core, not that ST's builder does. Its flags are those of that builder without a framework."""
+"""A PlatformIO core folder that needs no network: a stand-in for the platform ``ststm32`` around
+the installed compiler. It shows that the configuration and sources of a project build under
+PlatformIO's own core, not that ST's builder does. Its flags are those of that builder without a
+framework."""
 
 from __future__ import annotations
 
@@ -12,14 +13,14 @@ from pathlib import Path
 SCONS, COMPILER, PLATFORM = "4.41101.0", "1.120301.0", "19.4.0"
 TOOLS = ("gcc", "g++", "ar", "ranlib", "objcopy", "size", "as")
 
-BUILDER = '''
+BUILDER = """
 from SCons.Script import AlwaysBuild, Builder, Default, DefaultEnvironment
 
 env = DefaultEnvironment()
 tool = lambda name: "arm-none-eabi-" + name
 env.Replace(AR=tool("ar"), AS=tool("as"), CC=tool("gcc"), CXX=tool("g++"), RANLIB=tool("ranlib"),
-            OBJCOPY=tool("objcopy"), SIZETOOL=tool("size"), ARFLAGS=["rc"], PROGNAME="firmware", PROGSUFFIX=".elf",
-            SIZEPRINTCMD="$SIZETOOL -B -d $SOURCES")
+            OBJCOPY=tool("objcopy"), SIZETOOL=tool("size"), ARFLAGS=["rc"], PROGNAME="firmware",
+            PROGSUFFIX=".elf", SIZEPRINTCMD="$SIZETOOL -B -d $SOURCES")
 cpu = "-mcpu=" + env.BoardConfig().get("build.cpu")
 if not env.get("PIOFRAMEWORK"):
     env.Append(
@@ -34,9 +35,10 @@ program = env.BuildProgram()
 image = env.ElfToBin("$BUILD_DIR/firmware", program)
 size = env.Alias("size", program, env.VerboseAction("$SIZEPRINTCMD", "Calculating size $SOURCE"))
 AlwaysBuild(size)
-env.AddPlatformTarget("upload", image, env.VerboseAction("$UPLOADCMD", "Uploading $SOURCE"), "Upload")
+upload = env.VerboseAction("$UPLOADCMD", "Uploading $SOURCE")
+env.AddPlatformTarget("upload", image, upload, "Upload")
 Default([env.Alias("buildprog", image), size])
-'''
+"""
 
 
 def installed() -> bool:
