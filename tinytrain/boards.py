@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .assets import boards_dir, firmware_dir
 from .errors import BoardError
-from .stm32 import Stm32, read_stm32
+from .stm32 import Stm32, read_stm32, storage_sector
 from .toml_table import Table, read_toml
 
 # What the tests do with a board: the most that is claimed of it.
@@ -66,7 +66,7 @@ class Board:
     ``port`` is the folder in ``firmware/port/`` (``host``: a shared library, with no flash, ram or
     uart). ``arch`` is the folder in ``firmware/arch/`` whose kernels take the place of the portable
     ones; empty: none. ``storage``: the end of the flash, kept for the state. ``clock_hz``: of the
-    core; 0: not known. ``sources``: the documents that the facts are from.
+    core; 0: not known. ``qemu_serial``: which of the machine's serial ports. ``sources``: the documents that the facts are from.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Board:
     ram: tuple[Memory, ...] = ()
     uart: Uart | None = None
     qemu_machine: str | None = None
+    qemu_serial: int = 0
     arch: str = ""
     mcu: str = ""
     clock_hz: int = 0
@@ -165,6 +166,7 @@ def read_board(file: Path) -> Board:
         ram=ram,
         uart=_uart(uart) if uart else None,
         qemu_machine=qemu.text("machine") if qemu else None,
+        qemu_serial=qemu.number("serial", 0, 7, needed=False) if qemu else 0,
         arch=top.text("arch", ARCHS, needed=False),
         mcu=top.text("mcu", needed=stm32 is not None),
         clock_hz=clock_hz,
@@ -213,7 +215,8 @@ def port_defines(board: Board) -> dict[str, int]:
         found["TT_CORE_HZ"] = board.clock_hz
     if board.storage:
         found |= {"TT_STORAGE_ORIGIN": board.storage.origin,
-                  "TT_STORAGE_BYTES": board.storage.length_bytes}  # fmt: skip
+                  "TT_STORAGE_BYTES": board.storage.length_bytes,
+                  "TT_STORAGE_SECTOR": _storage_sector(board)}  # fmt: skip
     return found | (board.stm32.defines() if board.stm32 else {})
 
 
@@ -223,7 +226,7 @@ def _names() -> list[str]:
 
 def _ports() -> tuple[str, ...]:
     folders = (firmware_dir() / "port").iterdir()
-    return ("host", *sorted(f.name for f in folders if f.is_dir() and any(f.glob("*.c*"))))
+    return ("host", *sorted(f.name for f in folders if any(f.glob("port.c*"))))
 
 
 def _uart(table: Table) -> Uart:
@@ -270,3 +273,15 @@ def _check_storage(top: Table, board: Board) -> None:
     end = storage.origin + storage.length_bytes
     if flash is None or end != flash.origin + flash.length_bytes or storage.origin <= flash.origin:
         top.fail("storage", f"{storage.origin:#x} to {end:#x}", "the last bytes of the flash")
+    try:
+        _storage_sector(board)
+    except ValueError as error:
+        top.fail("storage", f"{storage.length_bytes} bytes from {storage.origin:#x}", str(error))
+
+
+def _storage_sector(board: Board) -> int:
+    assert board.flash and board.storage
+    if board.stm32 is None:
+        return 0
+    offset = board.storage.origin - board.flash.origin
+    return storage_sector(board.stm32.family, offset, board.storage.length_bytes)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .adapters import DOWN, UP
 from .autodiff import differentiate, with_loss
-from .boards import Board, runtime_bytes
+from .boards import Board, port_bytes, runtime_bytes
 from .codec import Codec, Tensor
 from .emit import (
     CONST_ALIGN,
@@ -39,7 +39,8 @@ from .select import apply_scheme, layers_of, resolve
 @dataclass(frozen=True)
 class Sram:
     """Every byte of the first memory that the firmware has. Planned: all but the stack's use are
-    exact. ``beside``: bytes of the arena in each of the other memories."""
+    exact. ``runtime_bytes``: with the port's. ``beside``: bytes of the arena in each of the other
+    memories."""
 
     arena_bytes: int
     trained_weight_bytes: int
@@ -216,7 +217,7 @@ def compile_recipe(
         trained_weight_bytes=sum(t.bytes for t in tensors if t.kind == "trained"),
         optimizer_bytes=sum(t.bytes for t in tensors if t.kind == "optimizer"),
         io_bytes=aligned(source.bytes) + aligned(2 * logits[0]),
-        runtime_bytes=runtime_bytes(),
+        runtime_bytes=runtime_bytes() + port_bytes(board),
         stack_bytes=board.stack_bytes,
     )
     planning = planning or Planning()

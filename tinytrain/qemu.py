@@ -85,7 +85,8 @@ class Machine:
             self.program, "-M", str(self.board.qemu_machine), "-display", "none",
             "-monitor", "none",
             "-chardev", f"socket,id=uart,fd={listener},server=on,wait=on,nodelay=on",
-            "-serial", "chardev:uart",
+            *["-serial", "null"] * self.board.qemu_serial, "-serial", "chardev:uart",
+            "-no-reboot",  # a board that starts again is one that has ended
             "-semihosting-config", "enable=on,target=native", *self._plugin,
             "-kernel", str(self._elf),
         ]  # fmt: skip

@@ -25,7 +25,7 @@ from .what_if import Cell
 SRAM_PARTS = (
     ("arena", "arena_bytes"), ("trained weights", "trained_weight_bytes"),
     ("optimizer", "optimizer_bytes"), ("input and labels", "io_bytes"),
-    ("runtime", "runtime_bytes"), ("stack (reserved)", "stack_bytes"),
+    ("runtime and port", "runtime_bytes"), ("stack (reserved)", "stack_bytes"),
 )  # fmt: skip
 
 

@@ -17,14 +17,21 @@ FAMILIES = {
 # ``hsi``: the chip's own. ``hse``: a crystal. ``hse_bypass``: a clock at the pin of the crystal.
 OSCILLATORS = ("hsi", "hse", "hse_bypass")
 INTERNAL_HZ = {"f4": 16_000_000, "f7": 16_000_000, "h7": 64_000_000, "l4": 16_000_000}
+# KB of the sectors of the flash: as many of the last kind as there are.
+SECTORS = {
+    "f4": (16, 16, 16, 16, 64, 128),
+    "f7": (32, 32, 32, 32, 128, 256),
+    "h7": (128,),
+    "l4": (2,),
+}
+H7_BANK = 8  # sectors; the second bank counts from 0 again
 PIN = re.compile(r"P([A-K])(1[0-5]|[0-9])")
 
 
 @dataclass(frozen=True)
 class Stm32:
     """``tx``, ``rx``: pins as in ``PA2``, with the ``alternate`` function that is the UART's.
-    ``irq``: its interrupt. ``rng``: address of the random number generator, 0: none.
-    ``sector``: number of the first sector, or page, of the storage."""
+    ``irq``: its interrupt. ``rng``: address of the random number generator, 0: none."""
 
     family: str
     oscillator: str
@@ -34,7 +41,6 @@ class Stm32:
     alternate: int
     irq: int
     rng: int = 0
-    sector: int = 0
 
     def defines(self) -> dict[str, int]:
         """Macros of the port; a pin is 16 times its port plus its number."""
@@ -44,7 +50,7 @@ class Stm32:
             "TT_HSE_BYPASS": int(self.oscillator == "hse_bypass"),
             "TT_UART_TX": _number(self.tx), "TT_UART_RX": _number(self.rx),
             "TT_UART_ALTERNATE": self.alternate, "TT_UART_IRQ": self.irq,
-            "TT_RNG_BASE": self.rng, "TT_STORAGE_SECTOR": self.sector,
+            "TT_RNG_BASE": self.rng,
         }  # fmt: skip
 
 
@@ -62,10 +68,24 @@ def read_stm32(table: Table, clock_hz: int) -> Stm32:
         family, oscillator, oscillator_hz, _pin(table, "tx"), _pin(table, "rx"),
         table.number("alternate", 0, 15), table.number("irq", 0, 149),
         table.number("rng", 0, 2**32 - 1, 4, needed=False),
-        table.number("sector", 0, 511, needed=False),
     )  # fmt: skip
     table.done()
     return found
+
+
+def storage_sector(family: str, offset: int, length_bytes: int) -> int:
+    """Number of the sector at an offset of the flash, which storage of ``length_bytes`` fills: one
+    sector, for ``h7`` of the second bank, for ``l4`` any number of pages. Raises ValueError."""
+    sizes, at, number = SECTORS[family], 0, 0
+    while at < offset:
+        at += 1024 * sizes[min(number, len(sizes) - 1)]
+        number += 1
+    size = 1024 * sizes[min(number, len(sizes) - 1)]
+    if at != offset or (length_bytes % size if family == "l4" else length_bytes != size):
+        raise ValueError(f"whole sectors, as the one of {size} bytes at offset {at:#x}")
+    if family == "h7" and number < H7_BANK:
+        raise ValueError(f"a sector of the second bank, from offset {H7_BANK * size:#x}")
+    return number % H7_BANK if family == "h7" else number
 
 
 def _pin(table: Table, key: str) -> str:
