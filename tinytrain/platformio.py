@@ -103,8 +103,7 @@ def explained(output: str, board: str) -> LinkError | ProjectError:
     """The error that a failed run of PlatformIO means; its last lines are quoted."""
     kind = next((name for name, sign in SIGNS if re.search(sign, output)), "")
     lines = [line.strip() for line in output.splitlines() if line.strip(" =-\t")]
-    sign = dict(SIGNS).get(kind, r"\berror\b")
-    telling = [line for line in lines if re.search(sign, line, re.IGNORECASE)] or lines
+    telling = [line for line in lines if kind and re.search(dict(SIGNS)[kind], line)] or lines
     said = "\n  ".join(telling[-TAIL_LINES:])
     if kind == BUSY:
         return LinkError(

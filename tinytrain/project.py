@@ -10,7 +10,7 @@ from typing import Any
 from . import __version__
 from .assets import firmware_dir
 from .boards import PORTED, Board, PlatformIO, port_defines
-from .build import COMMON, CROSS, _linker_script, _sources, build
+from .build import COMMON, CROSS, _linker_script, build, port_sources
 from .compiler import Compiled
 from .emit import environment
 from .errors import BoardError
@@ -161,7 +161,9 @@ def _flags(board: Board, bare: bool) -> list[str]:
     if bare:
         flags += CROSS
     defines = port_defines(board) if bare else {"TT_UART_BAUD": _baud(board)}
-    flags += [f"-D{name}={value}" for name, value in defines.items()]
+    for name, value in defines.items():
+        address = name.endswith(("_BASE", "_ORIGIN"))
+        flags.append(f"-D{name}={value:#x}" if address else f"-D{name}={value}")
     return [*flags, "-Iinclude"]
 
 
@@ -175,10 +177,8 @@ def _port(board: Board, port: str) -> tuple[dict[str, str], dict[str, str]]:
     """(the program by name, the port by path below the library's ``src/``). A port with a ``main``
     brings its own program."""
     firmware = firmware_dir()
-    if port == board.port:
-        paths = [path for kind, path in _sources(board) if kind not in ("kernels", "runtime")]
-    else:
-        paths = sorted((firmware / "port" / port).glob("*.c*"))
+    bare = port == board.port and not board.on_framework
+    paths = port_sources(board) if bare else sorted((firmware / "port" / port).glob("*.c*"))
     folders = {path.parent for path in paths}
     headers = [header for folder in sorted(folders) for header in sorted(folder.glob("*.h"))]
     program = [path for path in paths if path.stem == "main"] or [firmware / "runtime" / "main.c"]

@@ -5,7 +5,6 @@ framework."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -42,7 +41,7 @@ Default([env.Alias("buildprog", image), size])
 
 
 def installed() -> bool:
-    return shutil.which("pio") is not None and importlib.util.find_spec("SCons") is not None
+    return shutil.which("pio") is not None and shutil.which("scons") is not None
 
 
 def make_core(core: Path, uploader: str = "true") -> None:
