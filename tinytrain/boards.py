@@ -66,7 +66,8 @@ class Board:
     ``port`` is the folder in ``firmware/port/`` (``host``: a shared library, with no flash, ram or
     uart). ``arch`` is the folder in ``firmware/arch/`` whose kernels take the place of the portable
     ones; empty: none. ``storage``: the end of the flash, kept for the state. ``clock_hz``: of the
-    core; 0: not known. ``qemu_serial``: which of the machine's serial ports. ``sources``: the documents that the facts are from.
+    core; 0: not known. ``qemu_serial``: which of the machine's serial ports. ``sources``: the
+    documents that the facts are from.
     """
 
     name: str

@@ -30,14 +30,14 @@ BUSY, NONE, GONE, FETCH = "busy", "none", "gone", "fetch"
 SIGNS = (
     (FETCH, r"HTTPClientError|Could not install|Unknown development platform|"
             r"UnknownPackageError|Could not find the package"),
-    (BUSY, r"[Rr]esource busy|port is busy|LIBUSB_ERROR_BUSY|LIBUSB_ERROR_ACCESS|"
+    (BUSY, r"[Rr]esource busy|port is busy|LIBUSB_ERROR_BUSY|"
            r"Access is denied|could not exclusively lock"),
     (GONE, r"LIBUSB_ERROR_NO_DEVICE|LIBUSB_ERROR_IO|Input/output error|Device not configured|"
            r"device reports readiness to read but returned no data|communication failure|"
            r"[Ff]ailed to write memory|Lost connection|disconnected|Serial data stream stopped"),
     (NONE, r"Please specify `?upload_port|open failed|[Cc]ouldn't find any ST-?[Ll]ink|"
-           r"No ST-?L(?:ink|INK) detected|unable to open ftdi|No such file or directory: '/dev/|"
-           r"could not open port|[Ff]ailed to connect to|No (?:DFU|J-Link)"),
+           r"No ST-?L(?:ink|INK) detected|LIBUSB_ERROR_ACCESS|unable to open ftdi|"
+           r"No such file or directory: '/dev/|could not open port|[Ff]ailed to connect to"),
 )  # fmt: skip
 
 

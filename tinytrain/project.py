@@ -160,10 +160,9 @@ def _flags(board: Board, bare: bool) -> list[str]:
     flags = [flag for flag in COMMON if flag not in HOST_ONLY and flag != "-Wall"]
     if bare:
         flags += CROSS
-    defines = port_defines(board) if bare else {"TT_UART_BAUD": _baud(board)}
-    for name, value in defines.items():
-        address = name.endswith(("_BASE", "_ORIGIN"))
-        flags.append(f"-D{name}={value:#x}" if address else f"-D{name}={value}")
+        flags += [f"-D{name}={value:#x}u" for name, value in port_defines(board).items()]
+    else:
+        flags.append(f"-DTT_UART_BAUD={_baud(board)}")
     return [*flags, "-Iinclude"]
 
 

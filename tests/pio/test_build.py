@@ -125,7 +125,9 @@ def project(core: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def with_uploader(core: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_uploader(
+    core: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = tmp_path / "core"
     mock.make_core(mine, command)
     shutil.copytree(
