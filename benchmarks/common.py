@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,11 +33,13 @@ def parser(description: str | None, steps: int | None = None) -> argparse.Argume
 
 def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Namespace) -> None:
     """Print the rows; with ``--save`` keep them with the command, versions and date."""
-    report.print_rows(rows, title, options.json)
+    report.print_rows(rows if options.json else filled(rows), title, options.json)
     if not options.save:
         return
     script = Path(sys.argv[0])
-    words = [a for a in sys.argv[1:] if a not in ("--save", "--json")]
+    words = [a for a in sys.argv[1:] if a not in ("--save", "--json", "--check")]
+    words = [a.partition("=")[0] + "=DIR" if w == "--peer" else a  # a folder of this machine
+             for w, a in zip(["", *words], words, strict=False)]  # fmt: skip
     kept = {
         "title": title,
         "command": " ".join(["python", f"benchmarks/{script.name}", *words]),
@@ -46,6 +49,7 @@ def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Name
             "torch": version("torch"),
             "numpy": version("numpy"),
             "arm-none-eabi-gcc": tool("arm-none-eabi-gcc"),
+            "riscv64-unknown-elf-gcc": tool("riscv64-unknown-elf-gcc"),
             "qemu-system-arm": tool("qemu-system-arm"),
         },
         "rows": rows,
@@ -54,7 +58,24 @@ def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Name
     (RESULTS / f"{script.stem}.json").write_text(json.dumps(kept, indent=2) + "\n")
 
 
+def filled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without the columns that are empty in all of them."""
+    kept = {key for row in rows for key, value in row.items() if value not in (None, "")}
+    return [{key: value for key, value in row.items() if key in kept} for row in rows]
+
+
+def check(compared: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
+    """Print targets beside what was measured. Exits with 1 if one is missed."""
+    missed = [row for row in compared if row["met"] != "met"]
+    if not options.json and compared:
+        report.print_rows(compared, f"{len(missed)} of {len(compared)} targets missed", False)
+    if missed:
+        sys.exit(1)
+
+
 def tool(name: str) -> str:
-    """First line of what a program says of its version."""
+    """First line of what a program says of its version; "absent" where it is."""
+    if shutil.which(name) is None:
+        return "absent"
     done = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)
     return done.stdout.splitlines()[0]

@@ -35,11 +35,12 @@ class Guarded:
 
 def run_kernel(
     library: ctypes.CDLL, op: Op, case: Case, aliases: Sequence[tuple[int, int]] = (),
-    row: int = 0, step: Step = STEP, before: Sequence[Any] = (),
+    row: int = 0, step: Step = STEP, before: Sequence[Any] = (), room: float = 1.0,
 ) -> list[Any]:  # fmt: skip
     """Call the C function of ``op``; gives the outputs. ``aliases``: outputs and inputs that share;
-    ``row``: where the arguments begin in the whole tensors; ``before``: what the outputs hold."""
-    given = arguments(op, case, Guarded, step, aliases=aliases, row=row, before=before)
+    ``row``: where the arguments begin in the whole tensors; ``before``: what the outputs hold;
+    ``room``: see ``calls.scratch_bytes``."""
+    given = arguments(op, case, Guarded, step, aliases=aliases, row=row, before=before, room=room)
     function = getattr(library, given.function)
     function.restype = None
     function(
@@ -61,6 +62,11 @@ def outputs(op: Op, case: Case, given: Any) -> list[Any]:
     for i, result in enumerate(given.outputs):
         assert result is None or result.intact, f"{op.name} {case.label}: wrote past output {i}"
     return [None if r is None else r.array for r in given.outputs]
+
+
+def rooms(op: Op) -> tuple[float, ...]:
+    """How much room the calls of an op are tried with."""
+    return (1.0, 0.31, 0.0) if op.room else (1.0,)
 
 
 def shareable(op: Op, case: Case) -> list[tuple[int, int]]:

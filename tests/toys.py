@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tinytrain.boards import load_board
 from tinytrain.build import build
 from tinytrain.compiler import Compiled, compile_recipe, prepare
-from tinytrain.emit import emit
+from tinytrain.emit import arena_bytes, emit
 from tinytrain.emulator import HostSession
 from tinytrain.fit import Fitted, Planning
 from tinytrain.fusion import fused_forms
@@ -23,6 +23,7 @@ from tinytrain.memory import plan
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Dataset, Optimizer, Recipe, UpdateScheme
 from tinytrain.recompute import recompute
+from tinytrain.room import with_room
 from tinytrain.schedule import prune
 from tinytrain.search import Search
 from tinytrain.select import Layer, layers_of
@@ -220,7 +221,9 @@ def shaped(made: Compiled, seed: int) -> Compiled:
     loops = {n.loop.name: n.tokens for n in graph.nodes if n.loop is not None}
     rows = {name: int(rng.integers(1, n + 1)) for name, n in loops.items()}
     graph = with_rows(graph, rows)
-    step = Fitted(prune(graph), plan(graph))
+    graph = prune(graph)
+    found = plan(graph)
+    step = Fitted(graph, with_room(graph, found, arena_bytes(found)))
     files = emit(made.name, step.graph, made.evaluate, step.plan, made.evaluate_plan,
                  made.optimizer, made.knots)  # fmt: skip
     return replace(made, step=step, files=files)

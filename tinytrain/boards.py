@@ -23,6 +23,8 @@ SUPPORT = {
 }
 # Folders of firmware/arch: kernels that use instructions which C does not name.
 ARCHS = ("armv7em",)
+# Emulators, by the ending of their program's name.
+SYSTEMS = ("arm", "riscv32")
 ADDRESSES = 2**32 - 1
 # Ports that run on a framework, which compiles and links; first what a project prefers.
 PORTED = ("espidf", "arduino")
@@ -67,7 +69,8 @@ class Board:
     uart). ``arch`` is the folder in ``firmware/arch/`` whose kernels take the place of the portable
     ones; empty: none. ``storage``: the end of the flash, kept for the state. ``clock_hz``: of the
     core; 0: not known. ``qemu_serial``: which of the machine's serial ports. ``sources``: the
-    documents that the facts are from.
+    documents that the facts are from. ``qemu_machine`` is emulated by
+    ``qemu-system-<qemu_system>``.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Board:
     uart: Uart | None = None
     qemu_machine: str | None = None
     qemu_serial: int = 0
+    qemu_system: str = "arm"
     arch: str = ""
     mcu: str = ""
     clock_hz: int = 0
@@ -168,6 +172,7 @@ def read_board(file: Path) -> Board:
         uart=_uart(uart) if uart else None,
         qemu_machine=qemu.text("machine") if qemu else None,
         qemu_serial=qemu.number("serial", 0, 7, needed=False) if qemu else 0,
+        qemu_system=(qemu.text("system", SYSTEMS, needed=False) if qemu else "") or SYSTEMS[0],
         arch=top.text("arch", ARCHS, needed=False),
         mcu=top.text("mcu", needed=stm32 is not None),
         clock_hz=clock_hz,

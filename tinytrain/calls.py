@@ -21,7 +21,7 @@ from .boards import Board
 from .build import Artifact, build_program, kernel_sources, port_sources
 from .errors import ToolchainError
 from .ir import DTYPES, Array, Case, Op, Step
-from .qemu import find_qemu, plugin_options
+from .qemu import emulate, plugin_options
 
 B = TypeVar("B")
 GUARD, FILL = 16, 0xA5
@@ -50,9 +50,11 @@ class Arguments(Generic[B]):
 def arguments(
     op: Op, case: Case, place: Callable[[Array], B], step: Step, *,
     aliases: Sequence[tuple[int, int]] = (), row: int = 0, before: Sequence[Array] = (),
+    room: float = 1.0,
 ) -> Arguments[B]:  # fmt: skip
     """``place`` makes a buffer with this content. ``aliases``: outputs and inputs that share;
-    ``row``: where the arguments begin in the whole tensors; ``before``: what the outputs hold."""
+    ``row``: where the arguments begin in the whole tensors; ``before``: what the outputs hold;
+    ``room``: see ``scratch_bytes``."""
     types = case.types()
     outs = op.infer(types, case.attrs)
     inputs = [None if a is None else place(a) for a in case.inputs]
@@ -66,18 +68,27 @@ def arguments(
             outputs.append(place(before[i] if before else rubbish))
     updated = {j for _, j in op.updates}
     pointers = [*outputs, *(b for j, b in enumerate(inputs) if j not in updated)]
-    scratch = None
-    if size := op.scratch(types, case.attrs) if op.scratch else 0:
+    scratch, size = None, scratch_bytes(op, case, room)
+    if size:
         # One item, so that it is placed like words: kernels keep int32 there.
         scratch = place(np.frombuffer(b"3" * size, f"V{size}"))
+    if size or op.room:
         pointers.append(scratch)
     if op.uses_step:
         known = struct.pack("<IIffi", step.seed, step.step, step.learning_rate, step.beta, row)
         pointers.append(place(np.frombuffer(known, np.uint32)))
     dims = op.dims(types, outs, case.attrs) if op.dims else {}
-    numbers = [int(v) for v in dims.values()]
+    numbers = [*([size] if op.room else []), *(int(v) for v in dims.values())]
     floats = [float(case.attrs[name]) for name in op.floats]
     return Arguments(f"tt_{op.name}", outputs, inputs, scratch, pointers, numbers, floats)
+
+
+def scratch_bytes(op: Op, case: Case, room: float = 1.0) -> int:
+    """Scratch of a call: between what the op needs (0) and what it has use for (1)."""
+    types = case.types()
+    least = op.scratch(types, case.attrs) if op.scratch else 0
+    most = op.room(types, case.attrs) if op.room else 0
+    return least + int(room * max(0, most - least))
 
 
 @dataclass(eq=False)
@@ -110,18 +121,21 @@ class Buffer:
 
 
 def build_calls(
-    board: Board, out: Path, functions: Sequence[str], more: Sequence[Path] = ()
-) -> Artifact:
+    board: Board, out: Path, functions: Sequence[str], more: Sequence[Path] = (),
+    foreign: tuple[Sequence[Path], Sequence[str]] = ((), ()),
+) -> Artifact:  # fmt: skip
     """The program with these functions of the board's kernels, and no others. ``more``: sources
-    besides the kernels."""
+    besides the kernels; ``foreign``: those of others, and flags for them."""
     firmware = firmware_dir()
     sources = [("kernels", path) for path in kernel_sources(board.arch)]
     sources += [("kernels", path) for path in more]
+    sources += [("foreign", path) for path in foreign[0]]
     sources += [(board.port, path) for path in port_sources(board)]
     sources += [("runtime", firmware / "runtime" / "memory.c"),
                 ("emulator", firmware / "emulator" / "calls.c")]  # fmt: skip
     wanted = [f"-Wl,-u,{name}" for name in ("tt_nothing", *functions)]
-    return build_program(sources, board, out, [*wanted, f"-Wl,--defsym=tt_image={_base(board):#x}"])
+    linking = [*wanted, f"-Wl,--defsym=tt_image={_base(board):#x}"]
+    return build_program(sources, board, out, linking, foreign[1])
 
 
 def _base(board: Board) -> int:
@@ -188,10 +202,7 @@ class Image:
             folder = Path(name)
             (folder / "image").write_bytes(self.data)
             command = [
-                find_qemu(self.board), "-M", str(self.board.qemu_machine), "-display", "none",
-                "-monitor", "none", "-serial", "none",
-                "-semihosting-config", "enable=on,target=native",
-                "-kernel", str(self.program.path.absolute()),
+                *emulate(self.board, self.program.path.absolute()), "-serial", "none",
                 "-device", f"loader,file=image,addr={self.base:#x},force-raw=on",
             ]  # fmt: skip
             if plugin:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import board_cli, project, report, runner
+from .across import across
 from .boards import Board, all_boards, load_board, with_sram
 from .compiler import Compiled, check_budget, compile_recipe, prepare
 from .doctor import checks
@@ -137,11 +138,19 @@ def plan(
     compare: Annotated[
         bool, typer.Option("--what-if", help="SRAM under other schemes and ways to fit, only")
     ] = False,
+    everywhere: Annotated[
+        bool, typer.Option("--all-boards", help="on which boards it fits, only")
+    ] = False,
     json_: Json = False,
 ) -> None:  # fmt: skip
     """What a training step costs on a board: SRAM by part, flash, MACs. Links the firmware."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
+    if everywhere:
+        if sram is not None or compare or map_file or layers:
+            raise RecipeError("--all-boards goes without --sram, --what-if, --map and --layers")
+        show_across(recipe, planning, json_)
+        return
     if compare:
         show_what_if(recipe, target, planning, json_)
         return
@@ -163,6 +172,20 @@ def plan(
             report.print_noise(out, compiled)
         report.print_plan(out, compiled, facts)
     check_budget(compiled)
+
+
+def show_across(recipe: Recipe, planning: Planning, json_: bool) -> None:
+    """Plan and link for every board but the host, whose memory is no limit."""
+    boards = [board for board in all_boards() if not board.is_host]
+    with progress("calibrating", json_) as (track, _):
+        quantized = prepare(recipe, track)
+    with progress("planning and linking", json_) as (track, _):
+        found = across(recipe, boards, quantized, planning, track)
+    scheme = recipe.scheme if isinstance(recipe.scheme, str) else recipe.scheme.name
+    if json_:
+        show({"model": recipe.name, "scheme": scheme, "boards": [asdict(v) for v in found]})
+    else:
+        report.print_across(out, recipe.name, scheme, found)
 
 
 def show_what_if(recipe: Recipe, board: Board, planning: Planning, json_: bool) -> None:

@@ -31,6 +31,7 @@ from .memory import Plan, plan
 from .placement import OPEN, Method, Region, aligned
 from .quantize import Quantized, quantize
 from .recipe import Optimizer, Recipe
+from .room import with_room
 from .schedule import prune
 from .schedule_rate import knots
 from .select import apply_scheme, layers_of, resolve
@@ -229,6 +230,8 @@ def compile_recipe(
     check_run = fit(evaluate, step.plan.placement.used[-1], forward_only, beside=beside)
     step, check_run = settled(step, check_run, planning.planner, say)
     arenas = arena_bytes(step.plan, check_run.plan)
+    step, check_run = (replace(f, plan=with_room(f.graph, f.plan, arenas))
+                       for f in (step, check_run))  # fmt: skip
     sram = replace(sram, arena_bytes=arenas.pop(MAIN), beside=arenas)
     compiled = Compiled(
         name=recipe.name, board=board, optimizer=recipe.optimizer,
@@ -271,10 +274,10 @@ def check_budget(compiled: Compiled) -> None:
     sram, budget = compiled.sram, compiled.board.sram_budget_bytes
     if sram.sram_bytes <= budget:
         return
-    found = compiled.dominant_plan
-    graph = compiled.train if found is compiled.train_plan else compiled.evaluate
-    node = graph.nodes[min(found.peak_node, len(graph.nodes) - 1)]
-    live = ", ".join(f"{b.name} {b.bytes} B" for b in found.live_at(found.peak_node)[:5])
+    live = ", ".join(
+        f"{b.name} {b.bytes} B"
+        for b in compiled.dominant_plan.live_at(compiled.dominant_plan.peak_node)[:5]
+    )
     raise BudgetError(
         f"{compiled.name} with scheme {compiled.scheme} needs {sram.sram_bytes} bytes of SRAM "
         f"{_form(compiled.planning)}; {compiled.board.name} has {budget} "
@@ -282,9 +285,17 @@ def check_budget(compiled: Compiled) -> None:
         f"arena {sram.arena_bytes}, trained weights {sram.trained_weight_bytes}, optimizer "
         f"{sram.optimizer_bytes}, I/O {sram.io_bytes}, runtime {sram.runtime_bytes}, stack "
         f"{sram.stack_bytes} bytes.\n"
-        f"The arena peaks at {node.op.name} of {node.layer or node.name}; largest live values: "
+        f"The arena peaks at {arena_peak(compiled)}; largest live values: "
         f"{live}.\nNext: {_advice(compiled)}."
     )
+
+
+def arena_peak(compiled: Compiled) -> str:
+    """Operator and layer where the most bytes are alive."""
+    found = compiled.dominant_plan
+    graph = compiled.train if found is compiled.train_plan else compiled.evaluate
+    node = graph.nodes[min(found.peak_node, len(graph.nodes) - 1)]
+    return f"{node.op.name} of {node.layer or node.name}"
 
 
 def _form(planning: Planning) -> str:

@@ -189,16 +189,19 @@ class Emitter:
         arguments = [self.argument(node, v, not op.sums) for v in node.outputs]
         arguments += [self.argument(node, v, i in by_row)
                       for i, v in enumerate(node.inputs) if i not in updated]  # fmt: skip
-        if size := node.scratch_bytes():
-            name = scratch_name(node)
+        size, name = self.plan.scratch.get(node.name, 0), scratch_name(node)
+        if size:
             arguments.append(self._planned("void", name))
             comment = (*comment, f"scratch {size} bytes {self._address(name)}")
+        elif op.room:
+            arguments.append("NULL")
         if op.uses_step:
             arguments.append("st" if node.loop is None else "&at")
         body = node.body()
         dims = op.dims(body.in_types(), body.out_types(), node.attrs) if op.dims else {}
         if dims:
             comment = (*comment, " ".join(f"{k}={int(v)}" for k, v in dims.items()))
+        arguments += [str(size)] if op.room else []
         arguments += [str(int(v)) for v in dims.values()]
         arguments += [float_literal(node.attrs[name]) for name in op.floats]
         text = f"tt_{op.name}({', '.join(arguments)});"

@@ -6,81 +6,22 @@ the float graph that the frontend makes, the int8 graph, and the training step.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .errors import ShapeError
+from .values import DTYPES, NAMES, Array, Param, Type, Value
 
-Array = npt.NDArray[Any]
+__all__ = [
+    "DTYPES", "NAMES", "Array", "Attrs", "Build", "Case", "Graph", "Loop", "Node", "Op", "Param",
+    "Step", "Type", "Types", "Value", "verify",
+]  # fmt: skip
+
 Attrs = Mapping[str, Any]
-
-DTYPES = {
-    "f32": np.float32, "i8": np.int8, "u8": np.uint8, "i16": np.int16, "u16": np.uint16,
-    "i32": np.int32, "u32": np.uint32,
-}  # fmt: skip
-NAMES = {np.dtype(kind): name for name, kind in DTYPES.items()}
-
-
-@dataclass(frozen=True)
-class Type:
-    """Shape, element type and quantization of a value.
-
-    ``scale``: real value of one integer step (a tuple has one for each channel of the last axis of
-    an activation, of the first axis of a weight). None where the integers are the meaning. The real
-    value of a gradient is ``integer * 2**exponent * scale``; its exponent is a value of its own.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float | tuple[float, ...] | None = None
-
-    @cached_property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @cached_property
-    def bytes(self) -> int:
-        return self.size * np.dtype(DTYPES[self.dtype]).itemsize
-
-    @property
-    def tensor_scale(self) -> float:
-        """The scale of a per-tensor quantized value."""
-        if not isinstance(self.scale, float):
-            raise ShapeError(f"a per-tensor scale is needed here, got {self.scale!r}")
-        return self.scale
-
-    def __str__(self) -> str:
-        shape = "x".join(map(str, self.shape)) or "scalar"
-        if self.scale is None:
-            return f"{self.dtype}[{shape}]"
-        scale = f"{self.scale:.4g}" if isinstance(self.scale, float) else f"x{len(self.scale)}"
-        return f"{self.dtype}[{shape}] scale {scale}"
-
-
-@dataclass(frozen=True)
-class Value:
-    """A named tensor. Values are equal when their names are; names are unique in a graph."""
-
-    name: str
-    type: Type = field(compare=False)
-
-    def __str__(self) -> str:
-        return f"%{self.name}: {self.type}"
-
-
-@dataclass(frozen=True)
-class Param:
-    """A value with content: ``const`` stays in flash, ``state`` lives in SRAM and persists."""
-
-    value: Value
-    data: Array = field(compare=False)
-    kind: str = "const"
 
 
 @dataclass(frozen=True)
@@ -105,7 +46,10 @@ class Op:
     ``ref(in_arrays, attrs, step)`` is its bit-exact numpy meaning.
     ``dims(in_types, out_types, attrs)`` are the ``int32_t`` arguments, in order.
     ``floats`` names the attributes passed as ``float`` after them.
-    ``scratch(in_types, attrs)`` bytes of working memory (0: the argument is not passed).
+    ``scratch(in_types, attrs)`` bytes of working memory that the kernel needs (0: not passed).
+    ``room(in_types, attrs)`` bytes of it, those included, with which the fastest kernel is at its
+    fastest; what results does not depend on it. Such an op is always passed its scratch (NULL for
+    none) and, before its dims, ``int32_t room``: the bytes there.
     ``uses_step``: the kernel takes ``const tt_step *``; ops that draw random numbers have the
     attribute ``stream`` (no two nodes share one) and pass it among their dims.
     ``inplace`` pairs (output, input) may share their bytes, ``updates`` pairs must: the input is a
@@ -120,7 +64,7 @@ class Op:
     over those rows; the kernel begins them anew where ``st->row`` is 0.
     ``examples(rng)`` gives cases that every test of operators runs.
 
-    Argument order in C: outputs, inputs (absent ones NULL), scratch, step, dims, floats.
+    Argument order in C: outputs, inputs (absent ones NULL), scratch, step, room, dims, floats.
     """
 
     name: str
@@ -129,6 +73,7 @@ class Op:
     dims: Callable[[Types, Types, Attrs], dict[str, int]] | None = None
     floats: tuple[str, ...] = ()
     scratch: Callable[[Types, Attrs], int] | None = None
+    room: Callable[[Types, Attrs], int] | None = None
     uses_step: bool = False
     inplace: tuple[tuple[int, int], ...] = ()
     updates: tuple[tuple[int, int], ...] = ()
@@ -216,6 +161,11 @@ class Node:
 
     def scratch_bytes(self) -> int:
         return self.op.scratch(self.body().in_types(), self.attrs) if self.op.scratch else 0
+
+    def room_bytes(self) -> int:
+        """The most scratch that is of use; not below ``scratch_bytes``."""
+        most = self.op.room(self.body().in_types(), self.attrs) if self.op.room else 0
+        return max(most, self.scratch_bytes())
 
     def macs(self) -> int:
         return self.op.macs(self.in_types(), self.attrs) if self.op.macs else 0

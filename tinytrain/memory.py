@@ -18,7 +18,8 @@ from .placement import WHOLE, Buffer, Method, Placement, Region, aligned, lower_
 @dataclass(frozen=True)
 class Plan:
     """Addresses of a graph. ``offset[name]``, ``region[name]``: where a value, or ``scratch@node``,
-    lies: bytes from the start of its region's arena."""
+    lies: bytes from the start of its region's arena. ``scratch``: bytes by name of
+    the node."""
 
     buffers: tuple[Buffer, ...]
     placement: Placement
@@ -26,6 +27,7 @@ class Plan:
     region: dict[str, str] = field(repr=False)
     lower_bound_bytes: int = 0
     peak_node: int = 0
+    scratch: dict[str, int] = field(default_factory=dict, repr=False)
 
     @property
     def arena_bytes(self) -> int:
@@ -159,4 +161,5 @@ def plan(
         {name: found.offset[b] for name, b in names.items()},
         {name: found.region[b] for name, b in names.items()},
         bound, where,
+        {n.name: size for n in graph.nodes if (size := n.scratch_bytes())},
     )  # fmt: skip

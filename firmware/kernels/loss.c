@@ -1,5 +1,6 @@
 #include "tinytrain/tt_loss.h"
 
+#include "tinytrain/tt_rows.h"
 #include "tinytrain/tt_tables.h"
 
 #define ONE 32768 /* a probability of one */
@@ -12,25 +13,15 @@ static inline uint32_t exp_of(int32_t d) {
 
 /* First largest of n logits. */
 static int32_t first_largest(const int16_t *a, int32_t n) {
-    int32_t best = 0;
+    int32_t best = 0, top = a[0];
     for (int32_t j = 1; j < n; j++) {
-        best = a[j] > a[best] ? j : best;
+        const int32_t v = a[j];
+        if (v > top) {
+            top = v;
+            best = j;
+        }
     }
     return best;
-}
-
-/* Sum of e over a row; *wrong: the largest e that is not the label's. The rounding of the tables may
- * make e rise by one where the logit falls, so the largest logit does not tell. */
-static uint32_t sum_of_exp(const int16_t *a, int32_t top, int32_t label, int32_t n,
-                           uint32_t *wrong) {
-    uint32_t sum = 0;
-    *wrong = 0;
-    for (int32_t j = 0; j < n; j++) {
-        const uint32_t e = exp_of(top - a[j]);
-        sum += e;
-        *wrong = e > *wrong && j != label ? e : *wrong;
-    }
-    return sum;
 }
 
 /* 2^16 ln(x), x > 0: the exponent, seven bits by table, linear between. */
@@ -54,9 +45,12 @@ void tt_row_loss_s16(int32_t *loss, int8_t *verdict, const int16_t *logits, cons
             continue;
         }
         const int32_t best = first_largest(a, V);
-        uint32_t wrong;
-        const uint32_t sum = sum_of_exp(a, a[best], label, V, &wrong);
-        loss[t] = log_q16(sum) - log_q16(65535) + (a[best] - a[label]) * 256;
+        const int32_t top = a[best];
+        uint32_t sum = 0;
+        for (int32_t j = 0; j < V; j++) {
+            sum += exp_of(top - a[j]);
+        }
+        loss[t] = log_q16(sum) - log_q16(65535) + (top - a[label]) * 256;
         verdict[t] = best == label;
     }
 }
@@ -77,19 +71,53 @@ static inline int32_t probability(uint32_t e, uint32_t sum) {
     return (int32_t)((e * ONE + sum / 2) / sum);
 }
 
+/* Exponentials of n logits, the label's left out where it is among them, and the sum of all; *wrong:
+ * the largest that was not left out. The rounding of the tables may make an exponential rise by one
+ * where the logit falls, so the largest logit does not tell. */
+static uint32_t make_exp(int32_t *e, const int16_t *a, int32_t n, int32_t top, int32_t label,
+                         uint32_t *wrong) {
+    uint32_t sum = 0, largest = *wrong;
+    for (int32_t j = 0; j < n; j++) {
+        const uint32_t v = exp_of(top - a[j]);
+        e[j] = (int32_t)v;
+        sum += v;
+    }
+    if (label >= 0 && label < n) {
+        e[label] = 0;
+    }
+    for (int32_t j = 0; j < n; j++) {
+        largest = (uint32_t)e[j] > largest ? (uint32_t)e[j] : largest;
+    }
+    *wrong = largest;
+    return sum;
+}
+
 /* The gradient of a row that counts; returns its exponent. */
 static int16_t gradient_row(int8_t *g, const int16_t *a, int32_t label, int32_t V, int32_t exp_add,
                             uint32_t key, uint32_t first) {
     const int32_t top = a[first_largest(a, V)];
-    uint32_t wrong;
-    const uint32_t sum = sum_of_exp(a, top, label, V, &wrong);
+    int32_t acc[TT_ROW_PART], at = 0, count = 0;
+    uint32_t wrong = 0, sum = 0;
+    for (int32_t next = 0; next < V; next += count) {
+        at = next;
+        count = V - at < TT_ROW_PART ? V - at : TT_ROW_PART;
+        sum += make_exp(acc, a + at, count, top, label - at, &wrong);
+    }
     const int32_t missing = ONE - probability(exp_of(top - a[label]), sum);
     const int32_t most = probability(wrong, sum);
     const int32_t peak = missing > most ? missing : most;
     const int32_t shift = tt_gradient_shift(peak);
-    for (int32_t j = 0; j < V; j++) {
-        const int32_t acc = probability(exp_of(top - a[j]), sum) - (j == label ? ONE : 0);
-        g[j] = tt_stochastic_shift(acc, shift, key, first + (uint32_t)j);
+    for (; at >= 0; at -= TT_ROW_PART, count = TT_ROW_PART) {
+        if (at + count < V) { /* the last part is there from the sum */
+            (void)make_exp(acc, a + at, count, top, label - at, &wrong);
+        }
+        for (int32_t j = 0; j < count; j++) {
+            acc[j] = probability((uint32_t)acc[j], sum);
+        }
+        if (label >= at && label < at + count) {
+            acc[label - at] = -missing;
+        }
+        tt_round_row(g + at, acc, count, shift, key, first + (uint32_t)at);
     }
     return tt_row_exponent(peak, exp_add);
 }

@@ -1,6 +1,7 @@
 #include "tinytrain/tt_update.h"
 
-#include <stddef.h>
+#include "products.h"
+#include "step.h"
 
 #define LAST_SHIFT 14 /* products are below 2^14: shifted by more, none is left */
 
@@ -14,34 +15,10 @@ static void clear(int32_t *acc, int32_t n) {
     }
 }
 
-/* acc[i] += sum_t g[t,o] * x[t,i], from the left: each product is one multiply-accumulate. */
-static void add_gradient_row(int32_t *restrict acc, const int8_t *restrict g,
-                             const int8_t *restrict x, int32_t T, int32_t C, int32_t O, int32_t o) {
-    int32_t t = 0;
-    for (; t + 1 < T; t += 2) {
-        const int32_t u = g[t * O + o], v = g[(t + 1) * O + o];
-        const int8_t *restrict x0 = x + t * C;
-        const int8_t *restrict x1 = x0 + C;
-        for (int32_t i = 0; i < C; i++) {
-            acc[i] = acc[i] + u * x0[i] + v * x1[i];
-        }
-    }
-    if (t < T) {
-        const int32_t u = g[t * O + o];
-        for (int32_t i = 0; i < C; i++) {
-            acc[i] += u * x[t * C + i];
-        }
-    }
-}
-
 /* eta * 2^E / sqrt(V); nothing before the first moment is known. */
 static tt_multiplier lsb_rate(float eta, int32_t exponent, float moment) {
     return tt_float_multiplier(moment > 0.0f ? (eta * tt_pow2f(exponent)) / tt_sqrtf(moment)
                                              : 0.0f);
-}
-
-static tt_multiplier sgd_rate(float eta, float coef, int32_t exponent) {
-    return tt_float_multiplier((eta * coef) * tt_pow2f(exponent));
 }
 
 static void next_moment(float *moment, uint64_t squares, int32_t count, int32_t exponent,
@@ -73,52 +50,10 @@ tt_weight_step tt_weight_step_begin(const tt_step *st, const int8_t *fraction, c
     return s;
 }
 
-void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const int32_t *acc,
-                        int32_t C, const float *coef) {
-    if (coef != NULL) {
-        s->rate = sgd_rate(s->eta, coef[0], s->exponent);
-    }
-    const tt_multiplier rate = s->rate;
-    const int32_t first = s->count;
-    uint64_t squares = s->squares;
-    for (int32_t i = 0; i < C; i++) {
-        const int32_t at = first + i;
-        const int32_t delta = tt_apply_multiplier(acc[i], rate, s->limit);
-        squares += (uint64_t)((int64_t)acc[i] * acc[i]);
-        if (fraction != NULL) {
-            const int32_t wide = tt_clamp(w[at] * 256 + fraction[at] - delta, 127 * 256);
-            w[at] = (int8_t)((wide + 128) >> 8);
-            fraction[at] = (int8_t)(wide - w[at] * 256);
-        } else {
-            const int32_t wide = w[at] * 65536 - delta + tt_random16(s->key, (uint32_t)at);
-            w[at] = (int8_t)tt_clamp(wide >> 16, 127);
-        }
-    }
-    s->squares = squares;
-    s->count += C;
-}
-
 void tt_weight_step_end(const tt_weight_step *s, float *moment, float beta) {
     if (moment != NULL) {
         next_moment(moment, s->squares, s->count, s->exponent, beta);
     }
-}
-
-void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
-                         const int16_t *g_exp, const int8_t *x, const float *coefs,
-                         const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
-                         int32_t C, int32_t O, int32_t per_channel, int32_t stream) {
-    tt_weight_step s = tt_weight_step_begin(st, fraction, moment, g_exp[0], stream);
-    for (int32_t o = 0; o < O; o++) {
-        if (!trains(rows, o)) {
-            continue;
-        }
-        clear(scratch, C);
-        add_gradient_row(scratch, g, x, T, C, O, o);
-        const float *coef = moment != NULL ? NULL : coefs + (per_channel ? o : 0);
-        tt_weight_step_row(&s, w, fraction, scratch, C, coef);
-    }
-    tt_weight_step_end(&s, moment, st->beta);
 }
 
 /* values / 2^times, rounded half up; times > 0. */
@@ -158,9 +93,12 @@ void tt_weight_step_s8(int8_t *w, int8_t *fraction, float *moment, const int32_t
                        const int16_t *acc_exp, const float *coefs, const tt_step *st, int32_t C,
                        int32_t O, int32_t per_channel, int32_t stream) {
     tt_weight_step s = tt_weight_step_begin(st, fraction, moment, acc_exp[0], stream);
-    for (int32_t o = 0; o < O; o++) {
-        const float *coef = moment != NULL ? NULL : coefs + (per_channel ? o : 0);
-        tt_weight_step_row(&s, w, fraction, acc + o * C, C, coef);
+    if (moment != NULL) {
+        tt_weight_step_row(&s, w, fraction, acc, O * C, NULL);
+    } else {
+        for (int32_t o = 0; o < O; o++) {
+            tt_weight_step_row(&s, w, fraction, acc + o * C, C, coefs + (per_channel ? o : 0));
+        }
     }
     tt_weight_step_end(&s, moment, st->beta);
 }

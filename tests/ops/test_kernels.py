@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from kernel_calls import STEP, check, run_kernel, shareable
+from kernel_calls import STEP, check, rooms, run_kernel, shareable
 
 from tinytrain.ir import DTYPES, Op
 from tinytrain.ops import REGISTRY
@@ -26,7 +26,9 @@ def test_kernel_is_its_reference(kernels: ctypes.CDLL, op: Op) -> None:
         expected = op.ref(tuple(None if a is None else a.copy() for a in case.inputs),
                           case.attrs, STEP)  # fmt: skip
         for alias in [(), *((pair,) for pair in shareable(op, case))]:
-            check(op, case, expected, run_kernel(kernels, op, case, alias), alias)
+            for room in rooms(op):
+                found = run_kernel(kernels, op, case, alias, room=room)
+                check(op, case, expected, found, (alias, room))
 
 
 @pytest.mark.parametrize("op", BY_ROWS, ids=lambda op: op.name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_calls import STEP, check, outputs
+from kernel_calls import STEP, check, outputs, rooms
 
 from tinytrain.boards import load_board
 from tinytrain.build import Artifact
@@ -21,7 +21,7 @@ from tinytrain.ops import REGISTRY, accumulate, attention_heads, linear, update
 
 pytestmark = pytest.mark.qemu
 
-BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
+BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500", "qemu_rv32", "qemu_mps3_an547")
 SMALL = tuple(itertools.product((1, 2, 3, 4, 5), range(1, 10), (1, 2, 3, 4, 5)))  # T, C, O
 HEADS = tuple((t, h * d, h) for t, d, h in itertools.product((1, 2, 5), (1, 2, 3, 4, 7), (1, 3)))
 # Where an operator finds its shapes, and which small ones it gets.
@@ -54,8 +54,10 @@ def compare(program: Artifact, name: str) -> int:
     while done < len(cases):
         image, given = Image(program), []
         while done < len(cases) and image.bytes < image.room // 2:
-            given.append((cases[done], arguments(op, cases[done], image.place_anywhere, STEP)))
-            image.call(given[-1][1])
+            for room in rooms(op):
+                call = arguments(op, cases[done], image.place_anywhere, STEP, room=room)
+                given.append((cases[done], call))
+                image.call(call)
             done += 1
         image.run()
         for case, call in given:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_calls import STEP, check, outputs, shareable
+from kernel_calls import STEP, check, outputs, rooms, shareable
 
 from tinytrain.boards import load_board
 from tinytrain.build import Artifact
@@ -20,7 +20,7 @@ from tinytrain.ops import REGISTRY
 
 pytestmark = pytest.mark.qemu
 
-BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
+BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500", "qemu_rv32", "qemu_mps3_an547")
 CALLED = [op for op in REGISTRY.values() if not op.alias]
 BY_ROWS = [op for op in CALLED if op.rowwise is not None and not op.sums]
 
@@ -42,14 +42,14 @@ def cases(op: Op) -> list[tuple[Case, tuple[Any, ...]]]:
 
 @pytest.mark.parametrize("op", CALLED, ids=lambda op: op.name)
 def test_kernel_is_its_reference(program: Artifact, op: Op) -> None:
-    """Alone and in place, at addresses of any alignment that the types allow."""
+    """Alone and in place, with and without room, at addresses as the types allow."""
     image, given = Image(program), []
     for case, expected in cases(op):
-        for alias in [(), *((pair,) for pair in shareable(op, case))]:
-            for place in (image.place, image.place_anywhere) if not alias else (image.place,):
-                call = arguments(op, case, place, STEP, aliases=alias)
-                image.call(call)
-                given.append((case, expected, call, alias))
+        ways = [((), 1.0, image.place), *(((), room, image.place_anywhere) for room in rooms(op))]
+        for alias, room, place in [*ways, *(((p,), 1.0, image.place) for p in shareable(op, case))]:
+            call = arguments(op, case, place, STEP, aliases=alias, room=room)
+            image.call(call)
+            given.append((case, expected, call, (alias, room)))
     image.run()
     for case, expected, call, alias in given:
         check(op, case, expected, outputs(op, case, call), alias)
@@ -94,7 +94,7 @@ def test_a_crash_names_the_kernel(program: Artifact) -> None:
     image = Image(program)
     given = arguments(op, cases(op)[0][0], image.place, Step())
     image.call(given)
-    nowhere = Buffer(image, 0x90000000 - image.base, np.zeros(1, np.int8))
+    nowhere = Buffer(image, 0xF0000000 - image.base, np.zeros(1, np.int8))
     image.call(replace(given, pointers=[nowhere] * len(given.pointers)))
     with pytest.raises(ToolchainError, match=r"call 1 of 2 on .*, tt_add_s8: crashed at 0x"):
         image.run()

@@ -13,6 +13,7 @@ import toys
 
 from tinytrain.boards import load_board
 from tinytrain.compiler import Compiled, compile_recipe
+from tinytrain.emit import arena_bytes
 from tinytrain.execute import execute
 from tinytrain.fit import Planning, fit
 from tinytrain.ir import DTYPES, Graph, Node, Step, Value
@@ -21,6 +22,7 @@ from tinytrain.ops.gradient import clip_mask_u8
 from tinytrain.placement import BOUND_MET, Region
 from tinytrain.recipe import Dataset, Optimizer, Recipe
 from tinytrain.recompute import forward_nodes, recompute
+from tinytrain.room import with_room
 from tinytrain.zoo import CharLM, SensorTransformer
 
 # -- compiled graphs -------------------------------------------------------------------------------
@@ -45,7 +47,8 @@ def compiled(kind: str, scheme: Any) -> Compiled:
 
 @pytest.mark.parametrize(("kind", "scheme"), cases())
 def test_live_values_have_their_own_bytes(kind: str, scheme: Any) -> None:
-    for graph, found in graphs(compiled(kind, scheme)):
+    made = compiled(kind, scheme)
+    for graph, found in graphs(made):
         at = {b.name: found.offset[b.values[0] if b.values else b.name] for b in found.buffers}
         for a, b in itertools.combinations(found.buffers, 2):
             if a.overlaps(b):
@@ -53,7 +56,7 @@ def test_live_values_have_their_own_bytes(kind: str, scheme: Any) -> None:
                 assert x + a.bytes <= y or y + b.bytes <= x, (a, b)
         for b in found.buffers:
             assert all(found.offset[v] == at[b.name] for v in b.values)
-            assert at[b.name] + b.bytes <= found.arena_bytes
+            assert at[b.name] + b.bytes <= made.sram.arena_bytes
         planned = {name for b in found.buffers for name in b.values}
         elsewhere = {v.name for v in graph.inputs} | set(graph.params) | set(graph.updated())
         for node in graph.nodes:
@@ -92,12 +95,15 @@ class ByteArena:
     with rubbish: a kernel may write them before it has read everything.
     """
 
-    def __init__(self, graph: Graph, found: Plan, right: dict[str, Any]) -> None:
+    def __init__(
+        self, graph: Graph, found: Plan, right: dict[str, Any],
+        arenas: dict[str, int] | None = None,
+    ) -> None:  # fmt: skip
         self.graph, self.plan, self.right = graph, found, right
         self.rng = np.random.default_rng(0)
-        sizes = zip(found.placement.regions, found.placement.used, strict=True)
         self.bytes = {
-            region.name: self.rng.integers(0, 256, used, dtype=np.uint8) for region, used in sizes
+            name: self.rng.integers(0, 256, size, dtype=np.uint8)
+            for name, size in (arenas or arena_bytes(found)).items()
         }
         self.elsewhere: dict[str, Any] = {}
 
@@ -135,7 +141,7 @@ class ByteArena:
             else:
                 self.elsewhere[value.name] = array.reshape(value.type.shape)
             return
-        if size := node.scratch_bytes():
+        if size := self.plan.scratch.get(node.name, 0):
             self.rubbish(scratch_name(node), size)
         for i, value in enumerate(node.outputs):
             if value is not None and value.name in offset:
@@ -177,7 +183,8 @@ def test_a_step_in_the_planned_bytes(kind: str, scheme: Any) -> None:
                 "labels": made.codec.encode_labels(y),
             }
             right = execute(graph, inputs, {}, step)
-            ByteArena(graph, found, right).check(inputs, step)
+            arenas = arena_bytes(made.train_plan, made.evaluate_plan)
+            ByteArena(graph, found, right, arenas).check(inputs, step)
         if graph is made.train:
             ByteArena(graph, plan(graph, split(found)), right).check(inputs, step)
 
@@ -280,7 +287,8 @@ def test_the_arena_is_near_its_lower_bound(kind: str) -> None:
 
 def test_planning_is_deterministic() -> None:
     made = toys.compiled("lm", "full")
-    assert plan(made.train).offset == made.train_plan.offset
+    arenas = arena_bytes(made.train_plan, made.evaluate_plan)
+    assert with_room(made.train, plan(made.train), arenas).offset == made.train_plan.offset
 
 
 def test_peak_and_who_holds_it() -> None:

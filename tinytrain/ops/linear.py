@@ -19,7 +19,15 @@ from ..numerics import clamp, multiplier, quantize_rows, requantize, stream_key
 from .accumulate import collects
 from .base import Backward, Grad, exact_matmul, need, need_gradient, scales_of
 from .elementwise import spread_rows
-from .update import BIAS_LIMIT, SHAPES, codes, linear_bias_update_s32, linear_update_s8, split_rows
+from .update import (
+    BIAS_LIMIT,
+    SHAPES,
+    codes,
+    linear_bias_update_s32,
+    linear_update_s8,
+    panel_bytes,
+    split_rows,
+)
 
 
 def merge_rows(whole: Array, trained: Array | None, rows: Array | None) -> Array:
@@ -136,9 +144,26 @@ def _dx_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
             "exp_add": attrs["exp_add"], "stream": attrs["stream"]}  # fmt: skip
 
 
+def _forward_room(ins: Types, attrs: Attrs) -> int:
+    """Panels of two rows of the weight and of all rows of x; of two rows where there are few."""
+    rows, channels = need(ins[0]).shape
+    pair = panel_bytes(channels)
+    return pair if rows <= 3 else pair * (1 + (rows + 1) // 2)
+
+
 def _dx_scratch(ins: Types, attrs: Attrs) -> int:
     """Accumulators of two rows, which share the loads of the weight."""
     return 4 * min(2, need(ins[0]).shape[0]) * need(ins[2]).shape[1]
+
+
+def _dx_room(ins: Types, attrs: Attrs) -> int:
+    """A panel of two rows of g, and panels of columns of the weight and sums of rows: all columns
+    and two rows, or 16 columns and all rows."""
+    (rows, outs), channels = need(ins[0]).shape, need(ins[2]).shape[1]
+    pair, columns = panel_bytes(outs), (channels + 3) // 4 * 4
+    by_weight = columns // 2 * pair + 2 * 4 * columns
+    by_rows = min(16, columns) // 2 * pair + (rows + 1) // 2 * 2 * 4 * columns
+    return pair + min(by_weight, by_rows)
 
 
 def _forward_examples(rng: np.random.Generator) -> list[Case]:
@@ -180,15 +205,16 @@ def _forward_bound(types: Types, attrs: Attrs) -> int:
 
 linear_s8 = Op(
     "linear_s8", _infer("i8"), _forward(127, np.int8), _dims, real=_real, macs=_macs, grad=_grad,
-    bound=_forward_bound, rowwise=(0,), examples=_forward_examples,
+    room=_forward_room, bound=_forward_bound, rowwise=(0,), examples=_forward_examples,
 )  # fmt: skip
 linear_s16 = Op(
     "linear_s16", _infer("i16"), _forward(32767, np.int16), _dims, real=_real, macs=_macs,
-    grad=_grad, bound=_forward_bound, rowwise=(0,), examples=_forward_examples,
+    grad=_grad, room=_forward_room, bound=_forward_bound, rowwise=(0,),
+    examples=_forward_examples,
 )  # fmt: skip
 linear_dx_s8 = Op(
     "linear_dx_s8", _dx_infer, _dx_ref, _dx_dims, uses_step=True, scratch=_dx_scratch,
-    inplace=((1, 1),),
+    room=_dx_room, inplace=((1, 1),),
     macs=lambda ins, a: need(ins[0]).size * need(ins[2]).shape[1],
     bound=lambda ins, a: 2 * 127 * 127 * need(ins[0]).shape[1],  # stochastic rounding: 2**30
     rowwise=(0, 1), examples=_dx_examples,

@@ -33,6 +33,11 @@ PRODUCT = 127 * 127
 STEP_LIMIT = 8.0  # a normalised gradient is clamped to this many standard deviations
 
 
+def panel_bytes(columns: int) -> int:
+    """Bytes of an int16 panel of two rows, columns in groups of four."""
+    return 4 * ((columns + 3) // 4 * 4)
+
+
 def trained_channels(rows: Array | None, count: int) -> Array:
     """The output channels of ``count`` trained rows, rising."""
     return np.arange(count) if rows is None else np.flatnonzero(rows >= 0)
@@ -210,6 +215,13 @@ def _bias_examples(rng: np.random.Generator) -> list[Case]:
     return cases
 
 
+def _update_room(ins: Types, attrs: Attrs) -> int:
+    """A row of sums; panels of four columns of g and all of x, sums of four channels."""
+    rows, channels = need(ins[0]).shape[0], need(ins[2]).shape[1]
+    pair, columns = panel_bytes(rows), (channels + 3) // 4 * 4
+    return 4 * columns + 2 * pair + columns // 2 * pair + 4 * 4 * columns
+
+
 def update_bound(types: Types, attrs: Attrs) -> int:
     """The int32 accumulator; and the int64 sum of its squares, in units of 2**32."""
     worst = PRODUCT * need(types[0]).shape[0]
@@ -219,6 +231,7 @@ def update_bound(types: Types, attrs: Attrs) -> int:
 linear_update_s8 = Op(
     "linear_update_s8", _update_infer, _update_ref, _update_dims, uses_step=True,
     scratch=lambda ins, a: 4 * need(ins[2]).shape[1],
+    room=_update_room,
     updates=((0, 3), (1, 4), (2, 5)),
     macs=lambda ins, a: need(ins[0]).shape[0] * need(ins[3]).size,
     bound=update_bound,
