@@ -172,7 +172,8 @@ def _names() -> list[str]:
 
 def _ports() -> tuple[str, ...]:
     folders = (firmware_dir() / "port").iterdir()
-    return ("host", *sorted(f.name for f in folders if f.is_dir() and any(f.glob("*.c"))))
+    found = {f.name for f in folders if f.is_dir() and any(f.glob("*.c"))}
+    return ("host", *sorted(found - {"host"}))
 
 
 def _memory(table: _Table, name: str) -> Memory:
