@@ -83,7 +83,7 @@ class Session(ABC):
     def steps(
         self, xs: Sequence[Array] | Array, ys: Sequence[Array | int] | Array
     ) -> list[StepResult]:
-        """Train on one sample after the other: the same as ``step`` on each, faster where it can."""
+        """Train on one sample after the other, the same as ``step`` on each."""
         return [self.step(x, y) for x, y in zip(xs, ys, strict=True)]
 
     def evaluate(self, xs: Iterable[Array], ys: Iterable[Array | int]) -> Evaluation:
