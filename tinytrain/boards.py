@@ -21,11 +21,13 @@ SUPPORT = {
     "emulated": "the firmware runs under QEMU",
     "hardware": "the firmware ran on the board itself",
 }
-# Folders of firmware/arch: kernels that use instructions which C does not name.
-ARCHS = ("armv7em",)
+# Folders of firmware/arch: kernels for a processor, in place of portable ones.
+ARCHS = ("armv7em", "armv81m_mve", "host")
 # Emulators, by the ending of their program's name.
 SYSTEMS = ("arm", "riscv32")
 ADDRESSES = 2**32 - 1
+# Ports that run on a framework, which compiles and links; first what a project prefers.
+PORTED = ("espidf", "arduino")
 PLATFORMS = ("ststm32", "espressif32")
 FRAMEWORKS = (
     "arduino", "cmsis", "espidf", "libopencm3", "mbed", "spl", "stm32cube", "zephyr",
@@ -97,6 +99,11 @@ class Board:
     @property
     def is_host(self) -> bool:
         return self.port == "host"
+
+    @property
+    def on_framework(self) -> bool:
+        """Whether a framework compiles and links its firmware, and not tinytrain."""
+        return self.port in PORTED
 
     @property
     def beside(self) -> tuple[Memory, ...]:
@@ -225,7 +232,7 @@ def _names() -> list[str]:
 
 def _ports() -> tuple[str, ...]:
     folders = (firmware_dir() / "port").iterdir()
-    return ("host", *sorted(f.name for f in folders if (f / "port.c").is_file()))
+    return ("host", *sorted(f.name for f in folders if any(f.glob("port.c*"))))
 
 
 def _uart(table: Table) -> Uart:

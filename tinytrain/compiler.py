@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -98,6 +99,11 @@ class Compiled:
     @property
     def knots(self) -> list[tuple[int, np.float32]]:
         return knots(self.optimizer)
+
+    @property
+    def model_hash(self) -> int:
+        """TT_MODEL_HASH: what the firmware says that it is."""
+        return zlib.crc32(self.files["model.c"].encode())
 
     @property
     def parameters(self) -> int:

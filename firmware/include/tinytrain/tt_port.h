@@ -6,6 +6,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- needed ---- */
 
 /* The next byte of the stream, or -1 when none has arrived. */
@@ -18,7 +22,7 @@ void tt_port_write(const uint8_t *bytes, uint32_t count);
 void tt_port_idle(void);
 
 /* End of the program; boards that have nowhere to go start again. */
-_Noreturn void tt_port_exit(int32_t status);
+__attribute__((noreturn)) void tt_port_exit(int32_t status);
 
 /* ---- may be left out ---- */
 
@@ -42,5 +46,9 @@ uint32_t tt_port_flash_unit(void);
 int32_t tt_port_flash_read(uint32_t offset, uint8_t *out, uint32_t count);
 int32_t tt_port_flash_erase(void);
 int32_t tt_port_flash_program(uint32_t offset, const uint8_t *bytes, uint32_t count);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
