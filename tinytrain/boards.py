@@ -21,8 +21,8 @@ SUPPORT = {
     "emulated": "the firmware runs under QEMU",
     "hardware": "the firmware ran on the board itself",
 }
-# Folders of firmware/arch: kernels that use instructions which C does not name.
-ARCHS = ("armv7em",)
+# Folders of firmware/arch: kernels for a processor, in place of portable ones.
+ARCHS = ("armv7em", "armv81m_mve", "host")
 # Emulators, by the ending of their program's name.
 SYSTEMS = ("arm", "riscv32")
 ADDRESSES = 2**32 - 1

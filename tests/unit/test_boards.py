@@ -49,7 +49,7 @@ def test_boards_that_ship() -> None:
     assert [name for name, board in boards.items() if board.is_host] == ["host"]
     assert all(board.support in SUPPORT for board in boards.values())
     assert all(board.stack_bytes % 8 == 0 for board in boards.values())
-    assert boards["qemu_mps2_an386"].arch == "armv7em" and boards["host"].arch == ""
+    assert boards["qemu_mps2_an386"].arch == "armv7em" and boards["host"].arch == "host"
 
 
 def test_a_good_file(tmp_path: Path) -> None:
