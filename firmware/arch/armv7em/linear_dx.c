@@ -1,4 +1,3 @@
-#include "columns.h"
 #include "gradient_rows.h"
 #include "tile.h"
 #include "tinytrain/tt_linear.h"
@@ -22,7 +21,7 @@ static void put_gradient(const gradient *d, const int32_t *acc, int32_t t) {
 __attribute__((noinline)) static void one_gradient(const gradient *d, const weight *w,
                                                    uint32_t *scratch) {
     int32_t *const acc = (int32_t *)(scratch + panel_words(d->O));
-    expand_row(scratch, d->g, d->O / 4);
+    tt_expand_row(scratch, d->g, d->O / 4);
     for (int32_t i = 0; i < d->C; i += 4) {
         columns_by_row(acc + i, scratch, w->w + i, d->C, d->O / 4);
     }
@@ -48,15 +47,15 @@ __attribute__((noinline)) static void by_blocks(const gradient *d, const weight 
         for (int32_t first = 0; first < wide; first += columns) {
             if (from == begin || columns < wide) {
                 const int32_t last = wide - first < columns ? wide : first + columns;
-                run.x_end = expand_columns(wp, words, w, first, last);
+                run.x_end = tt_expand_columns(wp, words, w, first, last);
             }
             int32_t *sums = acc + first;
             for (int32_t t = from; t < next; t += 2, sums += 2 * wide) {
                 const int8_t *const row = d->g + t * d->O;
-                expand(gp, row, t + 1 < next ? row + d->O : row, d->O, 0);
+                tt_expand(gp, row, t + 1 < next ? row + d->O : row, d->O, 0);
                 run.out0 = sums;
                 run.out1 = sums + wide;
-                run_s32(&run);
+                tt_tiles_s32(&run);
             }
         }
         for (int32_t t = from; t < next; t++) {
