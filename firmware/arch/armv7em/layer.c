@@ -150,6 +150,9 @@ void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin, in
     tile_run run = {
         .mult = {l->mult[0], l->mult[0]}, .stride = l->O, .ones = 0x01010101u, .half = 0x7F8000};
     set_words(&run, wp, words);
+    const int whole = whole_turns(l->w, C) && whole_turns(l->wt, C);
+    const int32_t shift = 48 - l->shift[0] - k;
+    const expander expand = tt_expander(shift);
     int32_t own = 48 - l->shift[0], limit = bias_limit(l->shift[0], C, k);
     for (int32_t o = 0; o < l->O; o += 2) {
         const int32_t next = o + 1 < l->O ? 1 : 0;
@@ -169,7 +172,11 @@ void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin, in
             run.bias[0] = (int32_t)((uint32_t)b0 << own);
             run.bias[1] = (int32_t)((uint32_t)b1 << own);
             run.out = l->y8 + begin * l->O + o;
-            tt_expand(wp, w0, w1, C, own - k);
+            if (whole && own - k == shift) {
+                expand(wp, w0, w1, C >> 4, shift);
+            } else {
+                tt_expand(wp, w0, w1, C, own - k);
+            }
             if (paired > 0) {
                 tt_tiles_s8(&run);
             }

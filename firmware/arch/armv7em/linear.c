@@ -98,11 +98,8 @@ static void linear(const layer *l, int32_t *scratch, int32_t room, int32_t T) {
             continue;
         }
         end = T - begin <= 2 * p.pairs ? T : begin + 2 * p.pairs;
-        uint32_t *const wp = p.at, *xp = wp + words;
-        for (int32_t t = begin; t < end; t += 2) {
-            const int8_t *row = l->x + t * C;
-            xp = tt_expand(xp, row, t + 1 < end ? row + C : row, C, k);
-        }
+        uint32_t *const wp = p.at;
+        tt_expand_rows(wp + words, l->x + begin * C, end - begin, C, k);
         tt_layer_rows(l, wp, wp + words, begin, end, k);
     }
 }

@@ -6,49 +6,73 @@ static inline uint32_t scaled_pair(uint32_t pair, int32_t shift) {
     return (pair << shift) & ~(((1u << shift) - 1u) << 16);
 }
 
-/* Sixteen columns of two rows a turn; EXTRACT(d, s, byte): the pair of bytes from `byte` on. */
-#define EXPAND_8(EXTRACT)                \
-    "ldmia %[a]!, {r4, r5}\n"            \
-    "ldmia %[b]!, {r6, r8}\n"            \
-    EXTRACT("r9", "r4", "0")             \
-    EXTRACT("r10", "r6", "0")            \
-    EXTRACT("r11", "r4", "1")            \
-    EXTRACT("r12", "r6", "1")            \
-    "stmia %[p]!, {r9, r10, r11, r12}\n" \
-    EXTRACT("r9", "r5", "0")             \
-    EXTRACT("r10", "r8", "0")            \
-    EXTRACT("r11", "r5", "1")            \
-    EXTRACT("r12", "r8", "1")            \
-    "stmia %[p]!, {r9, r10, r11, r12}\n"
-#define EXPAND_LOOP(EXTRACT) \
-    "1:\n" EXPAND_8(EXTRACT) EXPAND_8(EXTRACT) "subs %[n], #1\nbne 1b\n"
+/* Two rows as panels, sixteen columns a turn; EXTRACT(d, s, byte): the pair of bytes from `byte` on. */
+#define EXPAND_8(EXTRACT)             \
+    "ldmia r1!, {r4, r5}\n"           \
+    "ldmia r2!, {r6, r7}\n"           \
+    EXTRACT("r8", "r4", "0")          \
+    EXTRACT("r9", "r6", "0")          \
+    EXTRACT("r10", "r4", "1")         \
+    EXTRACT("r11", "r6", "1")         \
+    "stmia r0!, {r8, r9, r10, r11}\n" \
+    EXTRACT("r8", "r5", "0")          \
+    EXTRACT("r9", "r7", "0")          \
+    EXTRACT("r10", "r5", "1")         \
+    EXTRACT("r11", "r7", "1")         \
+    "stmia r0!, {r8, r9, r10, r11}\n"
+#define EXPAND_FUNCTION(name, CONSTANTS, EXTRACT)                                              \
+    __attribute__((naked, noinline)) static void name(                                         \
+        uint32_t *p __attribute__((unused)), const int8_t *a __attribute__((unused)),          \
+        const int8_t *b __attribute__((unused)), int32_t turns __attribute__((unused)),        \
+        int32_t shift __attribute__((unused))) {                                               \
+        __asm__ volatile("push {r4-r11, lr}\n" CONSTANTS "1:\n"                                \
+                         EXPAND_8(EXTRACT) EXPAND_8(EXTRACT)                                   \
+                         "subs r3, #1\n"                                                       \
+                         "bne 1b\n"                                                            \
+                         "pop {r4-r11, pc}\n");                                                \
+    }
 
 #define EXTRACT_PLAIN(d, s, byte) "sxtb16 " d ", " s ", ror #(8*" byte ")\n"
-#define EXTRACT_SHIFTED(d, s, byte)            \
-    "sxtb16 " d ", " s ", ror #(8*" byte ")\n" \
-    "lsl " d ", " d ", %[k]\n"                 \
-    "bic " d ", " d ", %[m]\n"
-#define EXTRACT_BY_8(d, s, byte) "and " d ", %[m], " s ", lsl #(8-8*" byte ")\n"
+#define EXTRACT_SHIFTED(d, s, byte) \
+    EXTRACT_PLAIN(d, s, byte) "lsl " d ", " d ", r12\nbic " d ", " d ", lr\n"
+#define EXTRACT_BY_8_BITS(d, s, byte) "and " d ", lr, " s ", lsl #(8-8*" byte ")\n"
+#define EXTRACT_BY_7_BITS(d, s, byte) EXTRACT_BY_8_BITS(d, s, byte) "shadd16 " d ", " d ", r12\n"
 
-#define EXPAND(EXTRACT, ...)                                                  \
-    __asm__ volatile(EXPAND_LOOP(EXTRACT)                                     \
-                     : [p] "+r"(p), [a] "+r"(a), [b] "+r"(b), [n] "+r"(turns) \
-                     : __VA_ARGS__                                            \
-                     : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "cc", "memory")
+#define EXTRACT_BY_2(d, s, byte) EXTRACT_PLAIN(d, s, byte) "qadd16 " d ", " d ", " d "\n"
+
+EXPAND_FUNCTION(expand_plain, "", EXTRACT_PLAIN)
+EXPAND_FUNCTION(expand_by_2, "", EXTRACT_BY_2)
+EXPAND_FUNCTION(expand_by_8_bits, "mov lr, #0xFF00FF00\n", EXTRACT_BY_8_BITS)
+EXPAND_FUNCTION(expand_by_7_bits, "mov lr, #0xFF00FF00\nmov r12, #0\n", EXTRACT_BY_7_BITS)
+EXPAND_FUNCTION(expand_shifted,
+                "ldr r12, [sp, #36]\nmov lr, #1\nlsl lr, lr, r12\nsub lr, lr, #1\nlsl lr, lr, #16\n",
+                EXTRACT_SHIFTED)
 /* clang-format on */
 
+expander tt_expander(int32_t shift) {
+    switch (shift) {
+    case 0:
+        return expand_plain;
+    case 1:
+        return expand_by_2;
+    case 7:
+        return expand_by_7_bits;
+    case 8:
+        return expand_by_8_bits;
+    default:
+        return expand_shifted;
+    }
+}
+
 uint32_t *tt_expand(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C, int32_t shift) {
+    const int32_t turns = C >> 4;
     int32_t left = C;
-    if ((((uintptr_t)a | (uintptr_t)b) & 3u) == 0 && C >= 16) {
-        int32_t turns = C >> 4;
-        if (shift == 0) {
-            EXPAND(EXTRACT_PLAIN, "r"(0));
-        } else if (shift == 8) {
-            EXPAND(EXTRACT_BY_8, [m] "r"(0xFF00FF00u));
-        } else {
-            EXPAND(EXTRACT_SHIFTED, [k] "r"(shift), [m] "r"(((1u << shift) - 1u) << 16));
-        }
+    if ((((uintptr_t)a | (uintptr_t)b) & 3u) == 0 && turns > 0) {
+        tt_expander(shift)(p, a, b, turns, shift);
         left = C & 15;
+        a += 16 * turns;
+        b += 16 * turns;
+        p += 16 * turns;
     }
     for (; left > 0; left -= 4, a += 4, b += 4, p += 4) {
         uint32_t u = 0, v = 0;
@@ -67,6 +91,20 @@ uint32_t *tt_expand(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C, in
         p[3] = scaled_pair(dsp_odd(v), shift);
     }
     return p;
+}
+
+void tt_expand_rows(uint32_t *p, const int8_t *x, int32_t T, int32_t C, int32_t shift) {
+    const int32_t words = panel_words(C);
+    int32_t t = 0;
+    if (whole_turns(x, C)) {
+        const expander expand = tt_expander(shift);
+        for (; t + 1 < T; t += 2, p += words, x += 2 * C) {
+            expand(p, x, x + C, C >> 4, shift);
+        }
+    }
+    for (; t < T; t += 2, p += words, x += 2 * C) {
+        tt_expand(p, x, t + 1 < T ? x + C : x, C, shift);
+    }
 }
 
 void tt_expand_row(uint32_t *p, const int8_t *x, int32_t groups) {

@@ -70,37 +70,44 @@
     "strd r4, r5, [r10], #8\n" \
     "vmov s8, s9, r10, r11\n"
 
-/* All pairs of rows x .. x_end by the pair of columns w .. w_end. */
-#define TILE_FUNCTION(name, FIRST, STEPS, FINISH)                                         \
-    __attribute__((naked, noinline)) static void name(const tile_run *run         \
-                                                              __attribute__((unused))) {  \
+/* All pairs of rows x .. x_end by the pair of columns w .. w_end; the first round of ROUND steps begins
+ * where what remains is a multiple of ROUND. */
+#define TILE_FUNCTION(name, ROUND, FIRST, STEPS, FINISH)                                  \
+    __attribute__((naked, noinline)) static void name(const tile_run *run                 \
+                                                      __attribute__((unused))) {          \
         __asm__ volatile("push {r4-r11, lr}\n"                                            \
                          "vldmia r0, {s0-s11}\n"                                          \
                          "vmov r2, s3\n"                                                  \
+                         "rsbs r2, r2, #0\n"                                              \
+                         "ite eq\n"                                                       \
+                         "moveq r2, #" #ROUND "\n"                                        \
+                         "andne r2, r2, #" #ROUND " - 1\n"                                \
                          "mov r3, #40\n" /* bytes of code of a step */                    \
                          "adr r4, 2f\n"                                                   \
                          "mla r2, r2, r3, r4\n"                                           \
                          "vmov s3, r2\n"                                                  \
                          "vmov r1, s4\n"                                                  \
                          "ldr r0, [r0, #48]\n"                                            \
-                         "1:\n" FIRST STEPS "vmov r1, r7, s4, s5\n" FINISH "cmp r0, r7\n" \
+                         "1:\n" FIRST STEPS "vmov r1, r7, s4, s5\n" FINISH                \
+                         "cmp r0, r7\n"                                                   \
                          "bne 1b\n"                                                       \
                          "pop {r4-r11, pc}\n");                                           \
     }
 
-/* So many steps, whatever left_out says; and any number. */
+/* So many steps, whatever there is to do; and any number. */
 #define TILE_STEPS(n, STEP) ".p2align 2\n2: .rept " #n "\n" STEP ".endr\n"
-#define TILE_ANY(STEP)                                  \
-    "vmov r6, s3\n"                                     \
-    "mov pc, r6\n" TILE_STEPS(16, STEP) "vmov r6, s2\n" \
-                                        "cmp r1, r6\n"  \
-                                        "bne 2b\n"
+#define TILE_ANY(n, STEP)                   \
+    "vmov r6, s3\n"                         \
+    "mov pc, r6\n" TILE_STEPS(n, STEP)      \
+    "vmov r6, s2\n"                         \
+    "cmp r1, r6\n"                          \
+    "bne 2b\n"
 
-TILE_FUNCTION(tile_s8_16, TILE_BIASED, TILE_STEPS(15, TILE_STEP), TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_4, TILE_BIASED, TILE_STEPS(3, TILE_STEP), TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_any, TILE_BIASED, TILE_ANY(TILE_STEP), TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s32_16, TILE_PLAIN, TILE_STEPS(15, TILE_PLAIN_STEP), TILE_STORE)
-TILE_FUNCTION(tile_s32_any, TILE_PLAIN, TILE_ANY(TILE_PLAIN_STEP), TILE_STORE)
+TILE_FUNCTION(tile_s8_16, 16, TILE_BIASED, TILE_STEPS(15, TILE_STEP), TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_4, 4, TILE_BIASED, TILE_STEPS(3, TILE_STEP), TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_any, 32, TILE_BIASED, TILE_ANY(32, TILE_STEP), TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s32_16, 16, TILE_PLAIN, TILE_STEPS(15, TILE_PLAIN_STEP), TILE_STORE)
+TILE_FUNCTION(tile_s32_any, 16, TILE_PLAIN, TILE_ANY(16, TILE_PLAIN_STEP), TILE_STORE)
 /* clang-format on */
 
 void tt_tiles_s8(const tile_run *run) {

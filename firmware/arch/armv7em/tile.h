@@ -8,7 +8,7 @@
 typedef struct {
     int32_t bias[2];
     const uint32_t *w_end;
-    int32_t left_out; /* steps of the first time round */
+    int32_t more; /* steps of four columns behind the first */
     const uint32_t *w, *x_end;
     int32_t mult[2];
     union {
@@ -23,12 +23,11 @@ typedef struct {
     const uint32_t *x;
 } tile_run;
 
-/* Panels of so many words: where the run ends, what its first round leaves out. */
+/* Panels of so many words. */
 static inline void set_words(tile_run *run, const uint32_t *w, int32_t words) {
-    const int32_t more = words / 4 - 1; /* steps behind the first */
     run->w = w;
     run->w_end = w + words;
-    run->left_out = more == 0 ? 16 : -more & 15;
+    run->more = words / 4 - 1;
 }
 
 /* y[t,o], y[t,o+1] of both rows as int8: rows of the panel x, columns of the panel w. */
