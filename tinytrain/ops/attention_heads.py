@@ -84,6 +84,18 @@ def product_macs(types: Types, attrs: Attrs) -> int:
     return channels * (tokens * (tokens + 1) // 2 if attrs["causal"] else tokens**2)
 
 
+def product_room(types: Types, attrs: Attrs, panels: int = 1) -> int:
+    """What a fast kernel has use for: heads of matrices ``[T, C]`` as int16, two rows to multiply
+    them with, two rows of products."""
+    tokens, channels = activations(types).shape
+    rows, width = _padded(tokens), _padded(head_width(channels, attrs))
+    return panels * 2 * rows * width + 8 * (rows + width)
+
+
+def _padded(n: int) -> int:
+    return -(-n // 4) * 4
+
+
 SHAPES = ((1, 1, 1), (1, 3, 1), (3, 6, 2), (17, 5, 1), (17, 12, 4), (9, 18, 2))  # T, C, H
 
 
