@@ -21,6 +21,13 @@ need() { # package, probe...
     "$@" >/dev/null 2>&1 || missing+=("$package")
 }
 
+optional=()
+want() { # the same for what only some tests use: no error where it cannot be installed
+    local package="$1"
+    shift
+    "$@" >/dev/null 2>&1 || optional+=("$package")
+}
+
 case "${1:-}" in
 python)
     need python3 command -v "$PYTHON"
@@ -32,6 +39,9 @@ tools)
     need gcc-arm-none-eabi command -v arm-none-eabi-gcc
     need libnewlib-arm-none-eabi compiles arm-none-eabi-gcc
     need qemu-system-arm command -v qemu-system-arm
+    need gcc-riscv64-unknown-elf command -v riscv64-unknown-elf-gcc
+    need qemu-system-misc command -v qemu-system-riscv32
+    want gcc-xtensa-lx106 command -v xtensa-lx106-elf-gcc
     ;;
 *)
     echo "usage: $0 python|tools" >&2
@@ -39,18 +49,26 @@ tools)
     ;;
 esac
 
+add_known() { # optional packages that apt-get has heard of
+    for package in "${optional[@]}"; do
+        apt-cache show "$package" >/dev/null 2>&1 && missing+=("$package")
+    done
+    optional=()
+}
+
+[ "${#missing[@]}" -gt 0 ] || [ "$(id -u)" -ne 0 ] || add_known
 [ "${#missing[@]}" -eq 0 ] && exit 0
 
-install=(apt-get install -y --no-install-recommends "${missing[@]}")
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     {
         echo "Missing: ${missing[*]}. Type this, then call make again:"
-        echo "    sudo apt-get update && sudo ${install[*]}"
+        echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
         echo "(Debian and Ubuntu; elsewhere install the same tools with your own package manager.)"
     } >&2
     exit 2
 fi
-echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-"${install[@]}" -qq >/dev/null
+add_known
+echo "installing ${missing[*]}"
+apt-get install -y --no-install-recommends "${missing[@]}" -qq >/dev/null

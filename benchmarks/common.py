@@ -32,7 +32,7 @@ def parser(description: str | None, steps: int | None = None) -> argparse.Argume
 
 def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Namespace) -> None:
     """Print the rows; with ``--save`` keep them with the command, versions and date."""
-    report.print_rows(rows, title, options.json)
+    report.print_rows(rows if options.json else filled(rows), title, options.json)
     if not options.save:
         return
     script = Path(sys.argv[0])
@@ -52,6 +52,21 @@ def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Name
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{script.stem}.json").write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def filled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without the columns that are empty in all of them."""
+    kept = {key for row in rows for key, value in row.items() if value not in (None, "")}
+    return [{key: value for key, value in row.items() if key in kept} for row in rows]
+
+
+def check(compared: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
+    """Print targets beside what was measured. Exits with 1 if one is missed."""
+    missed = [row for row in compared if row["met"] != "met"]
+    if not options.json and compared:
+        report.print_rows(compared, f"{len(missed)} of {len(compared)} targets missed", False)
+    if missed:
+        sys.exit(1)
 
 
 def tool(name: str) -> str:

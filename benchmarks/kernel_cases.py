@@ -22,12 +22,14 @@ LAYERS = (
 )  # fmt: skip
 TOKENS, CHANNELS, HEADS, CLASSES = 64, 64, 4, 96
 GRADIENT = {"stream": 5, "exp_add": -3, "scale": 0.7}
-# Kernel, name of its softmax, shapes with C and 2C channels, elements.
+# Kernel, names of its softmax and of its product, shapes with C and 2C channels, elements.
 SOFTMAX = tuple(
-    (kernel, name, f"{TOKENS}x{CHANNELS} h{HEADS}", f"{TOKENS}x{2 * CHANNELS} h{HEADS}",
+    (kernel, softmax, product, f"{TOKENS}x{CHANNELS} h{HEADS}", f"{TOKENS}x{2 * CHANNELS} h{HEADS}",
      HEADS * TOKENS**2)
-    for kernel, name in (("attention_probs_u8", "softmax forward"),
-                         ("attention_ds_s8", "softmax backward"))
+    for kernel, softmax, product in (
+        ("attention_probs_u8", "softmax forward", "attention QK^T"),
+        ("attention_ds_s8", "softmax backward", "attention dO V^T"),
+    )
 )  # fmt: skip
 
 

@@ -25,6 +25,8 @@ SUPPORT = {
 }
 # Folders of firmware/arch: kernels that use instructions which C does not name.
 ARCHS = ("armv7em",)
+# Emulators, by the ending of their program's name.
+SYSTEMS = ("arm", "riscv32")
 ADDRESSES = 2**32 - 1
 
 
@@ -51,7 +53,7 @@ class Board:
     others serve the arena alone. ``prefix`` is put before ``gcc``, ``flags`` choose its CPU.
     ``port`` is the folder in ``firmware/port/`` (``host``: a shared library, with no flash, ram or
     uart). ``arch`` is the folder in ``firmware/arch/`` whose kernels take the place of the portable
-    ones; empty: none.
+    ones; empty: none. ``qemu_machine`` is emulated by ``qemu-system-<qemu_system>``.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Board:
     ram: tuple[Memory, ...] = ()
     uart: Uart | None = None
     qemu_machine: str | None = None
+    qemu_system: str = "arm"
     arch: str = ""
 
     @property
@@ -139,6 +142,7 @@ def read_board(file: Path) -> Board:
         if uart
         else None,
         qemu_machine=qemu.text("machine") if qemu else None,
+        qemu_system=(qemu.text("system", SYSTEMS, needed=False) if qemu else "") or SYSTEMS[0],
         arch=top.text("arch", ARCHS, needed=False),
     )
     for table in (compiler, uart, qemu):

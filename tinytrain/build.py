@@ -98,17 +98,19 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
 
 
 def build_program(
-    sources: Sequence[tuple[str, Path]], board: Board, out: Path, linking: Sequence[str] = ()
-) -> Artifact:
+    sources: Sequence[tuple[str, Path]], board: Board, out: Path, linking: Sequence[str] = (),
+    foreign: Sequence[str] = (),
+) -> Artifact:  # fmt: skip
     """Compile and link another program than a model's into ``firmware.elf`` in ``out``.
 
     ``sources``: each with what it belongs to (``kernels``, ``runtime``, the name of the port ...),
-    as it decides its flags. ``linking``: more options of the linker. Raises ToolchainError.
+    as it decides its flags; ``foreign`` ones get the flags ``foreign``, too. ``linking``: more
+    options of the linker. Raises ToolchainError.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / "link.ld").write_text(_linker_script(board), encoding="utf-8")
     compiler = find_compiler(board)
-    objects = _compile_all(compiler, board, sources, out)
+    objects = _compile_all(compiler, board, sources, out, foreign=foreign)
     made = _link(compiler, board, out, [obj for _, obj in objects], linking)
     return measure(made, board)
 
@@ -208,7 +210,10 @@ def _flags(board: Board, kind: str, guard: bool = False) -> list[str]:
     if board.is_host:
         flags += [*HOST, *(["-march=native"] if _own_cpu(find_compiler(board)) else [])]
     else:
-        flags += [*CROSS, "-O2" if kind == "kernels" else "-Os"]
+        flags += CROSS
+        if kind == "foreign":  # its calls of the C library may become instructions
+            flags.append("-fhosted")
+        flags.append("-O2" if kind in ("kernels", "foreign") else "-Os")
         if board.uart and kind == board.port:
             flags += [f"-DTT_UART_BASE={board.uart.base:#x}", f"-DTT_UART_BAUD={board.uart.baud}"]
     if guard and kind == "generated":
@@ -218,7 +223,7 @@ def _flags(board: Board, kind: str, guard: bool = False) -> list[str]:
 
 def _compile_all(
     compiler: str, board: Board, sources: Sequence[tuple[str, Path]], work: Path,
-    files: Sequence[str] = (), guard: bool = False,
+    files: Sequence[str] = (), guard: bool = False, foreign: Sequence[str] = (),
 ) -> list[tuple[str, Path]]:  # fmt: skip
     """Objects by source name: those of the generated ``files`` in ``work`` first."""
     include, kernels = firmware_dir() / "include", firmware_dir() / "kernels"
@@ -236,7 +241,12 @@ def _compile_all(
             known += shared
         if kind == "runtime":
             known += generated  # it includes model.h
-        jobs.append((source, _flags(board, kind, guard), known))
+        flags = _flags(board, kind, guard)
+        if kind == "foreign":
+            folders = [Path(flag[2:]) for flag in foreign if flag.startswith("-I")]
+            known += "".join(_digest(sorted(folder.rglob("*.h"))) for folder in folders)
+            flags += foreign
+        jobs.append((source, flags, known))
 
     def run(job: tuple[Path, list[str], str]) -> tuple[str, Path]:
         source, flags, known = job

@@ -21,7 +21,7 @@ from .boards import Board
 from .build import Artifact, build_program, kernel_sources
 from .errors import ToolchainError
 from .ir import DTYPES, Array, Case, Op, Step
-from .qemu import find_qemu, plugin_options
+from .qemu import emulate, plugin_options
 
 B = TypeVar("B")
 GUARD, FILL = 16, 0xA5
@@ -121,19 +121,22 @@ class Buffer:
 
 
 def build_calls(
-    board: Board, out: Path, functions: Sequence[str], more: Sequence[Path] = ()
-) -> Artifact:
+    board: Board, out: Path, functions: Sequence[str], more: Sequence[Path] = (),
+    foreign: tuple[Sequence[Path], Sequence[str]] = ((), ()),
+) -> Artifact:  # fmt: skip
     """The program with these functions of the board's kernels, and no others. ``more``: sources
-    besides the kernels."""
+    besides the kernels; ``foreign``: those of others, and flags for them."""
     firmware = firmware_dir()
     port = sorted((firmware / "port" / board.port).glob("*.c"))
     sources = [("kernels", path) for path in kernel_sources(board.arch)]
     sources += [("kernels", path) for path in more]
+    sources += [("foreign", path) for path in foreign[0]]
     sources += [(board.port, path) for path in port]
     sources += [("runtime", firmware / "runtime" / "memory.c"),
                 ("emulator", firmware / "emulator" / "calls.c")]  # fmt: skip
     wanted = [f"-Wl,-u,{name}" for name in ("tt_nothing", *functions)]
-    return build_program(sources, board, out, [*wanted, f"-Wl,--defsym=tt_image={_base(board):#x}"])
+    linking = [*wanted, f"-Wl,--defsym=tt_image={_base(board):#x}"]
+    return build_program(sources, board, out, linking, foreign[1])
 
 
 def _base(board: Board) -> int:
@@ -200,10 +203,7 @@ class Image:
             folder = Path(name)
             (folder / "image").write_bytes(self.data)
             command = [
-                find_qemu(self.board), "-M", str(self.board.qemu_machine), "-display", "none",
-                "-monitor", "none", "-serial", "none",
-                "-semihosting-config", "enable=on,target=native",
-                "-kernel", str(self.program.path.absolute()),
+                *emulate(self.board, self.program.path.absolute()), "-serial", "none",
                 "-device", f"loader,file=image,addr={self.base:#x},force-raw=on",
             ]  # fmt: skip
             if plugin:

@@ -50,6 +50,17 @@ def checks() -> list[Check]:
             _apt("gcc-arm-none-eabi", "libnewlib-arm-none-eabi"),
         ),
         _tool("qemu-system-arm", "running on emulated Cortex-M boards", _apt("qemu-system-arm")),
+        _tool(
+            "riscv64-unknown-elf-gcc", "building for RISC-V boards", _apt("gcc-riscv64-unknown-elf")
+        ),
+        _tool(
+            "qemu-system-riscv32", "running on the emulated RISC-V board", _apt("qemu-system-misc")
+        ),
+        _tool(
+            "xtensa-lx106-elf-gcc",
+            "checking that the C compiles for Xtensa (tests)",
+            _apt("gcc-xtensa-lx106"),
+        ),
         _tool("clang-format", "formatting the C of this project", _pip("clang-format")),
         _tool("platformio", "flashing real boards (planned)", _pip(PLATFORMIO)),
         _tool("npm", "fetching the text data set", _apt("npm")),

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 from .assets import firmware_dir
@@ -18,11 +19,20 @@ from .build import Artifact, cache_dir, find_compiler
 from .device import Codec, SerialSession
 from .errors import BoardError, LinkError, ToolchainError
 
+Sites = Sequence[tuple[int, int]]
+
+APT = {"arm": "qemu-system-arm", "riscv32": "qemu-system-misc"}
+
 
 class Machine:
-    """A running emulator. ``instructions`` grows by one number for each training step."""
+    """A running emulator. ``instructions`` grows by one number for each training step.
 
-    def __init__(self, board: Board, artifact: Artifact, *, count: bool = True) -> None:
+    ``sites``: addresses of calls, and of what follows each, that are counted one by one.
+    """
+
+    def __init__(
+        self, board: Board, artifact: Artifact, *, count: bool = True, sites: Sites = ()
+    ) -> None:
         if board.qemu_machine is None:
             raise BoardError(f"{board.name} has no emulator; choose a board with a [qemu] table")
         self.board = board
@@ -34,8 +44,9 @@ class Machine:
         shutil.copyfile(artifact.path, self._elf)
         self._plugin: list[str] = []
         if count:
-            self._plugin = plugin_options("count_plugin", artifact, folder, self._counts.name)
-        self._last: list[int] = []
+            name = "cycles_plugin" if sites else "count_plugin"
+            self._plugin = plugin_options(name, artifact, folder, self._counts.name, sites)
+        self._last: list[list[int]] = []
         self.port = 0
         self.process = self._start()
         self._stop = weakref.finalize(self, _end, self.process)
@@ -47,8 +58,14 @@ class Machine:
     @property
     def instructions(self) -> list[int]:
         """Instructions of each training step so far; instructions, not cycles."""
+        return [row[0] for row in self.counts]
+
+    @property
+    def counts(self) -> list[list[int]]:
+        """What the plugin wrote for each training step so far."""
         if self._counts.exists():
-            self._last = [int(line) for line in self._counts.read_text().split()]
+            lines = self._counts.read_text().splitlines()
+            self._last = [[int(word) for word in line.split()] for line in lines]
         return list(self._last)
 
     def wait(self, timeout_s: float = 5.0) -> int | None:
@@ -61,7 +78,7 @@ class Machine:
     def close(self) -> None:
         """Stop it if it runs, keep the counts, free the rest."""
         self._stop()
-        _ = self.instructions  # read them while the file is there
+        _ = self.counts  # read them while the file is there
         self._folder.cleanup()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -82,12 +99,9 @@ class Machine:
 
     def _command(self, listener: int) -> list[str]:
         return [
-            self.program, "-M", str(self.board.qemu_machine), "-display", "none",
-            "-monitor", "none",
+            *emulate(self.board, self._elf),
             "-chardev", f"socket,id=uart,fd={listener},server=on,wait=on,nodelay=on",
-            "-serial", "chardev:uart",
-            "-semihosting-config", "enable=on,target=native", *self._plugin,
-            "-kernel", str(self._elf),
+            "-serial", "chardev:uart", *self._plugin,
         ]  # fmt: skip
 
 
@@ -96,9 +110,9 @@ class QemuSession(SerialSession):
 
     def __init__(
         self, board: Board, artifact: Artifact, codec: Codec, *, count: bool = True,
-        timeout_s: float = 60.0, model_hash: int | None = None,
+        timeout_s: float = 60.0, model_hash: int | None = None, sites: Sites = (),
     ) -> None:  # fmt: skip
-        self.machine = Machine(board, artifact, count=count)
+        self.machine = Machine(board, artifact, count=count, sites=sites)
         self.stack_used_bytes = 0
         try:
             super().__init__(self.machine.url, codec, timeout_s=timeout_s, model_hash=model_hash)
@@ -128,29 +142,45 @@ class QemuSession(SerialSession):
 
 def find_qemu(board: Board) -> str:
     """The emulator's path. Raises ToolchainError with the line that installs it."""
-    found = shutil.which("qemu-system-arm")
+    program = f"qemu-system-{board.qemu_system}"
+    found = shutil.which(program)
     if found is None:
         raise ToolchainError(
-            f"no qemu-system-arm on the PATH, which {board.name} runs in; install it: "
-            "apt-get install -y --no-install-recommends qemu-system-arm"
+            f"no {program} on the PATH, which {board.name} runs in; install it: "
+            f"apt-get install -y --no-install-recommends {APT[board.qemu_system]}"
         )
     return found
 
 
-def plugin_options(name: str, artifact: Artifact, folder: Path, out: str) -> list[str]:
+def emulate(board: Board, elf: Path) -> list[str]:
+    """The command line that runs a program on an emulated board, without its serial line."""
+    bios = ["-bios", "none"] if board.qemu_system == "riscv32" else []
+    return [
+        find_qemu(board), "-M", str(board.qemu_machine), *bios, "-display", "none",
+        "-monitor", "none", "-semihosting-config", "enable=on,target=native", "-kernel", str(elf),
+    ]  # fmt: skip
+
+
+def plugin_options(
+    name: str, artifact: Artifact, folder: Path, out: str, sites: Sites = ()
+) -> list[str]:
     """Options of the emulator that load a plugin, which writes a line to ``out`` in ``folder`` for
-    each run between the marks of the firmware."""
+    each run between the marks of the firmware. ``sites``: of ``cycles_plugin`` alone."""
     # A copy: a path with a comma means more to QEMU.
     shutil.copyfile(plugin(name), folder / f"{name}.so")
     begin, end = (artifact.addresses[f"tt_mark_{mark}"] & ~1 for mark in ("begin", "end"))
-    return ["-plugin", f"{folder / name}.so,begin={begin:x},end={end:x},out={folder / out}"]
+    options = f"{folder / name}.so,begin={begin:x},end={end:x},out={folder / out}"
+    if sites:
+        (folder / "sites").write_text("".join(f"{call:x} {after:x}\n" for call, after in sites))
+        options += f",sites={folder / 'sites'}"
+    return ["-plugin", options]
 
 
 def plugin(name: str) -> Path:
     """A plugin of ``firmware/emulator/``, compiled once for this machine."""
     folder = firmware_dir() / "emulator"
     source = folder / f"{name}.c"
-    text = source.read_bytes() + (folder / "plugin.h").read_bytes()
+    text = b"".join(path.read_bytes() for path in (source, *sorted(folder.glob("*.h"))))
     made = cache_dir().absolute() / f"{name}-{hashlib.sha256(text).hexdigest()[:16]}.so"
     if not made.exists():
         compiler = find_compiler(load_board("host"))

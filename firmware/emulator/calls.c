@@ -43,12 +43,30 @@ __attribute__((noinline)) void tt_mark_end(void) {
     __asm__ volatile("" ::: "memory");
 }
 
+#ifdef __riscv
+static int32_t semihosting(uint32_t operation, const void *block) {
+    register uint32_t a0 __asm__("a0") = operation;
+    register const void *a1 __asm__("a1") = block;
+    __asm__ volatile(".option push\n"
+                     ".balign 16\n" /* all in one page */
+                     ".option norvc\n"
+                     "slli x0, x0, 0x1f\n"
+                     "ebreak\n"
+                     "srai x0, x0, 7\n"
+                     ".option pop\n"
+                     : "+r"(a0)
+                     : "r"(a1)
+                     : "memory");
+    return (int32_t)a0;
+}
+#else
 static int32_t semihosting(uint32_t operation, const void *block) {
     register uint32_t r0 __asm__("r0") = operation;
     register const void *r1 __asm__("r1") = block;
     __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
     return (int32_t)r0;
 }
+#endif
 
 static int32_t write_image(void) {
     static const char name[] = "out";

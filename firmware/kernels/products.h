@@ -38,4 +38,25 @@ static inline void dot_2x2(int32_t acc[4], const int8_t *restrict x0, const int8
     acc[3] = a11;
 }
 
+/* acc[i] += sum_t g[t,o] * x[t,i], from the left: each product is one multiply-accumulate. */
+static inline void add_gradient_row(int32_t *restrict acc, const int8_t *restrict g,
+                                    const int8_t *restrict x, int32_t T, int32_t C, int32_t O,
+                                    int32_t o) {
+    int32_t t = 0;
+    for (; t + 1 < T; t += 2) {
+        const int32_t u = g[t * O + o], v = g[(t + 1) * O + o];
+        const int8_t *restrict x0 = x + t * C;
+        const int8_t *restrict x1 = x0 + C;
+        for (int32_t i = 0; i < C; i++) {
+            acc[i] = acc[i] + u * x0[i] + v * x1[i];
+        }
+    }
+    if (t < T) {
+        const int32_t u = g[t * O + o];
+        for (int32_t i = 0; i < C; i++) {
+            acc[i] += u * x[t * C + i];
+        }
+    }
+}
+
 #endif

@@ -1,6 +1,6 @@
 #include "tinytrain/tt_update.h"
 
-#include <stddef.h>
+#include "products.h"
 
 #define LAST_SHIFT 14 /* products are below 2^14: shifted by more, none is left */
 

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.qemu
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
+OTHERS = ("qemu_rv32", "qemu_mps3_an547")
 SPLIT = "qemu_mps2_an386_split"
 OPTIMIZERS = {
     "lsb": Optimizer("lsb", 2.0, steps=200),
@@ -142,6 +143,12 @@ def test_two_schemes_fit_256_kilobytes(scheme: UpdateScheme, board: str, tmp_pat
     same_bits("har", board, "lsb", "int16", 3, tmp_path, scheme)
 
 
+@pytest.mark.parametrize("board", OTHERS)
+@pytest.mark.parametrize("name", ["har", "char_lm"])
+def test_other_processors_have_the_same_bits(name: str, board: str, tmp_path: Path) -> None:
+    same_bits(name, board, "sgd", "int8", 8, tmp_path, numpy_too=False)
+
+
 def test_several_memories(tmp_path: Path) -> None:
     """Each is in use, and holds what it was planned to hold."""
     sram = compiled_for("har", SPLIT, "lsb", "int8")[1].sram
@@ -149,7 +156,7 @@ def test_several_memories(tmp_path: Path) -> None:
     same_bits("har", SPLIT, "lsb", "int8", 20, tmp_path)
 
 
-@pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize("board", (*BOARDS, *OTHERS))
 def test_a_quarter_of_the_memory_gives_the_same_bits(board: str, tmp_path: Path) -> None:
     """64 KB in all: loops over rows, attention by heads, values made again."""
     same_bits("har", board, "lsb", "int8", 8, tmp_path, ALL_BLOCKS, board == BOARDS[0], 65536)
@@ -180,7 +187,7 @@ def test_images_have_the_same_bits(board: str, kilobytes: int, tmp_path: Path) -
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("board", (*BOARDS, SPLIT))
+@pytest.mark.parametrize("board", (*BOARDS, *OTHERS, SPLIT))
 @pytest.mark.parametrize(("name", "rule", "storage"), SHORT)
 def test_matrix(name: str, rule: str, storage: str, board: str, tmp_path: Path) -> None:
     same_bits(name, board, rule, storage, 200, tmp_path)

@@ -21,7 +21,7 @@ from tinytrain.ops import REGISTRY, accumulate, attention_heads, linear, update
 
 pytestmark = pytest.mark.qemu
 
-BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
+BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500", "qemu_rv32", "qemu_mps3_an547")
 SMALL = tuple(itertools.product((1, 2, 3, 4, 5), range(1, 10), (1, 2, 3, 4, 5)))  # T, C, O
 HEADS = tuple((t, h * d, h) for t, d, h in itertools.product((1, 2, 5), (1, 2, 3, 4, 7), (1, 3)))
 # Where an operator finds its shapes, and which small ones it gets.

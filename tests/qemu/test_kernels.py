@@ -20,7 +20,7 @@ from tinytrain.ops import REGISTRY
 
 pytestmark = pytest.mark.qemu
 
-BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
+BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500", "qemu_rv32", "qemu_mps3_an547")
 CALLED = [op for op in REGISTRY.values() if not op.alias]
 BY_ROWS = [op for op in CALLED if op.rowwise is not None and not op.sums]
 
@@ -94,7 +94,7 @@ def test_a_crash_names_the_kernel(program: Artifact) -> None:
     image = Image(program)
     given = arguments(op, cases(op)[0][0], image.place, Step())
     image.call(given)
-    nowhere = Buffer(image, 0x90000000 - image.base, np.zeros(1, np.int8))
+    nowhere = Buffer(image, 0xF0000000 - image.base, np.zeros(1, np.int8))
     image.call(replace(given, pointers=[nowhere] * len(given.pointers)))
     with pytest.raises(ToolchainError, match=r"call 1 of 2 on .*, tt_add_s8: crashed at 0x"):
         image.run()

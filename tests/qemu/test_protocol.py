@@ -20,7 +20,7 @@ from tinytrain.qemu import QemuSession
 
 pytestmark = pytest.mark.qemu
 
-BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
+BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500", "qemu_rv32", "qemu_mps3_an547")
 FAKE = Path(__file__).resolve().parent / "fake"
 HASH = 0x1234ABCD
 STATE = 264 + 16 + 8

@@ -43,7 +43,8 @@ def write(folder: Path, text: str) -> Path:
 
 def test_boards_that_ship() -> None:
     boards = {board.name: board for board in all_boards()}
-    assert {"host", "qemu_mps2_an386", "qemu_mps2_an500"} <= set(boards)
+    emulated = {"qemu_mps2_an386", "qemu_mps2_an500", "qemu_mps3_an547", "qemu_rv32"}
+    assert {"host", *emulated} <= set(boards)
     assert [m.name for m in boards["qemu_mps2_an386_split"].beside] == ["block", "sram2"]
     assert [name for name, board in boards.items() if board.is_host] == ["host"]
     assert all(board.support in SUPPORT for board in boards.values())
@@ -55,7 +56,7 @@ def test_a_good_file(tmp_path: Path) -> None:
     board = read_board(write(tmp_path, GOOD))
     assert board.ram[0].origin == 0x20000000 and board.uart and board.uart.baud == 115200
     assert board.flags == ("-mcpu=cortex-m4",) and board.qemu_machine is None
-    assert board.arch == ""
+    assert board.arch == "" and board.qemu_system == "arm"
 
 
 def test_an_arch(tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ def test_memories_beside_the_first(tmp_path: Path) -> None:
         ("stack_bytes = 2048", "stack_bytes = true", r"stack_bytes is True; allowed: an integer"),
         ("65536", "262144", r"sram_budget_bytes is 262144; .*131072 bytes of ram 'sram'"),
         ('"compiled"', '"gold"', r"support is 'gold'; allowed: 'tested' or 'emulated'"),
-        ('port = "mps2"', 'port = "mars"', r"port is 'mars'; allowed: 'host' or 'mps2'"),
+        ('port = "mps2"', 'port = "mars"', r"port is 'mars'; allowed: 'host' or 'mps2' or 'ri"),
         ("stack_bytes", 'arch = "armv5"\nstack_bytes', r"arch is 'armv5'; allowed: 'armv7em'"),
         ("stack_bytes", 'arch = ""\nstack_bytes', r"arch is ''; allowed: 'armv7em'"),
         ('name = "test"', 'name = "other"', r"name is 'other'; allowed: 'test'"),
@@ -105,6 +106,11 @@ def test_memories_beside_the_first(tmp_path: Path) -> None:
         ("[uart]", memory("ccm", 0x10000004), r"ram\[1\]\.origin is 268435460; .*multiple of 8"),
         ("[uart]", memory("ccm", 0x2001FFF8), r"ram\[1\]\.origin .*addresses outside of 'sram'"),
         ("[uart]", memory("ccm", 0), r"ram\[1\]\.origin is 0; .*addresses outside of 'flash'"),
+        (
+            "[compiler]",
+            '[qemu]\nmachine = "m"\nsystem = "avr"\n[compiler]',
+            r"qemu\.system is 'avr'; allowed: 'arm' or 'riscv32'",
+        ),
         ("[compiler]", "[compiler", r"not valid TOML"),
     ],
 )

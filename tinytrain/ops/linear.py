@@ -21,12 +21,11 @@ from .base import Backward, Grad, exact_matmul, need, need_gradient, scales_of
 from .elementwise import spread_rows
 from .update import (
     BIAS_LIMIT,
-    PANEL_BYTES,
     SHAPES,
     codes,
     linear_bias_update_s32,
     linear_update_s8,
-    panel_words,
+    panel_bytes,
     split_rows,
 )
 
@@ -145,39 +144,26 @@ def _dx_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
             "exp_add": attrs["exp_add"], "stream": attrs["stream"]}  # fmt: skip
 
 
-FEW_ROWS = 3  # so many rows need no panels of x
-
-
-def _rows_at_a_time(rows: int, fixed: int, pair: int) -> int:
-    """Rows whose panels fit beside ``fixed`` words, as in firmware/arch/armv7em/linear.c."""
-    pairs = max(0, PANEL_BYTES // 4 - fixed) // pair
-    return min(2 * max(1, pairs), (rows + 1) // 2 * 2)
-
-
-def _forward_scratch(ins: Types, attrs: Attrs) -> int:
-    """Panels of two rows of the weight and of rows of x; two rows of x where there are few."""
+def _forward_room(ins: Types, attrs: Attrs) -> int:
+    """Panels of two rows of the weight and of all rows of x (of two rows if there are few)."""
     rows, channels = need(ins[0]).shape
-    words = panel_words(channels)
-    if rows <= FEW_ROWS:
-        return 4 * words
-    return 4 * words * (1 + _rows_at_a_time(rows, words, words) // 2)
+    pair = panel_bytes(channels)
+    return pair if rows <= 3 else pair * (1 + (rows + 1) // 2)
 
 
 def _dx_scratch(ins: Types, attrs: Attrs) -> int:
-    """Panels of two rows of g and of columns of the weight, sums of rows. All of the weight and
-    two rows, or all rows and 16 columns, or what there is room for."""
+    """Accumulators of two rows, which share the loads of the weight."""
+    return 4 * min(2, need(ins[0]).shape[0]) * need(ins[2]).shape[1]
+
+
+def _dx_room(ins: Types, attrs: Attrs) -> int:
+    """A panel of two rows of g, and panels of columns of the weight and sums of rows: all columns
+    and two rows, or 16 columns and all rows."""
     (rows, outs), channels = need(ins[0]).shape, need(ins[2]).shape[1]
-    words, columns = panel_words(outs), panel_words(channels)
-    if rows == 1 and ins[4] is None and channels % 4 == 0 and outs % 4 == 0:
-        return 4 * (words + 2 * columns)
-    room, even, few = PANEL_BYTES // 4 - words, (rows + 1) // 2 * 2, min(16, columns)
-    by_weight = columns // 2 * words + 2 * columns
-    by_rows = few // 2 * words + even * columns
-    held, block = (even, few) if by_rows < by_weight else (2, columns)
-    if min(by_weight, by_rows) > room:
-        held = _rows_at_a_time(rows, words + room // 4, 2 * columns)
-        block = min(columns, max(4, (room - held * columns) // (2 * words) * 4))
-    return 4 * (words + block // 2 * words + held * columns)
+    pair, columns = panel_bytes(outs), (channels + 3) // 4 * 4
+    by_weight = columns // 2 * pair + 2 * 4 * columns
+    by_rows = min(16, columns) // 2 * pair + (rows + 1) // 2 * 2 * 4 * columns
+    return pair + min(by_weight, by_rows)
 
 
 def _forward_examples(rng: np.random.Generator) -> list[Case]:
@@ -219,16 +205,16 @@ def _forward_bound(types: Types, attrs: Attrs) -> int:
 
 linear_s8 = Op(
     "linear_s8", _infer("i8"), _forward(127, np.int8), _dims, real=_real, macs=_macs, grad=_grad,
-    scratch=_forward_scratch, bound=_forward_bound, rowwise=(0,), examples=_forward_examples,
+    room=_forward_room, bound=_forward_bound, rowwise=(0,), examples=_forward_examples,
 )  # fmt: skip
 linear_s16 = Op(
     "linear_s16", _infer("i16"), _forward(32767, np.int16), _dims, real=_real, macs=_macs,
-    grad=_grad, scratch=_forward_scratch, bound=_forward_bound, rowwise=(0,),
+    grad=_grad, room=_forward_room, bound=_forward_bound, rowwise=(0,),
     examples=_forward_examples,
 )  # fmt: skip
 linear_dx_s8 = Op(
     "linear_dx_s8", _dx_infer, _dx_ref, _dx_dims, uses_step=True, scratch=_dx_scratch,
-    inplace=((1, 1),),
+    room=_dx_room, inplace=((1, 1),),
     macs=lambda ins, a: need(ins[0]).size * need(ins[2]).shape[1],
     bound=lambda ins, a: 2 * 127 * 127 * need(ins[0]).shape[1],  # stochastic rounding: 2**30
     rowwise=(0, 1), examples=_dx_examples,

@@ -30,13 +30,12 @@ from .base import exact_matmul, need, need_aligned
 
 BIAS_LIMIT = 2**30 - 1
 PRODUCT = 127 * 127
-PANEL_BYTES = 16384  # TT_PANEL_BYTES of firmware/include/tinytrain/tt_linear.h
 STEP_LIMIT = 8.0  # a normalised gradient is clamped to this many standard deviations
 
 
-def panel_words(columns: int) -> int:
-    """Words of an int16 panel of two rows, columns in groups of four."""
-    return (columns + 3) // 4 * 4
+def panel_bytes(columns: int) -> int:
+    """Bytes of an int16 panel of two rows, columns in groups of four."""
+    return 4 * ((columns + 3) // 4 * 4)
 
 
 def trained_channels(rows: Array | None, count: int) -> Array:
@@ -216,16 +215,11 @@ def _bias_examples(rng: np.random.Generator) -> list[Case]:
     return cases
 
 
-def _update_scratch(ins: Types, attrs: Attrs) -> int:
-    """A row of sums; panels of four columns of g, of columns of x, and sums of channels: all of x
-    and four channels, or what there is room for."""
-    (rows, outs), channels = need(ins[0]).shape, need(ins[2]).shape[1]
-    words, wide = panel_words(rows), panel_words(channels)
-    held, block, room = 4, wide, PANEL_BYTES // 4 - 2 * words - wide
-    if wide // 2 * words + 4 * wide > room:
-        held = min((outs + 3) // 4 * 4, max(4, (room - room // 4) // (4 * wide) * 4))
-        block = min(wide, max(4, (room - held * wide) // (2 * words) * 4))
-    return 4 * (wide + 2 * words + block // 2 * words + held * wide)
+def _update_room(ins: Types, attrs: Attrs) -> int:
+    """A row of sums; panels of four columns of g and all of x, sums of four channels."""
+    rows, channels = need(ins[0]).shape[0], need(ins[2]).shape[1]
+    pair, columns = panel_bytes(rows), (channels + 3) // 4 * 4
+    return 4 * columns + 2 * pair + columns // 2 * pair + 4 * 4 * columns
 
 
 def update_bound(types: Types, attrs: Attrs) -> int:
@@ -236,7 +230,8 @@ def update_bound(types: Types, attrs: Attrs) -> int:
 
 linear_update_s8 = Op(
     "linear_update_s8", _update_infer, _update_ref, _update_dims, uses_step=True,
-    scratch=_update_scratch,
+    scratch=lambda ins, a: 4 * need(ins[2]).shape[1],
+    room=_update_room,
     updates=((0, 3), (1, 4), (2, 5)),
     macs=lambda ins, a: need(ins[0]).shape[0] * need(ins[3]).size,
     bound=update_bound,

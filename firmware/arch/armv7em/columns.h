@@ -6,12 +6,6 @@
 #include "tile.h"
 #include "tinytrain/tt_linear.h"
 
-/* Rows, an even number, whose panels fit into TT_PANEL_BYTES beside `fixed` words; at least 2. */
-static inline int32_t rows_at_a_time(int32_t T, int32_t fixed, int32_t pair) {
-    const int32_t pairs = (TT_PANEL_BYTES / 4 - fixed) / pair;
-    return pairs < 1 ? 2 : (2 * pairs < T ? 2 * pairs : (T + 1) & ~1);
-}
-
 typedef struct {
     const int8_t *w, *wt;
     const int16_t *rows;

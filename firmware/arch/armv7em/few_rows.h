@@ -4,41 +4,105 @@
 
 #include "tile.h"
 
-/* out[2 * r + c] = row r of the panel x by row c of an int8 matrix, 16 * turns columns. Any address. */
+/* Enters a loop over blocks of four groups so that `groups` of them are run in all: jumps to label 1
+ * plus what is to be left out, `size` bytes a group. `turns` gets the number of times round. */
+#define ENTER(groups, turns, temp, size) \
+    "rsb " temp ", " groups ", #0\n"     \
+    "and " temp ", " temp ", #3\n"       \
+    "add " turns ", " groups ", #3\n"    \
+    "lsr " turns ", " turns ", #2\n"     \
+    "mov r12, #" size "\n"               \
+    "mul " temp ", " temp ", r12\n"      \
+    "adr r12, 1f\n"                      \
+    "add " temp ", " temp ", r12\n"      \
+    "mov pc, " temp "\n"                 \
+    ".p2align 2\n"
+
+/* out[2 * r + c] = row r of the panel x by row c of an int8 matrix, `groups` of four columns (not 0).
+ * Bytes at any address. */
 __attribute__((naked, noinline, unused)) static void
 dot_2x2_bytes(const uint32_t *x __attribute__((unused)), const int8_t *w0 __attribute__((unused)),
-              const int8_t *w1 __attribute__((unused)), int32_t turns __attribute__((unused)),
+              const int8_t *w1 __attribute__((unused)), int32_t groups __attribute__((unused)),
               int32_t out[4] __attribute__((unused))) {
     __asm__ volatile("push {r4-r11, lr}\n"
                      "mov r4, #0\n"
                      "mov r5, #0\n"
                      "mov r6, #0\n"
-                     "mov r7, #0\n"
-                     "cmp r3, #0\n"
-                     "beq 2f\n"
-                     "1:\n"
-                     ".rept 4\n"
-                     "ldmia r0!, {r8, r9, r10, r11}\n"
-                     "ldr r12, [r1], #4\n"
-                     "sxtb16 lr, r12\n"
-                     "smlad r4, lr, r8, r4\n"
-                     "smlad r6, lr, r9, r6\n"
-                     "sxtb16 r12, r12, ror #8\n"
-                     "smlad r4, r12, r10, r4\n"
-                     "smlad r6, r12, r11, r6\n"
-                     "ldr r12, [r2], #4\n"
-                     "sxtb16 lr, r12\n"
-                     "smlad r5, lr, r8, r5\n"
-                     "smlad r7, lr, r9, r7\n"
-                     "sxtb16 r12, r12, ror #8\n"
-                     "smlad r5, r12, r10, r5\n"
-                     "smlad r7, r12, r11, r7\n"
-                     ".endr\n"
-                     "subs r3, #1\n"
-                     "bne 1b\n"
-                     "2: ldr r0, [sp, #36]\n"
-                     "stmia r0, {r4, r5, r6, r7}\n"
-                     "pop {r4-r11, pc}\n");
+                     "mov r7, #0\n" ENTER("r3", "r3", "r8", "60") "1:\n"
+                                                                  ".rept 4\n"
+                                                                  "ldmia r0!, {r8, r9, r10, r11}\n"
+                                                                  "ldr r12, [r1], #4\n"
+                                                                  "sxtb16 lr, r12\n"
+                                                                  "smlad r4, lr, r8, r4\n"
+                                                                  "smlad r6, lr, r9, r6\n"
+                                                                  "sxtb16 r12, r12, ror #8\n"
+                                                                  "smlad r4, r12, r10, r4\n"
+                                                                  "smlad r6, r12, r11, r6\n"
+                                                                  "ldr r12, [r2], #4\n"
+                                                                  "sxtb16 lr, r12\n"
+                                                                  "smlad r5, lr, r8, r5\n"
+                                                                  "smlad r7, lr, r9, r7\n"
+                                                                  "sxtb16 r12, r12, ror #8\n"
+                                                                  "smlad r5, r12, r10, r5\n"
+                                                                  "smlad r7, r12, r11, r7\n"
+                                                                  ".endr\n"
+                                                                  "subs r3, #1\n"
+                                                                  "bne 1b\n"
+                                                                  "2: ldr r0, [sp, #36]\n"
+                                                                  "stmia r0, {r4, r5, r6, r7}\n"
+                                                                  "pop {r4-r11, pc}\n");
+}
+
+/* The same where both matrices are bytes: rows x0 and x1 by w0 and w1. */
+__attribute__((naked, noinline, unused)) static void
+dot_2x2_rows(const int8_t *x0 __attribute__((unused)), const int8_t *x1 __attribute__((unused)),
+             const int8_t *w0 __attribute__((unused)), const int8_t *w1 __attribute__((unused)),
+             int32_t groups __attribute__((unused)), int32_t out[4] __attribute__((unused))) {
+    __asm__ volatile("push {r4-r11, lr}\n"
+                     "ldr r8, [sp, #36]\n"
+                     "add r9, r0, r8, lsl #2\n"
+                     "vmov s0, r9\n"
+                     "mov r4, #0\n"
+                     "mov r5, #0\n"
+                     "mov r6, #0\n"
+                     "mov r7, #0\n" ENTER("r8", "r9", "r10", "80") "1:\n"
+                                                                   ".rept 4\n"
+                                                                   "ldr r9, [r0], #4\n"
+                                                                   "sxtb16 r8, r9\n"
+                                                                   "sxtb16 r9, r9, ror #8\n"
+                                                                   "ldr r11, [r1], #4\n"
+                                                                   "sxtb16 r10, r11\n"
+                                                                   "sxtb16 r11, r11, ror #8\n"
+                                                                   "ldr lr, [r2], #4\n"
+                                                                   "sxtb16 r12, lr\n"
+                                                                   "sxtb16 lr, lr, ror #8\n"
+                                                                   "smlad r4, r8, r12, r4\n"
+                                                                   "smlad r6, r10, r12, r6\n"
+                                                                   "smlad r4, r9, lr, r4\n"
+                                                                   "smlad r6, r11, lr, r6\n"
+                                                                   "ldr lr, [r3], #4\n"
+                                                                   "sxtb16 r12, lr\n"
+                                                                   "sxtb16 lr, lr, ror #8\n"
+                                                                   "smlad r5, r8, r12, r5\n"
+                                                                   "smlad r7, r10, r12, r7\n"
+                                                                   "smlad r5, r9, lr, r5\n"
+                                                                   "smlad r7, r11, lr, r7\n"
+                                                                   ".endr\n"
+                                                                   "vmov r8, s0\n"
+                                                                   "cmp r0, r8\n"
+                                                                   "bne 1b\n"
+                                                                   "ldr r0, [sp, #40]\n"
+                                                                   "stmia r0, {r4, r5, r6, r7}\n"
+                                                                   "pop {r4-r11, pc}\n");
+}
+
+/* Panel of one row: pairs (0,2), (1,3) of every four columns. */
+__attribute__((unused)) static void expand_row(uint32_t *p, const int8_t *x, int32_t groups) {
+    for (; groups > 0; groups--, x += 4, p += 2) {
+        const uint32_t word = load4(x);
+        p[0] = even_bytes(word);
+        p[1] = odd_bytes(word);
+    }
 }
 
 /* Sums of one row, a panel of pairs (0,2), (1,3), by 2 * pairs rows of bytes at multiples of 4,

@@ -4,7 +4,7 @@
 #include "few_rows.h"
 #include "quantize.h"
 
-#define FEW_ROWS 3 /* so many rows leave the weights as bytes */
+#define FEW_ROWS 3 /* so many rows leave the weight as bytes */
 #define PRODUCT (127 * 127)
 
 /* As tt_requantize, without 64-bit shifts where shift > 32. */
@@ -75,21 +75,25 @@ __attribute__((noinline)) static void put_row(const layer *l, const int32_t *sum
     }
 }
 
-/* Two rows of x, the panel xp, by all rows of the weight. */
+/* Rows t and t + 1 of x, whose panel is xp unless that is NULL, by all rows of the weight. */
 static void two_rows(const layer *l, const uint32_t *xp, int32_t t) {
-    const int32_t C = l->C, O = l->O, turns = C / 16, done = 16 * turns;
+    const int32_t C = l->C, O = l->O, groups = C / 4;
+    const int8_t *const x0 = l->x + t * C, *const x1 = x0 + C;
     int32_t sums[2][SUMS];
     for (int32_t o = 0; o < O; o += 2) {
         const int32_t next = o + 1 < O ? 1 : 0, at = o % SUMS;
         const int8_t *w0 = row_of(l, o), *w1 = row_of(l, o + next);
-        int32_t acc[4];
-        dot_2x2_bytes(xp, w0, w1, turns, acc);
-        for (int32_t i = done; i < C; i++) {
-            const int16_t *pair = (const int16_t *)(xp + i / 4 * 4) + 4 * (i & 1) + (i & 2) / 2;
-            acc[0] += pair[0] * w0[i];
-            acc[1] += pair[0] * w1[i];
-            acc[2] += pair[2] * w0[i];
-            acc[3] += pair[2] * w1[i];
+        int32_t acc[4] = {0, 0, 0, 0};
+        if (groups > 0 && xp != NULL) {
+            dot_2x2_bytes(xp, w0, w1, groups, acc);
+        } else if (groups > 0) {
+            dot_2x2_rows(x0, x1, w0, w1, groups, acc);
+        }
+        for (int32_t i = 4 * groups; i < C; i++) {
+            acc[0] += x0[i] * w0[i];
+            acc[1] += x0[i] * w1[i];
+            acc[2] += x1[i] * w0[i];
+            acc[3] += x1[i] * w1[i];
         }
         sums[0][at] = acc[0];
         sums[0][at + 1] = acc[1];
@@ -99,15 +103,6 @@ static void two_rows(const layer *l, const uint32_t *xp, int32_t t) {
             put_row(l, sums[0], t, o - at, at + 1 + next);
             put_row(l, sums[1], t + 1, o - at, at + 1 + next);
         }
-    }
-}
-
-/* Panel of one row: pairs (0,2), (1,3) of every four columns. */
-static void expand_row(uint32_t *p, const int8_t *x, int32_t groups) {
-    for (; groups > 0; groups--, x += 4, p += 2) {
-        const uint32_t word = load4(x);
-        p[0] = even_bytes(word);
-        p[1] = odd_bytes(word);
     }
 }
 
@@ -125,11 +120,12 @@ static int32_t dot_rest(const int8_t *x, const int8_t *w, int32_t i, int32_t C) 
     return sum;
 }
 
-/* One row of x by all rows of the weight. */
+/* One row of x by all rows of the weight; xp: for its panel, or NULL. */
 static void one_row(const layer *l, uint32_t *xp, int32_t t) {
     const int32_t C = l->C, O = l->O, turns = C / 16;
     const int8_t *const x = l->x + t * C;
-    const int whole = turns > 0 && (((uintptr_t)l->w | (uintptr_t)l->wt | (uintptr_t)C) & 3u) == 0;
+    const int whole =
+        xp != NULL && turns > 0 && (((uintptr_t)l->w | (uintptr_t)l->wt | (uintptr_t)C) & 3u) == 0;
     const int together = l->rows == NULL || l->wt == NULL;
     const int32_t done = whole ? 16 * turns : 0;
     expand_row(xp, x, done / 4);
@@ -246,23 +242,47 @@ static void many_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin,
     }
 }
 
-static void linear(const layer *l, int32_t *scratch, int32_t T) {
-    const int32_t C = l->C, words = panel_words(C);
-    uint32_t *const wp = (uint32_t *)scratch;
-    if (T <= FEW_ROWS) {
-        if (T > 1) {
-            expand(wp, l->x, l->x + C, C, 0);
-            two_rows(l, wp, 0);
-        }
-        if (T & 1) {
-            one_row(l, wp, T - 1);
-        }
-        return;
+/* Where panels lie, and of how many pairs of rows of x beside one of the weight; < 0: not even that. */
+typedef struct {
+    uint32_t *at;
+    int32_t pairs;
+} panels;
+
+/* In the scratch, or behind the result of the next rows where that holds more. */
+static panels panels_of(const layer *l, int32_t *scratch, int32_t room, int32_t begin, int32_t T) {
+    const int32_t pair = 4 * panel_words(l->C), left = T - begin;
+    const int32_t row = l->O * (l->y8 != NULL ? 1 : 2), behind = left * row - 3 - pair;
+    panels p = {(uint32_t *)scratch, room / pair - 1};
+    const int32_t pairs = behind / (pair + 2 * row);
+    if (pairs > 0 && pairs > p.pairs) {
+        p.pairs = pairs;
+        const uintptr_t y = l->y8 != NULL ? (uintptr_t)l->y8 : (uintptr_t)l->y16;
+        p.at = (uint32_t *)((y + (uint32_t)((begin + 2 * p.pairs) * row) + 3u) & ~(uintptr_t)3u);
     }
-    const int32_t k = scale_of_x(l), rows = rows_at_a_time(T, words, words);
-    for (int32_t begin = 0; begin < T; begin += rows) {
-        const int32_t end = T - begin < rows ? T : begin + rows;
-        uint32_t *xp = wp + words;
+    return p;
+}
+
+static void linear(const layer *l, int32_t *scratch, int32_t room, int32_t T) {
+    const int32_t C = l->C, words = panel_words(C);
+    const int32_t k = T > FEW_ROWS ? scale_of_x(l) : 0;
+    int32_t end;
+    for (int32_t begin = 0; begin < T; begin = end) {
+        const panels p = panels_of(l, scratch, room, begin, T);
+        if (T - begin <= FEW_ROWS || p.pairs < 2) {
+            uint32_t *const xp = p.pairs >= 0 ? p.at : NULL;
+            end = begin + 1 < T ? begin + 2 : T;
+            if (end == begin + 1) {
+                one_row(l, xp, begin);
+            } else {
+                if (xp != NULL) {
+                    expand(xp, l->x + begin * C, l->x + (begin + 1) * C, C, 0);
+                }
+                two_rows(l, xp, begin);
+            }
+            continue;
+        }
+        end = T - begin <= 2 * p.pairs ? T : begin + 2 * p.pairs;
+        uint32_t *const wp = p.at, *xp = wp + words;
         for (int32_t t = begin; t < end; t += 2) {
             const int8_t *row = l->x + t * C;
             xp = expand(xp, row, t + 1 < end ? row + C : row, C, k);
@@ -273,117 +293,16 @@ static void linear(const layer *l, int32_t *scratch, int32_t T) {
 
 void tt_linear_s8(int8_t *y, const int8_t *x, const int8_t *w, const int8_t *wt,
                   const int16_t *rows, const int32_t *b, const int32_t *bt, const int32_t *mult,
-                  const int32_t *shift, int32_t *scratch, int32_t T, int32_t C, int32_t O,
-                  int32_t per_channel) {
+                  const int32_t *shift, int32_t *scratch, int32_t room, int32_t T, int32_t C,
+                  int32_t O, int32_t per_channel) {
     const layer l = {x, w, wt, rows, b, bt, mult, shift, C, O, per_channel, y, NULL, 127};
-    linear(&l, scratch, T);
+    linear(&l, scratch, room, T);
 }
 
 void tt_linear_s16(int16_t *y, const int8_t *x, const int8_t *w, const int8_t *wt,
                    const int16_t *rows, const int32_t *b, const int32_t *bt, const int32_t *mult,
-                   const int32_t *shift, int32_t *scratch, int32_t T, int32_t C, int32_t O,
-                   int32_t per_channel) {
+                   const int32_t *shift, int32_t *scratch, int32_t room, int32_t T, int32_t C,
+                   int32_t O, int32_t per_channel) {
     const layer l = {x, w, wt, rows, b, bt, mult, shift, C, O, per_channel, NULL, y, 32767};
-    linear(&l, scratch, T);
-}
-
-/* Sums of one row of g, as row 0 of tiles. The weight is whole, its rows and columns multiples of 4. */
-static void one_gradient(int32_t *acc, uint32_t *gp, const int8_t *g, const int8_t *w, int32_t C,
-                         int32_t O) {
-    expand_row(gp, g, O / 4);
-    for (int32_t i = 0; i < C; i += 4) {
-        columns_by_row(acc + 2 * i, gp, w + i, C, O / 4);
-    }
-}
-
-typedef struct {
-    const int8_t *g;
-    const int16_t *g_exp;
-    int8_t *gx;
-    int16_t *gx_exp;
-    int32_t C, O, T, exp_add;
-    uint32_t key, first; /* number of element (0,0) */
-} gradient;
-
-/* Rows t and, where it exists, t + 1 from their tiles. */
-static void put_gradients(const gradient *d, const int32_t *acc, int32_t t) {
-    const int32_t C = d->C, both = t + 1 < d->T ? 2 : 1;
-    const uint64_t peaks = tile_peaks(acc, panel_words(C) / 4);
-    const uint32_t peak[2] = {(uint32_t)peaks, (uint32_t)(peaks >> 32)};
-    for (int32_t r = 0; r < both; r++) {
-        const int32_t at = t + r;
-        d->gx_exp[at] =
-            quantize_tiles(d->gx + at * C, acc + 2 * r, peak[r], C, d->g_exp[at] + d->exp_add,
-                           d->key, d->first + (uint32_t)(at * C));
-    }
-}
-
-/* Panel of rows t, t + 1 of g. */
-static uint32_t *expand_gradients(uint32_t *p, const gradient *d, int32_t t) {
-    const int8_t *row = d->g + t * d->O;
-    return expand(p, row, t + 1 < d->T ? row + d->O : row, d->O, 0);
-}
-
-/* `rows` rows at a time, their sums held, by `columns` columns of the weight, their panels held. */
-static void by_blocks(const gradient *d, const weight *w, uint32_t *scratch, int32_t rows,
-                      int32_t columns) {
-    const int32_t words = panel_words(d->O), wide = panel_words(d->C);
-    const tile_function run_tiles = tile_s32(words);
-    uint32_t *const gp = scratch, *const wp = gp + words;
-    int32_t *const acc = (int32_t *)(wp + columns / 2 * words);
-    tile_run run = {.x = wp, .w = gp, .w_end = wp, .stride = 16};
-    for (int32_t begin = 0; begin < d->T; begin += rows) {
-        const int32_t end = d->T - begin < rows ? d->T : begin + rows;
-        for (int32_t first = 0; first < wide; first += columns) {
-            const int32_t last = wide - first < columns ? wide : first + columns;
-            if (begin == 0 || columns < wide) {
-                uint32_t *p = wp;
-                for (int32_t i = first; i < last; i += 4, p += 2 * words) {
-                    expand_columns(p, p + words, w, i);
-                }
-                run.x_end = p;
-            }
-            int32_t *sums = acc + 2 * first;
-            for (int32_t t = begin; t < end; t += 2, sums += 2 * wide) {
-                expand_gradients(gp, d, t);
-                run.out = sums;
-                run_tiles(&run);
-            }
-        }
-        for (int32_t t = begin; t < end; t += 2) {
-            put_gradients(d, acc + (t - begin) * wide, t);
-        }
-    }
-}
-
-void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
-                     const int8_t *w, const int8_t *wt, const int16_t *rows, int32_t *scratch,
-                     const tt_step *st, int32_t T, int32_t C, int32_t O, int32_t exp_add,
-                     int32_t stream) {
-    const gradient d = {
-        g, g_exp, gx, gx_exp, C, O, T, exp_add, tt_key(st, stream), (uint32_t)(st->row * C)};
-    const weight whole = {w, wt, rows, C, O};
-    const int32_t words = panel_words(O), columns = panel_words(C);
-    uint32_t *const p = (uint32_t *)scratch;
-    if (T == 1 && (rows == NULL || wt == NULL) && ((C | O) & 3) == 0) {
-        one_gradient((int32_t *)(p + words), p, g, w, C, O);
-        put_gradients(&d, (int32_t *)(p + words), 0);
-    } else {
-        /* All of the weight and two rows, or all rows and 16 columns: what is smaller. */
-        const int32_t room = TT_PANEL_BYTES / 4 - words, even = (T + 1) & ~1;
-        const int32_t few = columns < 16 ? columns : 16;
-        const int32_t by_weight = columns / 2 * words + 2 * columns;
-        const int32_t by_rows = few / 2 * words + even * columns;
-        int32_t held = 2, block = columns;
-        if (by_rows < by_weight) {
-            held = even;
-            block = few;
-        }
-        if (by_weight > room && by_rows > room) {
-            held = rows_at_a_time(T, words + room / 4, 2 * columns);
-            block = (room - held * columns) / (2 * words) * 4;
-            block = block < 4 ? 4 : (block < columns ? block : columns);
-        }
-        by_blocks(&d, &whole, p, held, block);
-    }
+    linear(&l, scratch, room, T);
 }

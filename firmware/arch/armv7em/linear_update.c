@@ -98,20 +98,42 @@ __attribute__((noinline)) static int step_tiles(tt_weight_step *s, int8_t *w, co
     return 1;
 }
 
+/* Row after row, without panels. */
+static void by_rows(tt_weight_step *s, int8_t *w, int8_t *fraction, const float *moment,
+                    const int8_t *g, const int8_t *x, const float *coefs, const int16_t *rows,
+                    int32_t *acc, int32_t T, int32_t C, int32_t O, int32_t per_channel) {
+    for (int32_t o = 0; o < O; o++) {
+        if (rows != NULL && rows[o] < 0) {
+            continue;
+        }
+        for (int32_t i = 0; i < C; i++) {
+            acc[i] = 0;
+        }
+        add_gradient_row(acc, g, x, T, C, O, o);
+        const float *coef = moment != NULL ? NULL : coefs + (per_channel ? o : 0);
+        tt_weight_step_row(s, w, fraction, acc, C, coef);
+    }
+}
+
 void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
                          const int16_t *g_exp, const int8_t *x, const float *coefs,
-                         const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
-                         int32_t C, int32_t O, int32_t per_channel, int32_t stream) {
+                         const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t room,
+                         int32_t T, int32_t C, int32_t O, int32_t per_channel, int32_t stream) {
     tt_weight_step s = tt_weight_step_begin(st, fraction, moment, g_exp[0], stream);
     const weight input = {x, NULL, NULL, C, T};
     const int32_t words = panel_words(T), wide = panel_words(C);
-    const int32_t room = TT_PANEL_BYTES / 4 - 2 * words - wide;
+    const int32_t left = room / 4 - 2 * words - wide;
     int32_t block = wide, held = 4;
-    if (wide / 2 * words + 4 * wide > room) {
-        held = (room - room / 4) / (4 * wide) * 4;
+    if (wide / 2 * words + 4 * wide > left) {
+        held = (left - left / 4) / (4 * wide) * 4;
         held = held < 4 ? 4 : (held < O ? held : (O + 3) / 4 * 4);
-        block = (room - held * wide) / (2 * words) * 4;
-        block = block < 4 ? 4 : (block < wide ? block : wide);
+        block = left > held * wide ? (left - held * wide) / (2 * words) * 4 : 0;
+        block = block < wide ? block : wide;
+    }
+    if (block < 4) {
+        by_rows(&s, w, fraction, moment, g, x, coefs, rows, scratch, T, C, O, per_channel);
+        tt_weight_step_end(&s, moment, st->beta);
+        return;
     }
     int32_t *const line = scratch;
     uint32_t *const gp = (uint32_t *)(line + wide), *const xp = gp + 2 * words;

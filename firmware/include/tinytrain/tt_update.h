@@ -36,11 +36,11 @@ void tt_weight_step_end(const tt_weight_step *s, float *moment, float beta);
  * fraction NULL: w <- clamp(floor(w - delta + u), +-127), u random in [0,1).
  * fraction not NULL: 256 w + fraction <- clamp(it - round(256 delta), +-127*256).
  *   w, fraction int8 [K,C]   moment float [1]   coefs float [O] if per_channel else [1]
- *   scratch: see _update_scratch of the reference */
+ *   scratch: int32 [C], room: bytes of it; see tt_linear.h */
 void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_t *g,
                          const int16_t *g_exp, const int8_t *x, const float *coefs,
-                         const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t T,
-                         int32_t C, int32_t O, int32_t per_channel, int32_t stream);
+                         const int16_t *rows, int32_t *scratch, const tt_step *st, int32_t room,
+                         int32_t T, int32_t C, int32_t O, int32_t per_channel, int32_t stream);
 
 /* The same in two steps, for a g that has an exponent a row. First acc[o,i] = sum_t 2^(g_exp[t] - E)
  * g[t,o] x[t,i] with E = acc_exp[0], the largest exponent so far: as it rises, what is there is

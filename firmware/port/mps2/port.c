@@ -1,7 +1,5 @@
-/* Arm's MPS2 boards as QEMU emulates them: CMSDK UART and timer, exit by semihosting. */
-#include "tinytrain/tt_port.h"
-
-#define REGISTER(address) (*(volatile uint32_t *)(uintptr_t)(address))
+/* Arm's MPS2 and MPS3 boards as QEMU emulates them: CMSDK UART, exit by semihosting. */
+#include "machine.h"
 
 #define UART_DATA REGISTER(TT_UART_BASE + 0x00)
 #define UART_STATE REGISTER(TT_UART_BASE + 0x04)
@@ -12,16 +10,9 @@
 #define RX_FULL 2u
 #define RX_INTERRUPT 2u
 
-/* 25 MHz, counts down. The period is 2^27 us. */
-#define TIMER_CONTROL REGISTER(0x40000000)
-#define TIMER_VALUE REGISTER(0x40000004)
-#define TIMER_RELOAD REGISTER(0x40000008)
-#define TICKS_PER_US 25u
-#define LAST_TICK (TICKS_PER_US * (TT_PORT_TIME_MASK + 1u) - 1u)
-
-#define NVIC_ENABLE REGISTER(0xE000E100)
-#define NVIC_CLEAR REGISTER(0xE000E280)
-#define UART_RX_IRQ 1u /* bit 0 */
+#define NVIC_ENABLE REGISTER(0xE000E100 + UART_RX_IRQ / 32u * 4u)
+#define NVIC_CLEAR REGISTER(0xE000E280 + UART_RX_IRQ / 32u * 4u)
+#define UART_RX_BIT (1u << UART_RX_IRQ % 32u)
 
 #define SEMIHOSTING_EXIT 0x20u /* SYS_EXIT_EXTENDED */
 #define STOPPED_APPLICATION 0x20026u
@@ -33,10 +24,8 @@ void tt_port_start(void) {
     __asm__ volatile("cpsid i" ::: "memory");
     UART_DIVIDER = 16u;
     UART_CONTROL = 0xBu; /* transmit, receive, receive interrupt */
-    NVIC_ENABLE = UART_RX_IRQ;
-    TIMER_RELOAD = LAST_TICK;
-    TIMER_VALUE = LAST_TICK;
-    TIMER_CONTROL = 1u;
+    NVIC_ENABLE = UART_RX_BIT;
+    start_clock();
 }
 
 int32_t tt_port_read(void) {
@@ -44,7 +33,7 @@ int32_t tt_port_read(void) {
         return -1;
     }
     UART_INTERRUPT = RX_INTERRUPT; /* first, as the next byte comes once this one is read */
-    NVIC_CLEAR = UART_RX_IRQ;
+    NVIC_CLEAR = UART_RX_BIT;
     return (int32_t)(UART_DATA & 0xFFu);
 }
 
@@ -62,7 +51,7 @@ void tt_port_write(const uint8_t *bytes, uint32_t count) {
 }
 
 uint32_t tt_port_time_us(void) {
-    return (LAST_TICK - TIMER_VALUE) / TICKS_PER_US;
+    return clock_us();
 }
 
 _Noreturn void tt_port_exit(int32_t status) {
