@@ -34,7 +34,7 @@ static void value_gradients(const work *w, int32_t j, int32_t n) {
     tt_room left = w->room;
     const tt_result out = {w->held_v, head->width, w->v_exp + j * H + head->h, H, j, w->key_v};
     const tt_matrix x = tt_matrix_columns(w->aligned, head->width, head, &left);
-    tt_column_sums(out, w->block, w->keys, 0, w->g_top + w->add_v, &x, head, n, left);
+    tt_column_sums(&out, w->block, w->keys, 0, w->g_top + w->add_v, &x, head, n, left);
 }
 
 /* Gradients of n keys from key j on; the block holds ds. */
@@ -47,7 +47,7 @@ static void key_gradients(const work *w, int32_t j, int32_t n) {
         w->gk + tt_head_at(head, j), head->C, w->k_exp + j * H + head->h, H, j, w->key_k};
     const tt_matrix x = tt_matrix_columns(w->q + tt_head_at(head, 0), head->C, head, &left);
     tt_align_scores(ds, w->keys, ds, w->keys, w->s_exp, top, head, j, n, w->key_k_rows);
-    tt_column_sums(out, w->block, w->keys, 1, top + w->add_k, &x, head, n, left);
+    tt_column_sums(&out, w->block, w->keys, 1, top + w->add_k, &x, head, n, left);
 }
 
 /* Gradients of n queries from query i on, their rows of ds the first at ds. */
@@ -57,7 +57,7 @@ static void query_gradients(const work *w, const uint8_t *ds, const tt_matrix *k
     const int32_t H = head->H;
     const tt_result out = {
         w->held_q + i * head->width, head->width, w->q_exp + i * H + head->h, H, i, w->key_q};
-    tt_row_sums(out, (const int8_t *)ds, head->T, w->s_exp, w->add_q, k, head, n, room);
+    tt_row_sums(&out, (const int8_t *)ds, head->T, w->s_exp, w->add_q, k, head, n, room);
 }
 
 /* n rows of a head, held since row i could not be written yet. */

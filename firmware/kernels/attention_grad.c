@@ -42,7 +42,7 @@ void tt_attention_dq_s8(int8_t *gq, int16_t *gq_exp, const int8_t *gs, const int
             tt_room left = all;
             const tt_result out = {gq + tt_head_at(&head, i), C, e + head.h, H, i, key};
             const tt_matrix x = tt_matrix_columns(k + tt_head_at(&head, 0), C, &head, &left);
-            tt_row_sums(out, gs + (head.h * T + i) * T, T, gs_exp + head.h * T, exp_add, &x, &head,
+            tt_row_sums(&out, gs + (head.h * T + i) * T, T, gs_exp + head.h * T, exp_add, &x, &head,
                         n, left);
         }
         for (int32_t b = 0; b < n; b++) {
@@ -82,7 +82,7 @@ void tt_attention_dk_s8(int8_t *gk, int16_t *gk_exp, const int8_t *gs, const int
             const tt_matrix x = tt_matrix_columns(q + tt_head_at(&head, 0), C, &head, &left);
             tt_align_scores(block, most, gs + h * T * T + j, T, gs_exp + h * T, top[h], &head, j, n,
                             key_rows);
-            tt_column_sums(out, (const uint8_t *)block, most, 1, top[h] + exp_add, &x, &head, n,
+            tt_column_sums(&out, (const uint8_t *)block, most, 1, top[h] + exp_add, &x, &head, n,
                            left);
         }
         for (int32_t b = 0; b < n; b++) {
@@ -107,7 +107,7 @@ void tt_attention_dv_s8(int8_t *gv, int16_t *gv_exp, const int8_t *g, const int1
         const tt_result out = {gv + tt_head_at(&head, 0), C, e + head.h, H, 0, key};
         tt_align_head(aligned, g, g_exp, top, &head, key_rows);
         const tt_matrix x = tt_matrix_columns(aligned, width, &head, &left);
-        tt_column_sums(out, p + head.h * T * T, T, 0, top + exp_add, &x, &head, T, left);
+        tt_column_sums(&out, p + head.h * T * T, T, 0, top + exp_add, &x, &head, T, left);
     }
     for (int32_t j = 0; j < T; j++) {
         gv_exp[j] = tt_join_heads(gv + j * C, e + j * H, j, &head, key_heads);

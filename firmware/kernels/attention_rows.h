@@ -139,12 +139,12 @@ void tt_ds_columns(int8_t *ds, int32_t stride, const int16_t *e, const int32_t *
 
 /* Sums of the rows of x by the n rows of ds, each quantized: acc[c] = sum_j ds[i,j] * x[j,c], worth
  * 2^(s_exp[i] + exp_add), i from out.row on. Room: int32 [width]. */
-void tt_row_sums(tt_result out, const int8_t *ds, int32_t stride, const int16_t *s_exp,
+void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const int16_t *s_exp,
                  int32_t exp_add, const tt_matrix *x, const tt_head *head, int32_t n, tt_room room);
 
 /* The same by n columns of a block, column out.row of the head the first: acc[c] = sum_i block[i,j] *
  * x[i,c], worth 2^base. The block is uint8, or the bytes of int8. Room: int32 [width]. */
-void tt_column_sums(tt_result out, const uint8_t *block, int32_t stride, int32_t is_signed,
+void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, int32_t is_signed,
                     int32_t base, const tt_matrix *x, const tt_head *head, int32_t n, tt_room room);
 
 /* n elements with shift >= 0 as tt_stochastic_shift; number `first` the first. out may be x. */

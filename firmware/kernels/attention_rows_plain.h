@@ -6,7 +6,7 @@
 #include "attention_rows.h"
 #include "tinytrain/tt_tables.h"
 #ifdef TT_ARCH_ATTENTION
-#define PLAIN(type, name) __attribute__((unused)) static type plain_##name
+#define PLAIN(type, name) __attribute__((noinline, unused)) static type plain_##name
 #else
 #define PLAIN(type, name) type tt_##name
 #endif
@@ -111,9 +111,10 @@ PLAIN(void, probs_columns)(uint8_t *p, int32_t stride, const tt_softmax *sums, c
 PLAIN(void, attend)(int8_t *y, const int8_t *q, const tt_matrix *k, const tt_matrix *v,
                     const tt_head *head, tt_scaling score, tt_scaling mix, tt_room room) {
     uint8_t *p = room.at; /* a probability replaces the first byte of a score before it */
+    const tt_room line = {room.at, 4 * head->T}, none = {NULL, 0};
     for (int32_t i = 0; i < head->T; i++) {
-        tt_probs_rows(p, 0, NULL, q, k, head, i, 1, score, room);
-        tt_mix_rows(y, p, 0, v, head, i, 1, mix, room);
+        tt_probs_rows(p, 0, NULL, q, k, head, i, 1, score, line);
+        tt_mix_rows(y, p, 0, v, head, i, 1, mix, none);
     }
 }
 

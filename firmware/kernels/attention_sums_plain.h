@@ -6,7 +6,7 @@
 #include "attention_rows.h"
 
 #ifdef TT_ARCH_ATTENTION
-#define PLAIN(type, name) __attribute__((unused)) static type plain_##name
+#define PLAIN(type, name) __attribute__((noinline, unused)) static type plain_##name
 #else
 #define PLAIN(type, name) type tt_##name
 #endif
@@ -61,26 +61,26 @@ PLAIN(void, mix_rows)(int8_t *y, const uint8_t *p, int32_t stride, const tt_matr
     }
 }
 
-PLAIN(void, row_sums)(tt_result out, const int8_t *ds, int32_t stride, const int16_t *s_exp,
+PLAIN(void, row_sums)(const tt_result *out, const int8_t *ds, int32_t stride, const int16_t *s_exp,
                       int32_t exp_add, const tt_matrix *x, const tt_head *head, int32_t n,
                       tt_room room) {
     int32_t *acc = (int32_t *)(void *)room.at;
     for (int32_t b = 0; b < n; b++) {
-        const int32_t i = out.row + b;
+        const int32_t i = out->row + b;
         weighted_sum(acc, (const uint8_t *)ds + b * stride, 1, 1, x->x, head->width,
                      tt_head_columns(head, i), x->stride);
-        out.e[b * out.e_stride] =
-            tt_quantize_row(out.x + b * out.stride, acc, head->width, s_exp[i] + exp_add, out.key,
-                            (uint32_t)tt_head_at(head, i));
+        out->e[b * out->e_stride] =
+            tt_quantize_row(out->x + b * out->stride, acc, head->width, s_exp[i] + exp_add,
+                            out->key, (uint32_t)tt_head_at(head, i));
     }
 }
 
-PLAIN(void, column_sums)(tt_result out, const uint8_t *block, int32_t stride, int32_t is_signed,
-                         int32_t base, const tt_matrix *x, const tt_head *head, int32_t n,
-                         tt_room room) {
+PLAIN(void, column_sums)(const tt_result *out, const uint8_t *block, int32_t stride,
+                         int32_t is_signed, int32_t base, const tt_matrix *x, const tt_head *head,
+                         int32_t n, tt_room room) {
     int32_t *acc = (int32_t *)(void *)room.at;
     for (int32_t b = 0; b < n; b++) {
-        const int32_t j = out.row + b, first = head->causal ? j : 0;
+        const int32_t j = out->row + b, first = head->causal ? j : 0;
         const uint8_t *column = block + first * stride + b;
         const int8_t *rows = x->x + first * x->stride;
         if (is_signed) {
@@ -88,8 +88,8 @@ PLAIN(void, column_sums)(tt_result out, const uint8_t *block, int32_t stride, in
         } else {
             weighted_sum(acc, column, stride, 0, rows, head->width, head->T - first, x->stride);
         }
-        out.e[b * out.e_stride] = tt_quantize_row(out.x + b * out.stride, acc, head->width, base,
-                                                  out.key, (uint32_t)tt_head_at(head, j));
+        out->e[b * out->e_stride] = tt_quantize_row(out->x + b * out->stride, acc, head->width,
+                                                    base, out->key, (uint32_t)tt_head_at(head, j));
     }
 }
 

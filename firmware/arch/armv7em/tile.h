@@ -139,44 +139,41 @@ static inline void transpose(uint32_t *p, uint32_t *q, uint32_t a, uint32_t b, u
     q[3] = high_halves(bo, dd);
 }
 
-/* The same of 4 * turns rows of bytes from a on, `stride` apart. */
-__attribute__((naked, noinline, unused)) static void
-transpose_rows(uint32_t *p __attribute__((unused)), uint32_t *q __attribute__((unused)),
-               const int8_t *a __attribute__((unused)), int32_t stride __attribute__((unused)),
-               int32_t turns __attribute__((unused))) {
-    __asm__ volatile("push {r4-r11, lr}\n"
-                     "ldr lr, [sp, #36]\n"
-                     "add r12, r3, r3, lsl #1\n"
-                     "1:\n"
-                     "ldr r4, [r2]\n"
-                     "ldr r5, [r2, r3]\n"
-                     "ldr r6, [r2, r3, lsl #1]\n"
-                     "ldr r7, [r2, r12]\n"
-                     "add r2, r2, r3, lsl #2\n"
-                     "sxtb16 r8, r4\n"
-                     "sxtb16 r4, r4, ror #8\n"
-                     "sxtb16 r10, r6\n"
-                     "sxtb16 r6, r6, ror #8\n"
-                     "pkhbt r9, r8, r10, lsl #16\n"
-                     "pkhtb r10, r10, r8, asr #16\n"
-                     "pkhbt r11, r4, r6, lsl #16\n"
-                     "pkhtb r6, r6, r4, asr #16\n"
-                     "strd r9, r11, [r0], #8\n"
-                     "strd r10, r6, [r1], #8\n"
-                     "sxtb16 r8, r5\n"
-                     "sxtb16 r5, r5, ror #8\n"
-                     "sxtb16 r10, r7\n"
-                     "sxtb16 r7, r7, ror #8\n"
-                     "pkhbt r9, r8, r10, lsl #16\n"
-                     "pkhtb r10, r10, r8, asr #16\n"
-                     "pkhbt r11, r5, r7, lsl #16\n"
-                     "pkhtb r7, r7, r5, asr #16\n"
-                     "strd r9, r11, [r0], #8\n"
-                     "strd r10, r7, [r1], #8\n"
-                     "subs lr, #1\n"
-                     "bne 1b\n"
-                     "pop {r4-r11, pc}\n");
-}
+/* The same of 4 * turns rows of bytes from a on, `stride` apart. EXTEND: of int8 or uint8. */
+#define TRANSPOSE_FUNCTION(name, EXTEND)                                                    \
+    __attribute__((naked, noinline, unused)) static void name(                              \
+        uint32_t *p __attribute__((unused)), uint32_t *q __attribute__((unused)),           \
+        const int8_t *a __attribute__((unused)), int32_t stride __attribute__((unused)),    \
+        int32_t turns __attribute__((unused))) {                                            \
+        __asm__ volatile("push {r4-r11, lr}\n"                                              \
+                         "ldr lr, [sp, #36]\n"                                              \
+                         "add r12, r3, r3, lsl #1\n"                                        \
+                         "1:\n"                                                             \
+                         "ldr r4, [r2]\n"                                                   \
+                         "ldr r5, [r2, r3]\n"                                               \
+                         "ldr r6, [r2, r3, lsl #1]\n"                                       \
+                         "ldr r7, [r2, r12]\n"                                              \
+                         "add r2, r2, r3, lsl #2\n" EXTEND " r8, r4\n" EXTEND               \
+                         " r4, r4, ror #8\n" EXTEND " r10, r6\n" EXTEND " r6, r6, ror #8\n" \
+                         "pkhbt r9, r8, r10, lsl #16\n"                                     \
+                         "pkhtb r10, r10, r8, asr #16\n"                                    \
+                         "pkhbt r11, r4, r6, lsl #16\n"                                     \
+                         "pkhtb r6, r6, r4, asr #16\n"                                      \
+                         "strd r9, r11, [r0], #8\n"                                         \
+                         "strd r10, r6, [r1], #8\n" EXTEND " r8, r5\n" EXTEND               \
+                         " r5, r5, ror #8\n" EXTEND " r10, r7\n" EXTEND " r7, r7, ror #8\n" \
+                         "pkhbt r9, r8, r10, lsl #16\n"                                     \
+                         "pkhtb r10, r10, r8, asr #16\n"                                    \
+                         "pkhbt r11, r5, r7, lsl #16\n"                                     \
+                         "pkhtb r7, r7, r5, asr #16\n"                                      \
+                         "strd r9, r11, [r0], #8\n"                                         \
+                         "strd r10, r7, [r1], #8\n"                                         \
+                         "subs lr, #1\n"                                                    \
+                         "bne 1b\n"                                                         \
+                         "pop {r4-r11, pc}\n");                                             \
+    }
+
+TRANSPOSE_FUNCTION(transpose_rows, "sxtb16")
 
 /* What a run over pairs of rows reads from registers of the FPU; the order is that of the code. */
 typedef struct {

@@ -1,0 +1,37 @@
+/* What the attention kernels of cores with the DSP extension share: sizes of what lies in a room. */
+#ifndef TT_ATTENTION_TILES_H
+#define TT_ATTENTION_TILES_H
+
+#include "../../kernels/attention_rows.h"
+#include "tile.h"
+
+static inline int32_t fours(int32_t n) {
+    return (n + 3) & ~3;
+}
+
+/* Two rows of T products, or a panel of two rows of T. */
+static inline int32_t line_bytes(const tt_head *head) {
+    return 8 * fours(head->T);
+}
+
+/* Room for a panel if what products need is left behind it, else NULL. */
+static inline uint32_t *take_panel(tt_room *room, int32_t bytes, const tt_head *head) {
+    if (room->bytes - bytes < line_bytes(head) + 8 * fours(head->width)) {
+        return NULL;
+    }
+    uint32_t *panel = (uint32_t *)(void *)room->at;
+    room->at += bytes;
+    room->bytes -= bytes;
+    return panel;
+}
+
+/* Whether tt_mix_pair can be called. */
+static inline int can_mix(const tt_matrix *v, const tt_head *head, tt_scaling scale) {
+    return v->panel != NULL && (head->width & 1) == 0 && scale.shift > 32 && scale.shift <= 54;
+}
+
+/* Two rows of y, `second` bytes apart, from a panel of their n probabilities. */
+void tt_mix_pair(int8_t *y, int32_t second, const uint32_t *p, const tt_matrix *v,
+                 const tt_head *head, int32_t n, tt_scaling scale);
+
+#endif
