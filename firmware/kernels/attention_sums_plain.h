@@ -97,7 +97,7 @@ PLAIN(void, column_sums)(const tt_result *out, const uint8_t *block, int32_t str
 PLAIN(void, align_row)(int8_t *out, const int8_t *x, int32_t n, int32_t shift, uint32_t key,
                        uint32_t first) {
     if (shift == 0 || shift > 30) {
-        for (int32_t c = 0; c < n; c++) {
+        for (int32_t c = 0; c < n && !(shift == 0 && out == x); c++) {
             out[c] = shift == 0 ? x[c] : 0;
         }
         return;

@@ -27,15 +27,15 @@ static void pair_dots(int32_t *line, const int8_t *a, const int8_t *b, const tt_
                       const tt_head *head, int32_t columns) {
     const int32_t words = panel_words(head->width);
     uint32_t *x = (uint32_t *)line + line_bytes(head) / 4;
-    const uint32_t *first = m->panel;
-    const tile_run run = {.w_end = x + words,
-                          .x_end = first + (columns + 1) / 2 * words,
-                          .w = x,
-                          .stride = 16,
-                          .out = line,
-                          .x = first};
+    any_run run;
+    run.x = m->panel;
+    run.x_end = run.x + (columns + 1) / 2 * words;
+    run.skip = 0;
+    run.w = x;
+    run.w_end = x + words;
+    run.out = line;
     expand(x, a, b, head->width, 0);
-    tile_s32(words)(&run);
+    tt_products(&run);
 }
 
 /* The softmax of a row of n scores, which become exponentials; then zeros up to column end. */

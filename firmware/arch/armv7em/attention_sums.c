@@ -5,34 +5,66 @@
 #include "attention_tiles.h"
 #include "quantize.h"
 
-/* Column pairs by two rows, as tile_s32. A pair of columns begins `mult0` bytes behind the end of the
- * one before. */
-#define SKIP "add r0, r0, r8\n"
-TILE_FUNCTION(skip_s32_4, 4, TILE_PLAIN, TILE_PLAIN_STEP, TILE_LOOP, TILE_STORE SKIP)
-TILE_FUNCTION(skip_s32_1, 1, TILE_PLAIN, TILE_PLAIN_STEP, TILE_LOOP, TILE_STORE SKIP)
+/* The first group, then, from the middle of eight on, the others. A group takes 40 bytes of code. */
+#define ANY_FUNCTION(name, FINISH)                                                           \
+    __attribute__((naked, noinline)) void name(const any_run *run __attribute__((unused))) { \
+        __asm__ volatile("push {r4-r11, lr}\n"                                               \
+                         "vldmia r0, {s0-s8}\n"                                              \
+                         "ldr r0, [r0, #36]\n"                                               \
+                         "vmov r1, s6\n"                                                     \
+                         "vmov r2, s8\n"                                                     \
+                         "sub r1, r1, r2\n"                                                  \
+                         "lsr r1, r1, #4\n"                                                  \
+                         "sub r1, r1, #1\n"                                                  \
+                         "and r1, r1, #7\n"                                                  \
+                         "mov r3, #40\n"                                                     \
+                         "mul r1, r1, r3\n"                                                  \
+                         "adr r3, 3f\n"                                                      \
+                         "sub r3, r3, r1\n"                                                  \
+                         "orr r3, r3, #1\n"                                                  \
+                         "vmov s9, r3\n"                                                     \
+                         "mov r1, r2\n"                                                      \
+                         "1:\n" TILE_PLAIN "vmov r6, s9\n"                                   \
+                         "bx r6\n"                                                           \
+                         "2:\n"                                                              \
+                         ".rept 8\n" TILE_PLAIN_STEP ".endr\n"                               \
+                         "3:\n"                                                              \
+                         "vmov r6, r7, s6, s7\n"                                             \
+                         "cmp r1, r6\n"                                                      \
+                         "bne 2b\n" FINISH "cmp r0, r7\n"                                    \
+                         "bne 1b\n"                                                          \
+                         "pop {r4-r11, pc}\n");                                              \
+    }
 
-/* The same to int8, `stride` bytes from one row to the other: round-half-up(acc * mult1 * 2^-32 *
- * 2^-bias[1]) + 127 to uint8, then - 127 with saturation; bias[0] is half and 127. */
+#define ANY_NEXT     \
+    "vmov r1, s8\n"  \
+    "vmov s4, r11\n" \
+    "add r0, r0, r8\n"
+
+ANY_FUNCTION(tt_products, "vmov r11, r8, s4, s5\n"
+                          "stmia r11!, {r2, r3, r4, r5}\n" ANY_NEXT)
+
+/* To int8: round-half-up(acc * mult * 2^-32 * 2^-shift) + 127 to uint8, then - 127 with saturation. */
 #define MIX_SCALE(a)                \
     "smmla " a ", " a ", r10, r8\n" \
     "asr " a ", " a ", r9\n"        \
     "usat " a ", #8, " a "\n"
-#define MIX_FINISH                                                                 \
-    SKIP "vmov r8, r9, s0, s1\n"                                                   \
-         "vmov r10, r11, s6, s7\n" MIX_SCALE("r2") MIX_SCALE("r3") MIX_SCALE("r4") \
-             MIX_SCALE("r5") "orr r2, r2, r3, lsl #8\n"                            \
-                             "orr r4, r4, r5, lsl #8\n"                            \
-                             "orr r2, r2, r4, lsl #16\n"                           \
-                             "mov r10, r11\n"                                      \
-                             "vmov r11, r12, s8, s9\n"                             \
-                             "uqadd8 r2, r2, r12\n"                                \
-                             "eor r2, r2, #0x80808080\n"                           \
-                             "strh r2, [r11]\n"                                    \
-                             "lsr r2, r2, #16\n"                                   \
-                             "strh r2, [r11, r10]\n"                               \
-                             "add r11, r11, #2\n"
-TILE_FUNCTION(mix_4, 4, TILE_PLAIN, TILE_PLAIN_STEP, TILE_LOOP, MIX_FINISH)
-TILE_FUNCTION(mix_1, 1, TILE_PLAIN, TILE_PLAIN_STEP, TILE_LOOP, MIX_FINISH)
+
+static void mix_products(const any_run *run);
+
+ANY_FUNCTION(mix_products, "vmov r8, r9, s0, s1\n"
+                           "vmov r10, r12, s2, s3\n" MIX_SCALE("r2") MIX_SCALE("r3") MIX_SCALE("r4")
+                               MIX_SCALE("r5") "orr r2, r2, r3, lsl #8\n"
+                                               "orr r4, r4, r5, lsl #8\n"
+                                               "orr r2, r2, r4, lsl #16\n"
+                                               "mov r4, #0x01010101\n"
+                                               "uqadd8 r2, r2, r4\n"
+                                               "eor r2, r2, #0x80808080\n"
+                                               "vmov r11, r8, s4, s5\n"
+                                               "strh r2, [r11, #0]\n"
+                                               "lsr r2, r2, #16\n"
+                                               "strh r2, [r11, r12]\n"
+                                               "add r11, r11, #2\n" ANY_NEXT)
 
 TRANSPOSE_FUNCTION(transpose_unsigned, "uxtb16")
 
@@ -54,8 +86,11 @@ static void transpose_bytes(uint32_t *p, uint32_t *q, uint32_t a, uint32_t b, ui
 
 /* Up to four bytes from `at` on, 0 behind. */
 static uint32_t some_bytes(const int8_t *at, int32_t n) {
+    if (n >= 4) {
+        return load4(at);
+    }
     uint32_t word = 0;
-    for (int32_t c = 0; c < n && c < 4; c++) {
+    for (int32_t c = 0; c < n; c++) {
         word |= (uint32_t)(uint8_t)at[c] << (8 * c);
     }
     return word;
@@ -94,43 +129,41 @@ tt_matrix tt_matrix_columns(const int8_t *x, int32_t stride, const tt_head *head
     return m;
 }
 
-/* Run over the pairs of columns of m, rows from `first` on, n of them; both multiples of 4. */
-static tile_run columns_run(const tt_matrix *m, const tt_head *head, int32_t first, int32_t n,
-                            int32_t columns, const uint32_t *w) {
+/* Products of two rows w and columns of m, rows first .. first + n - 1; both multiples of 4. */
+static void set_columns(any_run *run, const tt_matrix *m, const tt_head *head, int32_t first,
+                        int32_t n, int32_t columns, const uint32_t *w) {
     const int32_t words = fours(head->T);
-    const uint32_t *x = (const uint32_t *)m->panel + first;
-    const tile_run run = {.w_end = w + n,
-                          .x_end = x + columns / 2 * words,
-                          .mult0 = 4 * (words - n),
-                          .w = w,
-                          .stride = 16,
-                          .x = x};
-    return run;
+    run->x = (const uint32_t *)m->panel + first;
+    run->x_end = run->x + columns / 2 * words;
+    run->skip = 4 * (words - n);
+    run->w = w;
+    run->w_end = w + n;
 }
 
 void tt_mix_pair(int8_t *y, int32_t second, const uint32_t *p, const tt_matrix *v,
                  const tt_head *head, int32_t n, tt_scaling scale) {
     const int32_t shift = scale.shift - 32;
-    tile_run run = columns_run(v, head, 0, fours(n), head->width, p);
-    run.bias[0] = (127 << shift) + (int32_t)(1u << (shift - 1));
-    run.bias[1] = shift;
-    run.mult1 = scale.mult;
-    run.stride = second;
+    any_run run;
+    set_columns(&run, v, head, 0, fours(n), head->width, p);
+    run.half = (127 << shift) + (int32_t)(1u << (shift - 1));
+    run.shift = shift;
+    run.mult = scale.mult;
+    run.second = second;
     run.out = y;
-    run.ones = 0x01010101u;
-    (fours(n) % 16 == 0 ? mix_4 : mix_1)(&run);
+    mix_products(&run);
 }
 
-/* A panel of rows a and b of n bytes. */
-static void expand_bytes(uint32_t *p, const uint8_t *a, const uint8_t *b, int32_t n) {
-    for (; n >= 4; n -= 4, a += 4, b += 4, p += 4) {
-        const uint32_t u = load4((const int8_t *)a), v = load4((const int8_t *)b);
-        p[0] = u & 0x00FF00FFu;
-        p[1] = v & 0x00FF00FFu;
-        p[2] = (u >> 8) & 0x00FF00FFu;
-        p[3] = (v >> 8) & 0x00FF00FFu;
+#define EXTRACT_UNSIGNED(d, s, byte) "uxtb16 " d ", " s ", ror #(8*" byte ")\n"
+
+/* As expand, of n uint8. */
+__attribute__((noinline)) static void expand_unsigned(uint32_t *p, const uint8_t *a,
+                                                      const uint8_t *b, int32_t n) {
+    if ((((uintptr_t)a | (uintptr_t)b) & 3u) == 0 && n >= 16) {
+        int32_t turns = n >> 4;
+        EXPAND(EXTRACT_UNSIGNED, "r"(0));
+        n &= 15;
     }
-    if (n > 0) {
+    for (; n > 0; n -= 4, a += 4, b += 4, p += 4) {
         const uint32_t u = some_bytes((const int8_t *)a, n), v = some_bytes((const int8_t *)b, n);
         p[0] = u & 0x00FF00FFu;
         p[1] = v & 0x00FF00FFu;
@@ -148,7 +181,7 @@ void tt_mix_rows(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v
     uint32_t *panel = (uint32_t *)(void *)room.at;
     for (const int32_t end = i + n; i < end; i += 2, p += 2 * stride) {
         const int32_t two = i + 1 < end, last = tt_head_columns(head, i + two);
-        expand_bytes(panel, p, p + (two ? stride : 0), last);
+        expand_unsigned(panel, p, p + (two ? stride : 0), last);
         tt_mix_pair(y + tt_head_at(head, i), two ? head->C : 0, panel, v, head, last, scale);
     }
 }
@@ -182,9 +215,10 @@ void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const i
         const int32_t i = out->row + b, two = b + 1 < n, last = tt_head_columns(head, i + two);
         const int32_t base[2] = {s_exp[i] + exp_add, s_exp[i + two] + exp_add};
         expand(panel, ds, ds + (two ? stride : 0), last, 0);
-        tile_run run = columns_run(x, head, 0, fours(last), fours(head->width), panel);
+        any_run run;
+        set_columns(&run, x, head, 0, fours(last), fours(head->width), panel);
         run.out = acc;
-        (fours(last) % 16 == 0 ? skip_s32_4 : skip_s32_1)(&run);
+        tt_products(&run);
         quantize_pair(out, acc, b, two, base, head);
     }
 }
@@ -205,15 +239,74 @@ void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, 
                        T - first, stride - b, is_signed);
         for (int32_t c = b; c < n && c < b + 4; c += 2) {
             const uint32_t *w = panel + (c - b) / 2 * rows;
-            tile_run run = columns_run(x, head, first, rows, fours(head->width), w);
+            any_run run;
+            set_columns(&run, x, head, first, rows, fours(head->width), w);
             run.out = acc;
-            (rows % 16 == 0 ? skip_s32_4 : skip_s32_1)(&run);
+            tt_products(&run);
             quantize_pair(out, acc, c, c + 1 < n, bases, head);
         }
     }
 }
 
+/* codes * unit + 16 random bits, upper halves: two numbers of the stream, two halves of each, a turn of
+ * four. unit: 2^(16 - shift), shift at least 2. */
+__attribute__((naked, noinline)) static void align_fours(int8_t *out __attribute__((unused)),
+                                                         const int8_t *x __attribute__((unused)),
+                                                         uint32_t number __attribute__((unused)),
+                                                         int32_t turns __attribute__((unused)),
+                                                         int32_t unit __attribute__((unused))) {
+    __asm__ volatile("push {r4-r11, lr}\n"
+                     "ldr r7, [sp, #36]\n"
+                     "movw r4, #0x79B9\n"
+                     "movt r4, #0x9E37\n"
+                     "movw r5, #0x352D\n"
+                     "movt r5, #0x7FEB\n"
+                     "movw r6, #0xA68B\n"
+                     "movt r6, #0x846C\n"
+                     "mov lr, #0x00FF00FF\n"
+                     "1:\n"
+                     "eor r10, r2, r2, lsr #16\n"
+                     "mul r10, r10, r5\n"
+                     "ldr r12, [r1], #4\n"
+                     "eor r10, r10, r10, lsr #15\n"
+                     "mul r10, r10, r6\n"
+                     "sxtb16 r9, r12\n"
+                     "eor r10, r10, r10, lsr #16\n"
+                     "sxtb16 r12, r12, ror #8\n"
+                     "lsr r11, r10, #16\n"
+                     "uxth r10, r10\n"
+                     "smlabb r10, r9, r7, r10\n"
+                     "smlabb r11, r12, r7, r11\n"
+                     "add r2, r2, r4\n"
+                     "eor r8, r2, r2, lsr #16\n"
+                     "mul r8, r8, r5\n"
+                     "eor r8, r8, r8, lsr #15\n"
+                     "mul r8, r8, r6\n"
+                     "add r2, r2, r4\n"
+                     "eor r8, r8, r8, lsr #16\n"
+                     "smultb r9, r9, r7\n"
+                     "uxtah r9, r9, r8\n"
+                     "smultb r12, r12, r7\n"
+                     "add r12, r12, r8, lsr #16\n"
+                     "pkhtb r9, r9, r10, asr #16\n"
+                     "pkhtb r12, r12, r11, asr #16\n"
+                     "and r9, r9, lr\n"
+                     "and r12, r12, lr\n"
+                     "orr r9, r9, r12, lsl #8\n"
+                     "str r9, [r0], #4\n"
+                     "subs r3, #1\n"
+                     "bne 1b\n"
+                     "pop {r4-r11, pc}\n");
+}
+
 void tt_align_row(int8_t *out, const int8_t *x, int32_t n, int32_t shift, uint32_t key,
                   uint32_t first) {
-    plain_align_row(out, x, n, shift, key, first);
+    int32_t done = 0;
+    if (shift >= 2 && shift <= 16 && (first & 1u) == 0 && n >= 4) {
+        align_fours(out, x, key + (first >> 1) * TT_GOLDEN, n >> 2, 1 << (16 - shift));
+        done = n & ~3;
+    }
+    if (done < n) {
+        plain_align_row(out + done, x + done, n - done, shift, key, first + (uint32_t)done);
+    }
 }

@@ -25,6 +25,19 @@ static inline uint32_t *take_panel(tt_room *room, int32_t bytes, const tt_head *
     return panel;
 }
 
+/* A run over pairs of rows x by two rows w, as tile.h has it, of any number of groups of four columns;
+ * the order is that of the code. The next pair of rows is `skip` bytes behind the end of the last. */
+typedef struct {
+    int32_t half, shift, mult; /* of any_mix */
+    int32_t second;            /* bytes from one row of int8 to the other */
+    void *out;
+    int32_t skip;
+    const uint32_t *w_end, *x_end, *w, *x;
+} any_run;
+
+/* Sums: four words a pair of rows, as tile_s32. */
+void tt_products(const any_run *run);
+
 /* Whether tt_mix_pair can be called. */
 static inline int can_mix(const tt_matrix *v, const tt_head *head, tt_scaling scale) {
     return v->panel != NULL && (head->width & 1) == 0 && scale.shift > 32 && scale.shift <= 54;

@@ -11,7 +11,7 @@
 
 static inline uint32_t load4(const int8_t *at) {
     uint32_t word;
-    memcpy(&word, at, 4);
+    __builtin_memcpy(&word, at, 4);
     return word;
 }
 
