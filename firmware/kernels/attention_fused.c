@@ -63,10 +63,7 @@ static void query_gradients(const work *w, const uint8_t *ds, const tt_matrix *k
 /* n rows of a head, held since row i could not be written yet. */
 static void put(int8_t *out, const int8_t *held, const tt_head *head, int32_t i, int32_t n) {
     for (int32_t b = 0; b < n; b++) {
-        int8_t *row = out + tt_head_at(head, i + b);
-        for (int32_t c = 0; c < head->width; c++) {
-            row[c] = held[b * head->width + c];
-        }
+        tt_align_row(out + tt_head_at(head, i + b), held + b * head->width, head->width, 0, 0, 0);
     }
 }
 

@@ -187,8 +187,10 @@ void tt_mix_rows(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v
 }
 
 /* Two rows of sums (or one) -> rows b and b + 1 of the result. base: of each. */
-static void quantize_pair(const tt_result *out, const int32_t *acc, int32_t b, int32_t two,
-                          const int32_t base[2], const tt_head *head) {
+__attribute__((always_inline)) static inline void quantize_pair(const tt_result *out,
+                                                                const int32_t *acc, int32_t b,
+                                                                int32_t two, const int32_t base[2],
+                                                                const tt_head *head) {
     const uint64_t peaks = tile_peaks(acc, fours(head->width) / 4);
     for (int32_t r = 0; r <= two; r++) {
         const uint32_t peak = (uint32_t)(r ? peaks >> 32 : peaks);
@@ -248,8 +250,8 @@ void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, 
     }
 }
 
-/* codes * unit + 16 random bits, upper halves: two numbers of the stream, two halves of each, a turn of
- * four. unit: 2^(16 - shift), shift at least 2. */
+/* codes * 2 * unit + 16 random bits, upper halves: two numbers of the stream, two halves of each, a
+ * turn of four. unit: 2^(15 - shift), shift at least 1. */
 __attribute__((naked, noinline)) static void align_fours(int8_t *out __attribute__((unused)),
                                                          const int8_t *x __attribute__((unused)),
                                                          uint32_t number __attribute__((unused)),
@@ -274,6 +276,8 @@ __attribute__((naked, noinline)) static void align_fours(int8_t *out __attribute
                      "eor r10, r10, r10, lsr #16\n"
                      "sxtb16 r12, r12, ror #8\n"
                      "lsr r11, r10, #16\n"
+                     "sadd16 r9, r9, r9\n"
+                     "sadd16 r12, r12, r12\n"
                      "uxth r10, r10\n"
                      "smlabb r10, r9, r7, r10\n"
                      "smlabb r11, r12, r7, r11\n"
@@ -302,8 +306,14 @@ __attribute__((naked, noinline)) static void align_fours(int8_t *out __attribute
 void tt_align_row(int8_t *out, const int8_t *x, int32_t n, int32_t shift, uint32_t key,
                   uint32_t first) {
     int32_t done = 0;
-    if (shift >= 2 && shift <= 16 && (first & 1u) == 0 && n >= 4) {
-        align_fours(out, x, key + (first >> 1) * TT_GOLDEN, n >> 2, 1 << (16 - shift));
+    if (shift == 0 && out != x) {
+        for (; done + 4 <= n; done += 4) {
+            const uint32_t word = load4(x + done);
+            __builtin_memcpy(out + done, &word, 4);
+        }
+    }
+    if (shift >= 1 && shift <= 15 && (first & 1u) == 0 && n >= 4) {
+        align_fours(out, x, key + (first >> 1) * TT_GOLDEN, n >> 2, 1 << (15 - shift));
         done = n & ~3;
     }
     if (done < n) {
