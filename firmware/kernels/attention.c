@@ -39,8 +39,8 @@ void tt_attention_s8(int8_t *y, const int8_t *q, const int8_t *k, const int8_t *
     tt_head head = tt_head_of(T, C, H, causal);
     for (; head.h < H; head.h++) {
         tt_room left = tt_room_before(scratch, room, 0);
-        const tt_matrix rows = tt_matrix_rows(k, &head, &left);
         const tt_matrix columns = tt_matrix_columns(v + tt_head_at(&head, 0), C, &head, &left);
+        const tt_matrix rows = tt_matrix_rows(k, &head, &left);
         tt_attend(y, q, &rows, &columns, &head, score, mix, left);
     }
 }

@@ -52,11 +52,13 @@ static inline int32_t tt_panel_bytes(const tt_head *head) {
     return 2 * ((head->T + 3) & ~3) * ((head->width + 3) & ~3);
 }
 
-/* A head of a matrix: element [i,c] is x[i * stride + c]. panel: what the arch made of it, or NULL. */
+/* A head of a matrix: element [i,c] is x[i * stride + c]. panel: what the arch made of it, or NULL;
+ * held: how much. */
 typedef struct {
     const int8_t *x;
     int32_t stride;
-    const void *panel;
+    void *panel;
+    int32_t held;
 } tt_matrix;
 
 /* A head of a matrix [T,C], whose rows are to be multiplied. Takes room. */

@@ -6,7 +6,7 @@
 #include "softmax.h"
 
 tt_matrix tt_matrix_rows(const int8_t *x, const tt_head *head, tt_room *room) {
-    tt_matrix m = {x + tt_head_at(head, 0), head->C, NULL};
+    tt_matrix m = {x + tt_head_at(head, 0), head->C, NULL, 0};
     const int32_t words = panel_words(head->width), pairs = (head->T + 1) / 2;
     uint32_t *panel = take_panel(room, 4 * words * pairs, head);
     m.panel = panel;
@@ -19,7 +19,99 @@ tt_matrix tt_matrix_rows(const int8_t *x, const tt_head *head, tt_room *room) {
 
 /* Whether rows can go in pairs. */
 static int in_pairs(const tt_matrix *m, const tt_head *head, tt_room room) {
-    return m->panel != NULL && room.bytes >= line_bytes(head) + 4 * panel_words(head->width);
+    return (m->panel != NULL || (head->width & 3) == 0) &&
+           room.bytes >= line_bytes(head) + 4 * panel_words(head->width);
+}
+
+/* Products of two rows, a panel from x to x_end, and rows of bytes, in pairs k0, k1 that lie `skip`
+ * bytes behind the end of the pair before. The order is that of the code. */
+typedef struct {
+    int32_t skip;
+    const uint32_t *x;
+    int32_t *out;
+    const uint32_t *x_end;
+    const int8_t *k_end, *k0, *k1;
+} byte_run;
+
+#define BYTE_STEP                     \
+    "ldr r6, [r0], #4\n"              \
+    "ldr r7, [r1], #4\n"              \
+    "ldmia lr!, {r8, r9, r10, r11}\n" \
+    "sxtb16 r12, r6\n"                \
+    "smlad r2, r12, r8, r2\n"         \
+    "smlad r4, r12, r9, r4\n"         \
+    "sxtb16 r6, r6, ror #8\n"         \
+    "smlad r2, r6, r10, r2\n"         \
+    "smlad r4, r6, r11, r4\n"         \
+    "sxtb16 r12, r7\n"                \
+    "smlad r3, r12, r8, r3\n"         \
+    "smlad r5, r12, r9, r5\n"         \
+    "sxtb16 r7, r7, ror #8\n"         \
+    "smlad r3, r7, r10, r3\n"         \
+    "smlad r5, r7, r11, r5\n"
+
+/* Four sums a pair, as tile_s32. From the middle of eight groups of 60 bytes of code on. */
+__attribute__((naked, noinline)) static void byte_products(const byte_run *run
+                                                           __attribute__((unused))) {
+    __asm__ volatile("push {r4-r11, lr}\n"
+                     "vldmia r0, {s0-s4}\n"
+                     "ldrd r0, r1, [r0, #20]\n"
+                     "vmov r2, s3\n"
+                     "vmov lr, s1\n"
+                     "sub r2, r2, lr\n"
+                     "lsr r2, r2, #4\n"
+                     "and r2, r2, #7\n"
+                     "mov r3, #60\n"
+                     "mul r2, r2, r3\n"
+                     "adr r3, 3f\n"
+                     "sub r3, r3, r2\n"
+                     "orr r3, r3, #1\n"
+                     "vmov s5, r3\n"
+                     "1:\n"
+                     "mov r2, #0\n"
+                     "mov r3, #0\n"
+                     "mov r4, #0\n"
+                     "mov r5, #0\n"
+                     "vmov r6, s5\n"
+                     "bx r6\n"
+                     "2:\n"
+                     ".rept 8\n" BYTE_STEP ".endr\n"
+                     "3:\n"
+                     "vmov r6, r7, s3, s4\n"
+                     "cmp lr, r6\n"
+                     "bne 2b\n"
+                     "vmov r8, lr, s0, s1\n"
+                     "vmov r9, s2\n"
+                     "stmia r9!, {r2, r3, r4, r5}\n"
+                     "vmov s2, r9\n"
+                     "add r0, r0, r8\n"
+                     "add r1, r1, r8\n"
+                     "cmp r0, r7\n"
+                     "bne 1b\n"
+                     "pop {r4-r11, pc}\n");
+}
+
+/* Products of the panel x of two rows with `columns` rows of bytes. */
+static void pair_dots_of_bytes(int32_t *line, const uint32_t *x, const tt_matrix *m,
+                               const tt_head *head, int32_t columns) {
+    const int32_t pairs = columns / 2;
+    byte_run run;
+    run.skip = 2 * m->stride - head->width;
+    run.x = x;
+    run.out = line;
+    run.x_end = x + panel_words(head->width);
+    run.k0 = m->x;
+    run.k1 = m->x + m->stride;
+    run.k_end = m->x + 2 * pairs * m->stride;
+    if (pairs > 0) {
+        byte_products(&run);
+    }
+    if (columns & 1) {
+        run.out = line + 4 * pairs;
+        run.k0 = run.k1 = m->x + 2 * pairs * m->stride;
+        run.k_end = run.k0 + 2 * m->stride;
+        byte_products(&run);
+    }
 }
 
 /* Products of rows a and b with `columns` rows of m, and up to one behind them, as pairs of rows. */
@@ -27,14 +119,18 @@ static void pair_dots(int32_t *line, const int8_t *a, const int8_t *b, const tt_
                       const tt_head *head, int32_t columns) {
     const int32_t words = panel_words(head->width);
     uint32_t *x = (uint32_t *)line + line_bytes(head) / 4;
-    any_run run;
+    expand(x, a, b, head->width, 0);
+    if (m->panel == NULL) {
+        pair_dots_of_bytes(line, x, m, head, columns);
+        return;
+    }
+    product_run run;
     run.x = m->panel;
     run.x_end = run.x + (columns + 1) / 2 * words;
     run.skip = 0;
     run.w = x;
     run.w_end = x + words;
     run.out = line;
-    expand(x, a, b, head->width, 0);
     tt_products(&run);
 }
 

@@ -6,43 +6,43 @@
 #include "quantize.h"
 
 /* The first group, then, from the middle of eight on, the others. A group takes 40 bytes of code. */
-#define ANY_FUNCTION(name, FINISH)                                                           \
-    __attribute__((naked, noinline)) void name(const any_run *run __attribute__((unused))) { \
-        __asm__ volatile("push {r4-r11, lr}\n"                                               \
-                         "vldmia r0, {s0-s8}\n"                                              \
-                         "ldr r0, [r0, #36]\n"                                               \
-                         "vmov r1, s6\n"                                                     \
-                         "vmov r2, s8\n"                                                     \
-                         "sub r1, r1, r2\n"                                                  \
-                         "lsr r1, r1, #4\n"                                                  \
-                         "sub r1, r1, #1\n"                                                  \
-                         "and r1, r1, #7\n"                                                  \
-                         "mov r3, #40\n"                                                     \
-                         "mul r1, r1, r3\n"                                                  \
-                         "adr r3, 3f\n"                                                      \
-                         "sub r3, r3, r1\n"                                                  \
-                         "orr r3, r3, #1\n"                                                  \
-                         "vmov s9, r3\n"                                                     \
-                         "mov r1, r2\n"                                                      \
-                         "1:\n" TILE_PLAIN "vmov r6, s9\n"                                   \
-                         "bx r6\n"                                                           \
-                         "2:\n"                                                              \
-                         ".rept 8\n" TILE_PLAIN_STEP ".endr\n"                               \
-                         "3:\n"                                                              \
-                         "vmov r6, r7, s6, s7\n"                                             \
-                         "cmp r1, r6\n"                                                      \
-                         "bne 2b\n" FINISH "cmp r0, r7\n"                                    \
-                         "bne 1b\n"                                                          \
-                         "pop {r4-r11, pc}\n");                                              \
+#define PRODUCT_FUNCTION(name, FINISH)                                                           \
+    __attribute__((naked, noinline)) void name(const product_run *run __attribute__((unused))) { \
+        __asm__ volatile("push {r4-r11, lr}\n"                                                   \
+                         "vldmia r0, {s0-s8}\n"                                                  \
+                         "ldr r0, [r0, #36]\n"                                                   \
+                         "vmov r1, s6\n"                                                         \
+                         "vmov r2, s8\n"                                                         \
+                         "sub r1, r1, r2\n"                                                      \
+                         "lsr r1, r1, #4\n"                                                      \
+                         "sub r1, r1, #1\n"                                                      \
+                         "and r1, r1, #7\n"                                                      \
+                         "mov r3, #40\n"                                                         \
+                         "mul r1, r1, r3\n"                                                      \
+                         "adr r3, 3f\n"                                                          \
+                         "sub r3, r3, r1\n"                                                      \
+                         "orr r3, r3, #1\n"                                                      \
+                         "vmov s9, r3\n"                                                         \
+                         "mov r1, r2\n"                                                          \
+                         "1:\n" TILE_PLAIN "vmov r6, s9\n"                                       \
+                         "bx r6\n"                                                               \
+                         "2:\n"                                                                  \
+                         ".rept 8\n" TILE_PLAIN_STEP ".endr\n"                                   \
+                         "3:\n"                                                                  \
+                         "vmov r6, r7, s6, s7\n"                                                 \
+                         "cmp r1, r6\n"                                                          \
+                         "bne 2b\n" FINISH "cmp r0, r7\n"                                        \
+                         "bne 1b\n"                                                              \
+                         "pop {r4-r11, pc}\n");                                                  \
     }
 
-#define ANY_NEXT     \
+#define NEXT_PAIR    \
     "vmov r1, s8\n"  \
     "vmov s4, r11\n" \
     "add r0, r0, r8\n"
 
-ANY_FUNCTION(tt_products, "vmov r11, r8, s4, s5\n"
-                          "stmia r11!, {r2, r3, r4, r5}\n" ANY_NEXT)
+PRODUCT_FUNCTION(tt_products, "vmov r11, r8, s4, s5\n"
+                              "stmia r11!, {r2, r3, r4, r5}\n" NEXT_PAIR)
 
 /* To int8: round-half-up(acc * mult * 2^-32 * 2^-shift) + 127 to uint8, then - 127 with saturation. */
 #define MIX_SCALE(a)                \
@@ -50,21 +50,21 @@ ANY_FUNCTION(tt_products, "vmov r11, r8, s4, s5\n"
     "asr " a ", " a ", r9\n"        \
     "usat " a ", #8, " a "\n"
 
-static void mix_products(const any_run *run);
+static void mix_products(const product_run *run);
 
-ANY_FUNCTION(mix_products, "vmov r8, r9, s0, s1\n"
-                           "vmov r10, r12, s2, s3\n" MIX_SCALE("r2") MIX_SCALE("r3") MIX_SCALE("r4")
-                               MIX_SCALE("r5") "orr r2, r2, r3, lsl #8\n"
-                                               "orr r4, r4, r5, lsl #8\n"
-                                               "orr r2, r2, r4, lsl #16\n"
-                                               "mov r4, #0x01010101\n"
-                                               "uqadd8 r2, r2, r4\n"
-                                               "eor r2, r2, #0x80808080\n"
-                                               "vmov r11, r8, s4, s5\n"
-                                               "strh r2, [r11, #0]\n"
-                                               "lsr r2, r2, #16\n"
-                                               "strh r2, [r11, r12]\n"
-                                               "add r11, r11, #2\n" ANY_NEXT)
+PRODUCT_FUNCTION(mix_products, "vmov r8, r9, s0, s1\n"
+                               "vmov r10, r12, s2, s3\n" MIX_SCALE("r2") MIX_SCALE("r3")
+                                   MIX_SCALE("r4") MIX_SCALE("r5") "orr r2, r2, r3, lsl #8\n"
+                                                                   "orr r4, r4, r5, lsl #8\n"
+                                                                   "orr r2, r2, r4, lsl #16\n"
+                                                                   "mov r4, #0x01010101\n"
+                                                                   "uqadd8 r2, r2, r4\n"
+                                                                   "eor r2, r2, #0x80808080\n"
+                                                                   "vmov r11, r8, s4, s5\n"
+                                                                   "strh r2, [r11, #0]\n"
+                                                                   "lsr r2, r2, #16\n"
+                                                                   "strh r2, [r11, r12]\n"
+                                                                   "add r11, r11, #2\n" NEXT_PAIR)
 
 TRANSPOSE_FUNCTION(transpose_unsigned, "uxtb16")
 
@@ -118,39 +118,60 @@ static void transpose_four(uint32_t *p, uint32_t *q, const int8_t *x, int32_t st
     }
 }
 
+/* Panels of four columns each. Where not all of them fit, the last place is that of those which are
+ * made when they are needed; `held` is how many stay. */
 tt_matrix tt_matrix_columns(const int8_t *x, int32_t stride, const tt_head *head, tt_room *room) {
-    tt_matrix m = {x, stride, NULL};
-    const int32_t words = fours(head->T);
-    uint32_t *panel = take_panel(room, 2 * words * fours(head->width), head);
+    tt_matrix m = {x, stride, NULL, 0};
+    const int32_t words = fours(head->T), all = fours(head->width) / 4;
+    const int32_t fit = (room->bytes - work_bytes(head)) / (8 * words);
+    uint32_t *panel = take_panel(room, 8 * words * (fit < all ? (fit > 0 ? fit : 0) : all), head);
     m.panel = panel;
-    for (int32_t c = 0; panel != NULL && c < head->width; c += 4, panel += 2 * words) {
-        transpose_four(panel, panel + words, x + c, stride, head->T, head->width - c, 1);
+    m.held = fit < all ? fit - 1 : all;
+    for (int32_t c = 0; panel != NULL && c < m.held; c++, panel += 2 * words) {
+        transpose_four(panel, panel + words, x + 4 * c, stride, head->T, head->width - 4 * c, 1);
     }
     return m;
 }
 
-/* Products of two rows w and columns of m, rows first .. first + n - 1; both multiples of 4. */
-static void set_columns(any_run *run, const tt_matrix *m, const tt_head *head, int32_t first,
-                        int32_t n, int32_t columns, const uint32_t *w) {
-    const int32_t words = fours(head->T);
-    run->x = (const uint32_t *)m->panel + first;
-    run->x_end = run->x + columns / 2 * words;
+/* Products of two rows w, n elements, and all columns of m from row `first` on; both multiples of 4.
+ * The run has its other fields; `step` bytes of out a pair of columns. */
+static void column_products(void (*products)(const product_run *), product_run *run,
+                            const tt_matrix *m, const tt_head *head, int32_t first, int32_t n,
+                            const uint32_t *w, int32_t step) {
+    const int32_t words = fours(head->T), pairs = (head->width + 1) / 2;
+    const uint32_t *panel = m->panel;
     run->skip = 4 * (words - n);
     run->w = w;
     run->w_end = w + n;
+    uint8_t *out = run->out;
+    for (int32_t c = 0; c < pairs;) {
+        int32_t end = 2 * m->held;
+        run->x = panel + first;
+        if (c >= end) {
+            uint32_t *place = (uint32_t *)m->panel + 2 * m->held * words;
+            transpose_four(place, place + words, m->x + 2 * c, m->stride, head->T,
+                           head->width - 2 * c, 1);
+            run->x = place + first;
+            end = c + 2;
+        }
+        end = end < pairs ? end : pairs;
+        run->x_end = run->x + (end - c) * words;
+        run->out = out + c * step;
+        products(run);
+        c = end;
+    }
 }
 
 void tt_mix_pair(int8_t *y, int32_t second, const uint32_t *p, const tt_matrix *v,
                  const tt_head *head, int32_t n, tt_scaling scale) {
     const int32_t shift = scale.shift - 32;
-    any_run run;
-    set_columns(&run, v, head, 0, fours(n), head->width, p);
+    product_run run;
     run.half = (127 << shift) + (int32_t)(1u << (shift - 1));
     run.shift = shift;
     run.mult = scale.mult;
     run.second = second;
     run.out = y;
-    mix_products(&run);
+    column_products(mix_products, &run, v, head, 0, fours(n), p, 2);
 }
 
 #define EXTRACT_UNSIGNED(d, s, byte) "uxtb16 " d ", " s ", ror #(8*" byte ")\n"
@@ -201,7 +222,7 @@ __attribute__((always_inline)) static inline void quantize_pair(const tt_result 
 }
 
 static int has_room(const tt_matrix *x, const tt_head *head, tt_room room) {
-    return x->panel != NULL && room.bytes >= line_bytes(head) + 8 * fours(head->width);
+    return x->panel != NULL && room.bytes >= work_bytes(head);
 }
 
 void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const int16_t *s_exp,
@@ -217,10 +238,9 @@ void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const i
         const int32_t i = out->row + b, two = b + 1 < n, last = tt_head_columns(head, i + two);
         const int32_t base[2] = {s_exp[i] + exp_add, s_exp[i + two] + exp_add};
         expand(panel, ds, ds + (two ? stride : 0), last, 0);
-        any_run run;
-        set_columns(&run, x, head, 0, fours(last), fours(head->width), panel);
+        product_run run;
         run.out = acc;
-        tt_products(&run);
+        column_products(tt_products, &run, x, head, 0, fours(last), panel, 16);
         quantize_pair(out, acc, b, two, base, head);
     }
 }
@@ -241,10 +261,9 @@ void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, 
                        T - first, stride - b, is_signed);
         for (int32_t c = b; c < n && c < b + 4; c += 2) {
             const uint32_t *w = panel + (c - b) / 2 * rows;
-            any_run run;
-            set_columns(&run, x, head, first, rows, fours(head->width), w);
+            product_run run;
             run.out = acc;
-            tt_products(&run);
+            column_products(tt_products, &run, x, head, first, rows, w, 16);
             quantize_pair(out, acc, c, c + 1 < n, bases, head);
         }
     }

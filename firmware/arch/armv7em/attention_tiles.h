@@ -14,9 +14,14 @@ static inline int32_t line_bytes(const tt_head *head) {
     return 8 * fours(head->T);
 }
 
+/* What products need behind the panels. */
+static inline int32_t work_bytes(const tt_head *head) {
+    return line_bytes(head) + 8 * fours(head->width);
+}
+
 /* Room for a panel if what products need is left behind it, else NULL. */
 static inline uint32_t *take_panel(tt_room *room, int32_t bytes, const tt_head *head) {
-    if (room->bytes - bytes < line_bytes(head) + 8 * fours(head->width)) {
+    if (bytes == 0 || room->bytes - bytes < work_bytes(head)) {
         return NULL;
     }
     uint32_t *panel = (uint32_t *)(void *)room->at;
@@ -28,15 +33,15 @@ static inline uint32_t *take_panel(tt_room *room, int32_t bytes, const tt_head *
 /* A run over pairs of rows x by two rows w, as tile.h has it, of any number of groups of four columns;
  * the order is that of the code. The next pair of rows is `skip` bytes behind the end of the last. */
 typedef struct {
-    int32_t half, shift, mult; /* of any_mix */
+    int32_t half, shift, mult; /* of mix_products */
     int32_t second;            /* bytes from one row of int8 to the other */
     void *out;
     int32_t skip;
     const uint32_t *w_end, *x_end, *w, *x;
-} any_run;
+} product_run;
 
 /* Sums: four words a pair of rows, as tile_s32. */
-void tt_products(const any_run *run);
+void tt_products(const product_run *run);
 
 /* Whether tt_mix_pair can be called. */
 static inline int can_mix(const tt_matrix *v, const tt_head *head, tt_scaling scale) {
