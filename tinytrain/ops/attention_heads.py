@@ -86,10 +86,10 @@ def product_macs(types: Types, attrs: Attrs) -> int:
 
 def product_room(types: Types, attrs: Attrs, panels: int = 1) -> int:
     """What a fast kernel has use for: heads of matrices ``[T, C]`` as int16, two rows to multiply
-    them with, two rows of products."""
+    them with, two rows of products, 48 bytes beside."""
     tokens, channels = activations(types).shape
     rows, width = _padded(tokens), _padded(head_width(channels, attrs))
-    return panels * 2 * rows * width + 8 * (rows + width)
+    return panels * 2 * rows * width + 8 * (rows + width) + 48
 
 
 def _padded(n: int) -> int:

@@ -19,8 +19,7 @@ tt_matrix tt_matrix_rows(const int8_t *x, const tt_head *head, tt_room *room) {
 
 /* Whether rows can go in pairs. */
 static int in_pairs(const tt_matrix *m, const tt_head *head, tt_room room) {
-    return (m->panel != NULL || (head->width & 3) == 0) &&
-           room.bytes >= line_bytes(head) + 4 * panel_words(head->width);
+    return (m->panel != NULL || (head->width & 3) == 0) && room.bytes >= work_bytes(head);
 }
 
 /* Products of two rows, a panel from x to x_end, and rows of bytes, in pairs k0, k1 that lie `skip`
@@ -95,22 +94,22 @@ __attribute__((naked, noinline)) static void byte_products(const byte_run *run
 static void pair_dots_of_bytes(int32_t *line, const uint32_t *x, const tt_matrix *m,
                                const tt_head *head, int32_t columns) {
     const int32_t pairs = columns / 2;
-    byte_run run;
-    run.skip = 2 * m->stride - head->width;
-    run.x = x;
-    run.out = line;
-    run.x_end = x + panel_words(head->width);
-    run.k0 = m->x;
-    run.k1 = m->x + m->stride;
-    run.k_end = m->x + 2 * pairs * m->stride;
+    byte_run *run = (byte_run *)(void *)run_of(line, head);
+    run->skip = 2 * m->stride - head->width;
+    run->x = x;
+    run->out = line;
+    run->x_end = x + panel_words(head->width);
+    run->k0 = m->x;
+    run->k1 = m->x + m->stride;
+    run->k_end = m->x + 2 * pairs * m->stride;
     if (pairs > 0) {
-        byte_products(&run);
+        byte_products(run);
     }
     if (columns & 1) {
-        run.out = line + 4 * pairs;
-        run.k0 = run.k1 = m->x + 2 * pairs * m->stride;
-        run.k_end = run.k0 + 2 * m->stride;
-        byte_products(&run);
+        run->out = line + 4 * pairs;
+        run->k0 = run->k1 = m->x + 2 * pairs * m->stride;
+        run->k_end = run->k0 + 2 * m->stride;
+        byte_products(run);
     }
 }
 
@@ -124,14 +123,14 @@ static void pair_dots(int32_t *line, const int8_t *a, const int8_t *b, const tt_
         pair_dots_of_bytes(line, x, m, head, columns);
         return;
     }
-    product_run run;
-    run.x = m->panel;
-    run.x_end = run.x + (columns + 1) / 2 * words;
-    run.skip = 0;
-    run.w = x;
-    run.w_end = x + words;
-    run.out = line;
-    tt_products(&run);
+    product_run *run = run_of(line, head);
+    run->x = m->panel;
+    run->x_end = run->x + (columns + 1) / 2 * words;
+    run->skip = 0;
+    run->w = x;
+    run->w_end = x + words;
+    run->out = line;
+    tt_products(run);
 }
 
 /* Whether EXCLUDED, a score, has the exponential 0 whatever the largest is. */
@@ -217,8 +216,8 @@ void tt_attend(int8_t *y, const int8_t *q, const tt_matrix *k, const tt_matrix *
         tt_softmax found[2];
         const int32_t turns = pair_exponentials(found, line, q, k, head, i, two, score);
         tile_probability_panel(line, found[0].rec, found[1].rec, turns);
-        tt_mix_pair(y + tt_head_at(head, i), two ? head->C : 0, (const uint32_t *)line, v, head,
-                    last, mix);
+        tt_mix_pair(y + tt_head_at(head, i), two ? head->C : 0, (uint32_t *)line, v, head, last,
+                    mix);
     }
 }
 

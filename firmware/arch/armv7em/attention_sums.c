@@ -6,34 +6,36 @@
 #include "quantize.h"
 
 /* The first group, then, from the middle of eight on, the others. A group takes 40 bytes of code. */
-#define PRODUCT_FUNCTION(name, FINISH)                                                           \
-    __attribute__((naked, noinline)) void name(const product_run *run __attribute__((unused))) { \
-        __asm__ volatile("push {r4-r11, lr}\n"                                                   \
-                         "vldmia r0, {s0-s8}\n"                                                  \
-                         "ldr r0, [r0, #36]\n"                                                   \
-                         "vmov r1, s6\n"                                                         \
-                         "vmov r2, s8\n"                                                         \
-                         "sub r1, r1, r2\n"                                                      \
-                         "lsr r1, r1, #4\n"                                                      \
-                         "sub r1, r1, #1\n"                                                      \
-                         "and r1, r1, #7\n"                                                      \
-                         "mov r3, #40\n"                                                         \
-                         "mul r1, r1, r3\n"                                                      \
-                         "adr r3, 3f\n"                                                          \
-                         "sub r3, r3, r1\n"                                                      \
-                         "orr r3, r3, #1\n"                                                      \
-                         "vmov s9, r3\n"                                                         \
-                         "mov r1, r2\n"                                                          \
-                         "1:\n" TILE_PLAIN "vmov r6, s9\n"                                       \
-                         "bx r6\n"                                                               \
-                         "2:\n"                                                                  \
-                         ".rept 8\n" TILE_PLAIN_STEP ".endr\n"                                   \
-                         "3:\n"                                                                  \
-                         "vmov r6, r7, s6, s7\n"                                                 \
-                         "cmp r1, r6\n"                                                          \
-                         "bne 2b\n" FINISH "cmp r0, r7\n"                                        \
-                         "bne 1b\n"                                                              \
-                         "pop {r4-r11, pc}\n");                                                  \
+#define PRODUCT_FUNCTION(name, FINISH)                                                     \
+    __attribute__((naked, noinline)) void name(product_run *run __attribute__((unused))) { \
+        __asm__ volatile("push {r0, r4-r11, lr}\n"                                         \
+                         "vldmia r0, {s0-s8}\n"                                            \
+                         "ldr r0, [r0, #36]\n"                                             \
+                         "vmov r1, s6\n"                                                   \
+                         "vmov r2, s8\n"                                                   \
+                         "sub r1, r1, r2\n"                                                \
+                         "lsr r1, r1, #4\n"                                                \
+                         "sub r1, r1, #1\n"                                                \
+                         "and r1, r1, #7\n"                                                \
+                         "mov r3, #40\n"                                                   \
+                         "mul r1, r1, r3\n"                                                \
+                         "adr r3, 3f\n"                                                    \
+                         "sub r3, r3, r1\n"                                                \
+                         "orr r3, r3, #1\n"                                                \
+                         "vmov s9, r3\n"                                                   \
+                         "mov r1, r2\n"                                                    \
+                         "1:\n" TILE_PLAIN "vmov r6, s9\n"                                 \
+                         "bx r6\n"                                                         \
+                         "2:\n"                                                            \
+                         ".rept 8\n" TILE_PLAIN_STEP ".endr\n"                             \
+                         "3:\n"                                                            \
+                         "vmov r6, r7, s6, s7\n"                                           \
+                         "cmp r1, r6\n"                                                    \
+                         "bne 2b\n" FINISH "cmp r0, r7\n"                                  \
+                         "bne 1b\n"                                                        \
+                         "pop {r0}\n"                                                      \
+                         "str r11, [r0, #16]\n"                                            \
+                         "pop {r4-r11, pc}\n");                                            \
     }
 
 #define NEXT_PAIR    \
@@ -50,7 +52,7 @@ PRODUCT_FUNCTION(tt_products, "vmov r11, r8, s4, s5\n"
     "asr " a ", " a ", r9\n"        \
     "usat " a ", #8, " a "\n"
 
-static void mix_products(const product_run *run);
+static void mix_products(product_run *run);
 
 PRODUCT_FUNCTION(mix_products, "vmov r8, r9, s0, s1\n"
                                "vmov r10, r12, s2, s3\n" MIX_SCALE("r2") MIX_SCALE("r3")
@@ -68,22 +70,6 @@ PRODUCT_FUNCTION(mix_products, "vmov r8, r9, s0, s1\n"
 
 TRANSPOSE_FUNCTION(transpose_unsigned, "uxtb16")
 
-/* As transpose, of uint8. */
-static void transpose_bytes(uint32_t *p, uint32_t *q, uint32_t a, uint32_t b, uint32_t c,
-                            uint32_t d) {
-    const uint32_t even = 0x00FF00FFu;
-    const uint32_t ae = a & even, ao = (a >> 8) & even, ce = c & even, co = (c >> 8) & even;
-    p[0] = low_halves(ae, ce);
-    p[1] = low_halves(ao, co);
-    q[0] = high_halves(ae, ce);
-    q[1] = high_halves(ao, co);
-    const uint32_t be = b & even, bo = (b >> 8) & even, de = d & even, dd = (d >> 8) & even;
-    p[2] = low_halves(be, de);
-    p[3] = low_halves(bo, dd);
-    q[2] = high_halves(be, de);
-    q[3] = high_halves(bo, dd);
-}
-
 /* Up to four bytes from `at` on, 0 behind. */
 static uint32_t some_bytes(const int8_t *at, int32_t n) {
     if (n >= 4) {
@@ -96,24 +82,21 @@ static uint32_t some_bytes(const int8_t *at, int32_t n) {
     return word;
 }
 
-/* Panels p of columns 0 and 1, q of columns 2 and 3, of n rows `stride` apart, `width` columns of them
- * (less than four: 0 behind); n up to a multiple of 4. */
-static void transpose_four(uint32_t *p, uint32_t *q, const int8_t *x, int32_t stride, int32_t n,
-                           int32_t width, int32_t is_signed) {
+/* Panels of columns 0 and 1, and behind it of 2 and 3, of n rows `stride` apart; `width` columns of
+ * them, less than four: 0 behind; n up to a multiple of 4. */
+__attribute__((noinline)) static void transpose_four(uint32_t *p, const int8_t *x, int32_t stride,
+                                                     int32_t n, int32_t width, int32_t is_signed) {
     int32_t i = 0;
     if (width >= 4 && n >= 4) {
         i = n & ~3;
-        (is_signed ? transpose_rows : transpose_unsigned)(p, q, x, stride, n >> 2);
+        (is_signed ? transpose_rows : transpose_unsigned)(p, p + fours(n), x, stride, n >> 2);
     }
-    for (; i < n; i += 4) {
-        uint32_t word[4];
-        for (int32_t b = 0; b < 4; b++) {
-            word[b] = i + b < n ? some_bytes(x + (i + b) * stride, width) : 0;
-        }
-        if (is_signed) {
-            transpose(p + i, q + i, word[0], word[1], word[2], word[3]);
-        } else {
-            transpose_bytes(p + i, q + i, word[0], word[1], word[2], word[3]);
+    for (; i < fours(n); i++) {
+        for (int32_t c = 0; c < 4; c++) {
+            const int32_t a = i < n && c < width ? x[i * stride + c] : 0;
+            int16_t *pair = (int16_t *)(p + (c >> 1) * fours(n) + (i & ~3));
+            pair[((i & 1) * 2 + (c & 1)) * 2 + ((i >> 1) & 1)] =
+                (int16_t)(is_signed ? a : (uint8_t)a);
         }
     }
 }
@@ -128,50 +111,46 @@ tt_matrix tt_matrix_columns(const int8_t *x, int32_t stride, const tt_head *head
     m.panel = panel;
     m.held = fit < all ? fit - 1 : all;
     for (int32_t c = 0; panel != NULL && c < m.held; c++, panel += 2 * words) {
-        transpose_four(panel, panel + words, x + 4 * c, stride, head->T, head->width - 4 * c, 1);
+        transpose_four(panel, x + 4 * c, stride, head->T, head->width - 4 * c, 1);
     }
     return m;
 }
 
-/* Products of two rows w, n elements, and all columns of m from row `first` on; both multiples of 4.
- * The run has its other fields; `step` bytes of out a pair of columns. */
-static void column_products(void (*products)(const product_run *), product_run *run,
-                            const tt_matrix *m, const tt_head *head, int32_t first, int32_t n,
-                            const uint32_t *w, int32_t step) {
+/* Products of two rows run->w, n elements, and all columns of m from row `first` on; both multiples of
+ * 4. out, w, products and what these need are set. */
+static void column_products(product_run *run, const tt_matrix *m, const tt_head *head,
+                            int32_t first, int32_t n) {
     const int32_t words = fours(head->T), pairs = (head->width + 1) / 2;
-    const uint32_t *panel = m->panel;
     run->skip = 4 * (words - n);
-    run->w = w;
-    run->w_end = w + n;
-    uint8_t *out = run->out;
+    run->w_end = run->w + n;
     for (int32_t c = 0; c < pairs;) {
         int32_t end = 2 * m->held;
-        run->x = panel + first;
+        const uint32_t *x = m->panel;
         if (c >= end) {
-            uint32_t *place = (uint32_t *)m->panel + 2 * m->held * words;
-            transpose_four(place, place + words, m->x + 2 * c, m->stride, head->T,
-                           head->width - 2 * c, 1);
-            run->x = place + first;
+            x += 2 * m->held * words;
+            transpose_four((uint32_t *)x, m->x + 2 * c, m->stride, head->T, head->width - 2 * c, 1);
             end = c + 2;
         }
         end = end < pairs ? end : pairs;
+        run->x = x + first;
         run->x_end = run->x + (end - c) * words;
-        run->out = out + c * step;
-        products(run);
+        run->products(run);
         c = end;
     }
 }
 
-void tt_mix_pair(int8_t *y, int32_t second, const uint32_t *p, const tt_matrix *v,
-                 const tt_head *head, int32_t n, tt_scaling scale) {
+void tt_mix_pair(int8_t *y, int32_t second, uint32_t *p, const tt_matrix *v, const tt_head *head,
+                 int32_t n, tt_scaling scale) {
     const int32_t shift = scale.shift - 32;
-    product_run run;
-    run.half = (127 << shift) + (int32_t)(1u << (shift - 1));
-    run.shift = shift;
-    run.mult = scale.mult;
-    run.second = second;
-    run.out = y;
-    column_products(mix_products, &run, v, head, 0, fours(n), p, 2);
+    product_run *run = run_of(p, head);
+    run->half = (127 << shift) + (int32_t)(1u << (shift - 1));
+    run->shift = shift;
+    run->mult = scale.mult;
+    run->second = second;
+    run->out = y;
+    run->w = p;
+    run->products = mix_products;
+    column_products(run, v, head, 0, fours(n));
 }
 
 #define EXTRACT_UNSIGNED(d, s, byte) "uxtb16 " d ", " s ", ror #(8*" byte ")\n"
@@ -195,7 +174,7 @@ __attribute__((noinline)) static void expand_unsigned(uint32_t *p, const uint8_t
 
 void tt_mix_rows(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v,
                  const tt_head *head, int32_t i, int32_t n, tt_scaling scale, tt_room room) {
-    if (!can_mix(v, head, scale) || room.bytes < 2 * fours(head->T)) {
+    if (!can_mix(v, head, scale) || room.bytes < work_bytes(head)) {
         plain_mix_rows(y, p, stride, v, head, i, n, scale, room);
         return;
     }
@@ -233,14 +212,16 @@ void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const i
         return;
     }
     uint32_t *panel = (uint32_t *)(void *)room.at;
+    product_run *run = run_of(panel, head);
     int32_t *acc = (int32_t *)panel + fours(head->T);
     for (int32_t b = 0; b < n; b += 2, ds += 2 * stride) {
         const int32_t i = out->row + b, two = b + 1 < n, last = tt_head_columns(head, i + two);
         const int32_t base[2] = {s_exp[i] + exp_add, s_exp[i + two] + exp_add};
         expand(panel, ds, ds + (two ? stride : 0), last, 0);
-        product_run run;
-        run.out = acc;
-        column_products(tt_products, &run, x, head, 0, fours(last), panel, 16);
+        run->out = acc;
+        run->w = panel;
+        run->products = tt_products;
+        column_products(run, x, head, 0, fours(last));
         quantize_pair(out, acc, b, two, base, head);
     }
 }
@@ -254,16 +235,18 @@ void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, 
     }
     const int32_t bases[2] = {base, base}, T = head->T;
     uint32_t *panel = (uint32_t *)(void *)room.at;
+    product_run *run = run_of(panel, head);
     int32_t *acc = (int32_t *)panel + 2 * fours(T);
     for (int32_t b = 0; b < n; b += 4) {
         const int32_t first = head->causal ? out->row + b : 0, rows = fours(T) - first;
-        transpose_four(panel, panel + rows, (const int8_t *)block + first * stride + b, stride,
-                       T - first, stride - b, is_signed);
+        transpose_four(panel, (const int8_t *)block + first * stride + b, stride, T - first,
+                       stride - b, is_signed);
         for (int32_t c = b; c < n && c < b + 4; c += 2) {
             const uint32_t *w = panel + (c - b) / 2 * rows;
-            product_run run;
-            run.out = acc;
-            column_products(tt_products, &run, x, head, first, rows, w, 16);
+            run->out = acc;
+            run->w = w;
+            run->products = tt_products;
+            column_products(run, x, head, first, rows);
             quantize_pair(out, acc, c, c + 1 < n, bases, head);
         }
     }

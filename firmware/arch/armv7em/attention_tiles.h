@@ -14,9 +14,27 @@ static inline int32_t line_bytes(const tt_head *head) {
     return 8 * fours(head->T);
 }
 
-/* What products need behind the panels. */
+/* A run over pairs of rows x by two rows w, as tile.h has it, of any number of groups of four columns;
+ * the order is that of the code. The next pair of rows is `skip` bytes behind the end of the last. */
+typedef struct product_run product_run;
+struct product_run {
+    int32_t half, shift, mult; /* of mix_products */
+    int32_t second;            /* bytes from one row of int8 to the other */
+    void *out;                 /* behind what is written, afterwards */
+    int32_t skip;
+    const uint32_t *w_end, *x_end, *w, *x;
+    void (*products)(product_run *run); /* of column_products */
+};
+
+/* What products need behind the panels: two lines, two rows of sums, a run. */
 static inline int32_t work_bytes(const tt_head *head) {
-    return line_bytes(head) + 8 * fours(head->width);
+    return line_bytes(head) + 8 * fours(head->width) + (int32_t)sizeof(product_run);
+}
+
+/* The run, in a room that begins at `line`. */
+static inline product_run *run_of(void *line, const tt_head *head) {
+    uint8_t *at = (uint8_t *)line + line_bytes(head) + 8 * fours(head->width);
+    return (product_run *)(void *)at;
 }
 
 /* Room for a panel if what products need is left behind it, else NULL. */
@@ -30,26 +48,16 @@ static inline uint32_t *take_panel(tt_room *room, int32_t bytes, const tt_head *
     return panel;
 }
 
-/* A run over pairs of rows x by two rows w, as tile.h has it, of any number of groups of four columns;
- * the order is that of the code. The next pair of rows is `skip` bytes behind the end of the last. */
-typedef struct {
-    int32_t half, shift, mult; /* of mix_products */
-    int32_t second;            /* bytes from one row of int8 to the other */
-    void *out;
-    int32_t skip;
-    const uint32_t *w_end, *x_end, *w, *x;
-} product_run;
-
 /* Sums: four words a pair of rows, as tile_s32. */
-void tt_products(const product_run *run);
+void tt_products(product_run *run);
 
 /* Whether tt_mix_pair can be called. */
 static inline int can_mix(const tt_matrix *v, const tt_head *head, tt_scaling scale) {
     return v->panel != NULL && (head->width & 1) == 0 && scale.shift > 32 && scale.shift <= 54;
 }
 
-/* Two rows of y, `second` bytes apart, from a panel of their n probabilities. */
-void tt_mix_pair(int8_t *y, int32_t second, const uint32_t *p, const tt_matrix *v,
-                 const tt_head *head, int32_t n, tt_scaling scale);
+/* Two rows of y, `second` bytes apart, from a panel of their n probabilities, where a room begins. */
+void tt_mix_pair(int8_t *y, int32_t second, uint32_t *p, const tt_matrix *v, const tt_head *head,
+                 int32_t n, tt_scaling scale);
 
 #endif
