@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,9 @@ def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Name
     if not options.save:
         return
     script = Path(sys.argv[0])
-    words = [a for a in sys.argv[1:] if a not in ("--save", "--json")]
+    words = [a for a in sys.argv[1:] if a not in ("--save", "--json", "--check")]
+    words = [a.partition("=")[0] + "=DIR" if w == "--peer" else a  # a folder of this machine
+             for w, a in zip(["", *words], words, strict=False)]  # fmt: skip
     kept = {
         "title": title,
         "command": " ".join(["python", f"benchmarks/{script.name}", *words]),
@@ -46,6 +49,7 @@ def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Name
             "torch": version("torch"),
             "numpy": version("numpy"),
             "arm-none-eabi-gcc": tool("arm-none-eabi-gcc"),
+            "riscv64-unknown-elf-gcc": tool("riscv64-unknown-elf-gcc"),
             "qemu-system-arm": tool("qemu-system-arm"),
         },
         "rows": rows,
@@ -70,6 +74,8 @@ def check(compared: Sequence[Mapping[str, Any]], options: argparse.Namespace) ->
 
 
 def tool(name: str) -> str:
-    """First line of what a program says of its version."""
+    """First line of what a program says of its version; "absent" where it is."""
+    if shutil.which(name) is None:
+        return "absent"
     done = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)
     return done.stdout.splitlines()[0]

@@ -13,7 +13,7 @@ from typing import Any
 
 import common
 
-from tinytrain import runner
+from tinytrain import report, runner
 from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe, prepare
 from tinytrain.quantize import Quantized
@@ -45,7 +45,8 @@ def measure(
         "stack_bytes_measured": found["stack_used_bytes"],
         "arena_bytes": facts["arena_bytes"],
         "lower_bound_bytes": facts["arena_lower_bound_bytes"],
-        "flash_bytes": artifact.flash_bytes, "macs": macs,
+        "flash_bytes": artifact.flash_bytes,
+        "code_bytes": report.flash_facts(compiled, artifact)["flash_code_bytes"], "macs": macs,
         "instructions_per_step": found["instructions_per_step"],
         "instructions_per_mac": found["instructions_per_step"] / macs,
     }  # fmt: skip

@@ -38,7 +38,7 @@ from tinytrain.calls import Arguments, Buffer, Image, arguments, build_calls, sc
 from tinytrain.ir import Op, Step
 
 ROOMS = ("full", "least")  # of an op that more scratch than it needs makes faster
-BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
+BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500", "qemu_mps3_an547", "qemu_rv32")
 STEP = Step(seed=7, step=11, learning_rate=np.float32(1.75), beta=np.float32(0.95))
 CYCLES = "cortex-m4"  # the processor whose timing the plugin knows
 

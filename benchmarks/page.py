@@ -28,11 +28,28 @@ INTRO = {
     "the speaker's last address, *source* held-out addresses of the nineteenth century.",
     "footprint": "## Planned and measured\n\nBytes and instructions on emulated boards. Measured "
     "SRAM is `.data` + `.bss` + the stack that was used; the plan reserves 1,024 bytes of stack.",
+    "step": "## A training step\n\nInstructions of the examples' steps, by phase and for the "
+    "hottest kernels; MACs are those of the plain step. Cycles are an estimate. *Code bytes*: "
+    "flash without the model's tensors and tables. [benchmarks.md](benchmarks.md) says what is in "
+    "a phase.",
+    "kernels": "## Kernels\n\nInstructions per MAC or element, the *goal* for these, an estimate "
+    "of the Cortex-M4's cycles, and the best of another library's functions in the same run, where "
+    "one was given. *Room*: with all of the scratch that makes a kernel fast, or the least.",
     "memory": "## Memory against targets\n\nModels with random weights: memory depends on shapes "
     "only. The target is all SRAM, stack included. *Extra instructions*: those of a training step "
     "beyond the plain step's (no recomputation, no loops; emulated with more SRAM), as a part of "
     "these. *Greedy arena*: the plain step by first fit in program order.",
 }
+
+
+# Of results with more columns than a page has room for.
+COLUMNS = {
+    "step": ("model", "phase", "kernel", "calls", "instructions", "share", "macs", "per_mac",
+             "estimated_cycles_per_mac", "code_bytes"),
+    "kernels": ("kernel", "shape", "target", "room", "per_mac", "per_element", "goal",
+                "estimated_cycles_per", "scratch_bytes", "code_bytes", "peer_per_mac",
+                "peer_per_element", "ratio"),
+}  # fmt: skip
 
 
 def cell(value: Any) -> str:
@@ -44,10 +61,11 @@ def cell(value: Any) -> str:
 def section(name: str) -> str:
     """One kept result as Markdown."""
     kept = json.loads((RESULTS / f"{name}.json").read_text())
-    rows = kept["rows"]
+    rows = [{key: row[key] for key in COLUMNS.get(name, row)} for row in kept["rows"]]
+    words = {key for row in rows for key, value in row.items() if isinstance(value, str)}
     lines = [
         "| " + " | ".join(key.replace("_", " ") for key in rows[0]) + " |",
-        "|" + "|".join("---" if isinstance(v, str) else "--:" for v in rows[0].values()) + "|",
+        "|" + "|".join("---" if key in words else "--:" for key in rows[0]) + "|",
     ]
     lines += ["| " + " | ".join(map(cell, row.values())) + " |" for row in rows]
     versions = ", ".join(f"{tool} {version}" for tool, version in kept["versions"].items())
@@ -56,7 +74,8 @@ def section(name: str) -> str:
 
 
 def page() -> str:
-    return "\n".join([HEAD, *(section(name) for name in INTRO)])
+    kept = [name for name in INTRO if (RESULTS / f"{name}.json").exists()]
+    return "\n".join([HEAD, *map(section, kept)])
 
 
 def main() -> None:

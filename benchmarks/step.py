@@ -12,9 +12,11 @@ for all rows, clip masks, forward values made again) and the runtime. MACs are t
 step: what is made again counts for none, its instructions do.
 
 Instructions are counted and are not cycles. ``estimated_cycles`` (Cortex-M4 alone) IS AN ESTIMATE,
-as in ``kernels.py``. ``code_bytes``: flash without the model's tensors and tables. ``--by kernel``
-adds up the nodes that call the same kernel in a phase; ``--sram`` plans for less memory than the
-board's budget; ``--check`` compares with the targets in ``targets.py`` and fails if one is missed.
+as in ``kernels.py``. ``scratch_bytes`` is what a node got, ``room_bytes`` the most that its kernel
+has use for: with less it is slower. ``code_bytes``: flash without the model's tensors and tables.
+``--by kernel`` adds up the nodes that call the same kernel in a phase; ``--sram`` plans for less
+memory than the board's budget; ``--check`` compares with the targets in ``targets.py`` and fails if
+one is missed.
 """
 
 from __future__ import annotations
@@ -159,6 +161,7 @@ def measure(
             "per_mac": instructions / macs if macs else None,
             "estimated_cycles": cycles if known else None,
             "estimated_cycles_per_mac": cycles / macs if known and macs else None,
+            "scratch_bytes": names.get("scratch"), "room_bytes": names.get("room"),
             "code_bytes": code if phase == "all" else None,
         }  # fmt: skip
 
@@ -168,7 +171,11 @@ def measure(
     groups.sort(key=lambda group: -sum(c.instructions for c in group))
     for group in groups[: top or None]:
         parts = [c.node for c in group if c.node]
-        names = {"kernel": parts[0].op.name, "node": parts[0].name if by == "node" else None}
+        names: dict[str, Any] = {"kernel": parts[0].op.name}
+        if by == "node":
+            names["node"] = parts[0].name
+            names["scratch"] = compiled.train_plan.scratch.get(parts[0].name, 0)
+            names["room"] = parts[0].room_bytes()
         rows.append(row(group[0].phase, group, sum(node.macs() for node in parts), **names))
     return rows
 

@@ -1,38 +1,25 @@
 #include "tinytrain/tt_elementwise.h"
 
+#include "tinytrain/tt_rows.h"
+
+/* Four loads, then four stores: y may be x. */
+static inline void look_up(int8_t *y, const int8_t *x, const int8_t *middle) {
+    const int32_t a = x[0], b = x[1], c = x[2], d = x[3];
+    y[0] = middle[a];
+    y[1] = middle[b];
+    y[2] = middle[c];
+    y[3] = middle[d];
+}
+
 void tt_lut_s8(int8_t *y, const int8_t *x, const int8_t *table, int32_t count) {
-    for (int32_t i = 0; i < count; i++) {
-        y[i] = table[x[i] + 128];
+    const int8_t *middle = table + 128;
+    int32_t i = 0;
+    for (; i + 7 < count; i += 8) {
+        look_up(y + i, x + i, middle);
+        look_up(y + i + 4, x + i + 4, middle);
     }
-}
-
-void tt_lut_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
-                  const int8_t *x, const int8_t *slope, const tt_step *st, int32_t T, int32_t C,
-                  int32_t exp_add, int32_t stream) {
-    const uint32_t key = tt_key(st, stream);
-    for (int32_t t = 0; t < T; t++) {
-        const int8_t *gr = g + t * C;
-        const int8_t *xr = x + t * C;
-        int32_t peak = 0;
-        for (int32_t i = 0; i < C; i++) {
-            const int32_t a = tt_abs(gr[i] * slope[xr[i] + 128]);
-            peak = a > peak ? a : peak;
-        }
-        const int32_t shift = tt_gradient_shift(peak);
-        const uint32_t first = (uint32_t)((st->row + t) * C);
-        for (int32_t i = 0; i < C; i++) {
-            gx[t * C + i] =
-                tt_stochastic_shift(gr[i] * slope[xr[i] + 128], shift, key, first + (uint32_t)i);
-        }
-        gx_exp[t] = tt_row_exponent(peak, g_exp[t] + exp_add);
-    }
-}
-
-void tt_add_s8(int8_t *y, const int8_t *a, const int8_t *b, int32_t count, int32_t ma, int32_t mb,
-               int32_t shift) {
-    const int32_t half = 1 << (shift - 1);
-    for (int32_t i = 0; i < count; i++) {
-        y[i] = (int8_t)tt_clamp((a[i] * ma + b[i] * mb + half) >> shift, 127);
+    for (; i < count; i++) {
+        y[i] = middle[x[i]];
     }
 }
 
@@ -40,10 +27,26 @@ void tt_affine_s8(int8_t *y, const int8_t *x, const int32_t *m, const int32_t *c
                   int32_t C, int32_t shift) {
     const int32_t half = 1 << (shift - 1);
     for (int32_t t = 0; t < T; t++) {
+        TT_UNROLL
         for (int32_t i = 0; i < C; i++) {
             const int32_t at = t * C + i;
             y[at] = (int8_t)tt_clamp((x[at] * m[i] + c[i] + half) >> shift, 127);
         }
+    }
+}
+
+typedef struct {
+    const int8_t *g;
+    const int16_t *m;
+} scaled_row;
+
+static void make_scaled(int32_t *restrict acc, const void *row, int32_t from, int32_t n) {
+    const scaled_row *r = (const scaled_row *)row;
+    const int8_t *g = r->g + from;
+    const int16_t *m = r->m + from;
+    TT_UNROLL
+    for (int32_t i = 0; i < n; i++) {
+        acc[i] = g[i] * m[i];
     }
 }
 
@@ -52,18 +55,9 @@ void tt_rescale_grad_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int1
                         int32_t stream) {
     const uint32_t key = tt_key(st, stream);
     for (int32_t t = 0; t < T; t++) {
-        const int8_t *gr = g + t * C;
-        int32_t peak = 0;
-        for (int32_t i = 0; i < C; i++) {
-            const int32_t a = tt_abs(gr[i] * m[i]);
-            peak = a > peak ? a : peak;
-        }
-        const int32_t shift = tt_gradient_shift(peak);
-        const uint32_t first = (uint32_t)((st->row + t) * C);
-        for (int32_t i = 0; i < C; i++) {
-            gx[t * C + i] = tt_stochastic_shift(gr[i] * m[i], shift, key, first + (uint32_t)i);
-        }
-        gx_exp[t] = tt_row_exponent(peak, g_exp[t] + exp_add);
+        const scaled_row row = {g + t * C, m};
+        gx_exp[t] = tt_quantize_made(gx + t * C, make_scaled, &row, C, g_exp[t] + exp_add, key,
+                                     (uint32_t)((st->row + t) * C));
     }
 }
 

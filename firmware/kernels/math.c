@@ -1,28 +1,29 @@
 #include "tinytrain/tt_math.h"
 
-int16_t tt_quantize_row(int8_t *out, const int32_t *acc, int32_t n, int32_t base, uint32_t key,
-                        uint32_t first) {
-    int32_t peak = 0;
-    for (int32_t i = 0; i < n; i++) {
-        const int32_t a = tt_abs(acc[i]);
-        peak = a > peak ? a : peak;
-    }
-    const int32_t shift = tt_gradient_shift(peak);
-    for (int32_t i = 0; i < n; i++) {
-        out[i] = tt_stochastic_shift(acc[i], shift, key, first + (uint32_t)i);
-    }
-    return tt_row_exponent(peak, base);
+/* Upper half of the 64-bit product. */
+static inline uint32_t high(uint32_t a, uint32_t b) {
+    return (uint32_t)(((uint64_t)a * b) >> 32);
 }
 
+/* The root of v = x * 2^twice in [2^62, 2^64). y: 1 / sqrt(v) in units of 2^-62, below 9 % off by a
+ * line, 2^-24 after three steps of Newton's; the root from it is low, by few units after one more. */
 uint32_t tt_isqrt64(uint64_t x) {
-    uint64_t root = 0;
-    for (int32_t bit = (tt_bit_length64(x) + 1) / 2 - 1; bit >= 0; bit--) {
-        const uint64_t trial = root | ((uint64_t)1 << bit);
-        if (trial * trial <= x) {
-            root = trial;
-        }
+    if (x == 0) {
+        return 0;
     }
-    return (uint32_t)root;
+    const int32_t twice = (64 - tt_bit_length64(x)) & ~1;
+    const uint64_t v = x << twice;
+    const uint32_t m = (uint32_t)(v >> 32);
+    uint32_t y = 0x887AE148u - high(m, 0x4DEB851Fu);
+    for (int32_t i = 0; i < 3; i++) {
+        y = high(y, (0x30000000u - high(high(y, y), m)) << 2) << 1;
+    }
+    uint32_t root = (high(m, y) - 16u) << 2;
+    root += high((uint32_t)((v - (uint64_t)root * root) >> 10), y) >> 21;
+    while (v - (uint64_t)root * root > 2u * (uint64_t)root) {
+        root++;
+    }
+    return root >> (twice / 2);
 }
 
 typedef union {

@@ -1,6 +1,7 @@
 #include "tinytrain/tt_update.h"
 
 #include "products.h"
+#include "step.h"
 
 #define LAST_SHIFT 14 /* products are below 2^14: shifted by more, none is left */
 
@@ -18,10 +19,6 @@ static void clear(int32_t *acc, int32_t n) {
 static tt_multiplier lsb_rate(float eta, int32_t exponent, float moment) {
     return tt_float_multiplier(moment > 0.0f ? (eta * tt_pow2f(exponent)) / tt_sqrtf(moment)
                                              : 0.0f);
-}
-
-static tt_multiplier sgd_rate(float eta, float coef, int32_t exponent) {
-    return tt_float_multiplier((eta * coef) * tt_pow2f(exponent));
 }
 
 static void next_moment(float *moment, uint64_t squares, int32_t count, int32_t exponent,
@@ -51,31 +48,6 @@ tt_weight_step tt_weight_step_begin(const tt_step *st, const int8_t *fraction, c
         s.limit = (int32_t)(8.0f * s.eta);
     }
     return s;
-}
-
-void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const int32_t *acc,
-                        int32_t C, const float *coef) {
-    if (coef != NULL) {
-        s->rate = sgd_rate(s->eta, coef[0], s->exponent);
-    }
-    const tt_multiplier rate = s->rate;
-    const int32_t first = s->count;
-    uint64_t squares = s->squares;
-    for (int32_t i = 0; i < C; i++) {
-        const int32_t at = first + i;
-        const int32_t delta = tt_apply_multiplier(acc[i], rate, s->limit);
-        squares += (uint64_t)((int64_t)acc[i] * acc[i]);
-        if (fraction != NULL) {
-            const int32_t wide = tt_clamp(w[at] * 256 + fraction[at] - delta, 127 * 256);
-            w[at] = (int8_t)((wide + 128) >> 8);
-            fraction[at] = (int8_t)(wide - w[at] * 256);
-        } else {
-            const int32_t wide = w[at] * 65536 - delta + tt_random16(s->key, (uint32_t)at);
-            w[at] = (int8_t)tt_clamp(wide >> 16, 127);
-        }
-    }
-    s->squares = squares;
-    s->count += C;
 }
 
 void tt_weight_step_end(const tt_weight_step *s, float *moment, float beta) {
@@ -121,9 +93,12 @@ void tt_weight_step_s8(int8_t *w, int8_t *fraction, float *moment, const int32_t
                        const int16_t *acc_exp, const float *coefs, const tt_step *st, int32_t C,
                        int32_t O, int32_t per_channel, int32_t stream) {
     tt_weight_step s = tt_weight_step_begin(st, fraction, moment, acc_exp[0], stream);
-    for (int32_t o = 0; o < O; o++) {
-        const float *coef = moment != NULL ? NULL : coefs + (per_channel ? o : 0);
-        tt_weight_step_row(&s, w, fraction, acc + o * C, C, coef);
+    if (moment != NULL) {
+        tt_weight_step_row(&s, w, fraction, acc, O * C, NULL);
+    } else {
+        for (int32_t o = 0; o < O; o++) {
+            tt_weight_step_row(&s, w, fraction, acc + o * C, C, coefs + (per_channel ? o : 0));
+        }
     }
     tt_weight_step_end(&s, moment, st->beta);
 }

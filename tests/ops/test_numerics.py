@@ -42,6 +42,7 @@ int32_t shim_stochastic_shift(int32_t acc, int32_t shift, uint32_t key, uint32_t
     return tt_stochastic_shift(acc, shift, key, i);
 }
 """
+C_FILES = ("math.c", "rounding.c", "rows.c")
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wmissing-prototypes",
           "-Wdouble-promotion", "-ffp-contract=off", "-fsanitize=undefined",
           "-fsanitize-undefined-trap-on-error"]  # fmt: skip
@@ -64,7 +65,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = Path(tmp_path_factory.mktemp("math"))
     (folder / "shim.c").write_text(SHIM)
     firmware = firmware_dir()
-    sources = [str(folder / "shim.c"), str(firmware / "kernels" / "math.c")]
+    sources = [str(folder / "shim.c"), *(str(firmware / "kernels" / name) for name in C_FILES)]
     command = ["gcc", *STRICT, "-shared", "-fPIC", f"-I{firmware / 'include'}"]
     subprocess.run([*command, "-o", str(folder / "math.so"), *sources], check=True)
     library = ctypes.CDLL(str(folder / "math.so"))

@@ -249,6 +249,19 @@ def test_peers_are_held_to_their_contracts(kernels: ModuleType) -> None:
     assert np.abs((softmax.expected + 128.0).sum(1) - 256).max() < 16
 
 
+def test_what_is_kept_names_no_folder_of_a_peer(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(kernels.common, "RESULTS", tmp_path)
+    words = ["kernels.py", "--only", "add", "--peer", f"mine={tmp_path}", "--save", "--check"]
+    monkeypatch.setattr(sys, "argv", words)
+    options = argparse.Namespace(json=False, save=True)
+    kernels.common.finish([{"kernel": "add_s8", "peer": None}], "title", options)
+    kept = json.loads((tmp_path / "kernels.json").read_text())
+    assert kept["command"] == "python benchmarks/kernels.py --only add --peer mine=DIR"
+    assert kept["rows"] == [{"kernel": "add_s8", "peer": None}]
+
+
 class Unbuilt:
     """A program of which only the board is known."""
 

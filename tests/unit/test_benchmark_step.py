@@ -19,7 +19,8 @@ from tinytrain.zoo import SensorTransformer
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 KEYS = {
     "model", "board", "phase", "node", "kernel", "calls", "instructions", "share", "macs",
-    "per_mac", "estimated_cycles", "estimated_cycles_per_mac", "code_bytes",
+    "per_mac", "estimated_cycles", "estimated_cycles_per_mac", "scratch_bytes",
+    "room_bytes", "code_bytes",
 }  # fmt: skip
 
 
@@ -87,6 +88,7 @@ def test_rows(
         assert whole[key] == sum(row[key] for row in phases)
     nodes = rows[5:]
     assert len(nodes) == 5 and all(row["node"] for row in nodes)
+    assert all(0 <= row["scratch_bytes"] <= row["room_bytes"] for row in nodes)
     sizes = [row["instructions"] for row in nodes]
     assert sizes == sorted(sizes, reverse=True)
 

@@ -22,6 +22,7 @@ from tinytrain.ops.gradient import clip_mask_u8
 from tinytrain.placement import BOUND_MET, Region
 from tinytrain.recipe import Dataset, Optimizer, Recipe
 from tinytrain.recompute import forward_nodes, recompute
+from tinytrain.room import with_room
 from tinytrain.zoo import CharLM, SensorTransformer
 
 # -- compiled graphs -------------------------------------------------------------------------------
@@ -286,7 +287,8 @@ def test_the_arena_is_near_its_lower_bound(kind: str) -> None:
 
 def test_planning_is_deterministic() -> None:
     made = toys.compiled("lm", "full")
-    assert plan(made.train).offset == made.train_plan.offset
+    arenas = arena_bytes(made.train_plan, made.evaluate_plan)
+    assert with_room(made.train, plan(made.train), arenas).offset == made.train_plan.offset
 
 
 def test_peak_and_who_holds_it() -> None:

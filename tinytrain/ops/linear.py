@@ -145,7 +145,7 @@ def _dx_dims(ins: Types, outs: Types, attrs: Attrs) -> dict[str, int]:
 
 
 def _forward_room(ins: Types, attrs: Attrs) -> int:
-    """Panels of two rows of the weight and of all rows of x (of two rows if there are few)."""
+    """Panels of two rows of the weight and of all rows of x; of two rows where there are few."""
     rows, channels = need(ins[0]).shape
     pair = panel_bytes(channels)
     return pair if rows <= 3 else pair * (1 + (rows + 1) // 2)

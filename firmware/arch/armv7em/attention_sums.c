@@ -3,7 +3,8 @@
 #define TT_ARCH_ATTENTION
 #include "../../kernels/attention_sums_plain.h"
 #include "attention_tiles.h"
-#include "quantize.h"
+#include "lanes.h"
+#include "tile.h"
 
 /* The first group, then, from the middle of eight on, the others. A group takes 40 bytes of code. */
 #define PRODUCT_FUNCTION(name, FINISH)                                                     \
@@ -12,7 +13,7 @@
                          "vldmia r0, {s0-s8}\n"                                            \
                          "ldr r0, [r0, #36]\n"                                             \
                          "vmov r1, s6\n"                                                   \
-                         "vmov r2, s8\n"                                                   \
+                         "vmov r2, s3\n"                                                   \
                          "sub r1, r1, r2\n"                                                \
                          "lsr r1, r1, #4\n"                                                \
                          "sub r1, r1, #1\n"                                                \
@@ -34,17 +35,18 @@
                          "bne 2b\n" FINISH "cmp r0, r7\n"                                  \
                          "bne 1b\n"                                                        \
                          "pop {r0}\n"                                                      \
-                         "str r11, [r0, #16]\n"                                            \
+                         "strd r11, r12, [r0, #16]\n"                                      \
                          "pop {r4-r11, pc}\n");                                            \
     }
 
-#define NEXT_PAIR    \
-    "vmov r1, s8\n"  \
-    "vmov s4, r11\n" \
+#define NEXT_PAIR             \
+    "vmov s4, s5, r11, r12\n" \
     "add r0, r0, r8\n"
 
-PRODUCT_FUNCTION(tt_products, "vmov r11, r8, s4, s5\n"
-                              "stmia r11!, {r2, r3, r4, r5}\n" NEXT_PAIR)
+PRODUCT_FUNCTION(tt_products, "vmov r8, r1, s2, s3\n"
+                              "vmov r11, r12, s4, s5\n"
+                              "strd r2, r3, [r11], #8\n"
+                              "strd r4, r5, [r12], #8\n" NEXT_PAIR)
 
 /* To int8: round-half-up(acc * mult * 2^-32 * 2^-shift) + 127 to uint8, then - 127 with saturation. */
 #define MIX_SCALE(a)                \
@@ -55,25 +57,54 @@ PRODUCT_FUNCTION(tt_products, "vmov r11, r8, s4, s5\n"
 static void mix_products(product_run *run);
 
 PRODUCT_FUNCTION(mix_products, "vmov r8, r9, s0, s1\n"
-                               "vmov r10, r12, s2, s3\n" MIX_SCALE("r2") MIX_SCALE("r3")
-                                   MIX_SCALE("r4") MIX_SCALE("r5") "orr r2, r2, r3, lsl #8\n"
-                                                                   "orr r4, r4, r5, lsl #8\n"
-                                                                   "orr r2, r2, r4, lsl #16\n"
-                                                                   "mov r4, #0x01010101\n"
-                                                                   "uqadd8 r2, r2, r4\n"
-                                                                   "eor r2, r2, #0x80808080\n"
-                                                                   "vmov r11, r8, s4, s5\n"
-                                                                   "strh r2, [r11, #0]\n"
-                                                                   "lsr r2, r2, #16\n"
-                                                                   "strh r2, [r11, r12]\n"
-                                                                   "add r11, r11, #2\n" NEXT_PAIR)
+                               "vmov r10, s8\n" MIX_SCALE("r2") MIX_SCALE("r3") MIX_SCALE("r4")
+                                   MIX_SCALE("r5") "orr r2, r2, r3, lsl #8\n"
+                                                   "orr r4, r4, r5, lsl #8\n"
+                                                   "orr r2, r2, r4, lsl #16\n"
+                                                   "mov r4, #0x01010101\n"
+                                                   "uqadd8 r2, r2, r4\n"
+                                                   "eor r2, r2, #0x80808080\n"
+                                                   "vmov r8, r1, s2, s3\n"
+                                                   "vmov r11, r12, s4, s5\n"
+                                                   "lsr r3, r2, #16\n"
+                                                   "strh r2, [r11], #2\n"
+                                                   "strh r3, [r12], #2\n" NEXT_PAIR)
 
+/* Four columns of 4 * turns rows of bytes, `stride` apart, as panels p and q of two columns each. */
+#define TRANSPOSE_FUNCTION(name, EXTEND)                                                     \
+    __attribute__((naked, noinline)) static void name(                                       \
+        uint32_t *p __attribute__((unused)), uint32_t *q __attribute__((unused)),            \
+        const int8_t *a __attribute__((unused)), int32_t stride __attribute__((unused)),     \
+        int32_t turns __attribute__((unused))) {                                             \
+        __asm__ volatile("push {r4-r11, lr}\n"                                               \
+                         "ldr lr, [sp, #36]\n"                                               \
+                         "add r12, r3, r3, lsl #1\n"                                         \
+                         "1:\n"                                                              \
+                         "ldr r4, [r2]\n"                                                    \
+                         "ldr r5, [r2, r3]\n"                                                \
+                         "ldr r6, [r2, r3, lsl #1]\n"                                        \
+                         "ldr r7, [r2, r12]\n"                                               \
+                         "add r2, r2, r3, lsl #2\n"                                          \
+                         "pkhbt r8, r4, r6, lsl #16\n"                                       \
+                         "pkhbt r10, r5, r7, lsl #16\n"                                      \
+                         "pkhtb r6, r6, r4, asr #16\n"                                       \
+                         "pkhtb r7, r7, r5, asr #16\n" EXTEND " r9, r8, ror #8\n" EXTEND     \
+                         " r8, r8\n" EXTEND " r11, r10, ror #8\n" EXTEND " r10, r10\n"       \
+                         "stmia r0!, {r8, r9, r10, r11}\n" EXTEND " r5, r6, ror #8\n" EXTEND \
+                         " r4, r6\n" EXTEND " r6, r7\n" EXTEND " r7, r7, ror #8\n"           \
+                         "stmia r1!, {r4, r5, r6, r7}\n"                                     \
+                         "subs lr, #1\n"                                                     \
+                         "bne 1b\n"                                                          \
+                         "pop {r4-r11, pc}\n");                                              \
+    }
+
+TRANSPOSE_FUNCTION(transpose_signed, "sxtb16")
 TRANSPOSE_FUNCTION(transpose_unsigned, "uxtb16")
 
 /* Up to four bytes from `at` on, 0 behind. */
 static uint32_t some_bytes(const int8_t *at, int32_t n) {
     if (n >= 4) {
-        return load4(at);
+        return dsp_load(at);
     }
     uint32_t word = 0;
     for (int32_t c = 0; c < n; c++) {
@@ -89,7 +120,7 @@ __attribute__((noinline)) static void transpose_four(uint32_t *p, const int8_t *
     int32_t i = 0;
     if (width >= 4 && n >= 4) {
         i = n & ~3;
-        (is_signed ? transpose_rows : transpose_unsigned)(p, p + fours(n), x, stride, n >> 2);
+        (is_signed ? transpose_signed : transpose_unsigned)(p, p + fours(n), x, stride, n >> 2);
     }
     for (; i < fours(n); i++) {
         for (int32_t c = 0; c < 4; c++) {
@@ -117,7 +148,7 @@ tt_matrix tt_matrix_columns(const int8_t *x, int32_t stride, const tt_head *head
 }
 
 /* Products of two rows run->w, n elements, and all columns of m from row `first` on; both multiples of
- * 4. out, w, products and what these need are set. */
+ * 4. out0, out1, w, products and what these need are set. */
 static void column_products(product_run *run, const tt_matrix *m, const tt_head *head,
                             int32_t first, int32_t n) {
     const int32_t words = fours(head->T), pairs = (head->width + 1) / 2;
@@ -146,8 +177,8 @@ void tt_mix_pair(int8_t *y, int32_t second, uint32_t *p, const tt_matrix *v, con
     run->half = (127 << shift) + (int32_t)(1u << (shift - 1));
     run->shift = shift;
     run->mult = scale.mult;
-    run->second = second;
-    run->out = y;
+    run->out0 = y;
+    run->out1 = y + second;
     run->w = p;
     run->products = mix_products;
     column_products(run, v, head, 0, fours(n));
@@ -186,18 +217,11 @@ void tt_mix_rows(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v
     }
 }
 
-/* Two rows of sums (or one) -> rows b and b + 1 of the result. base: of each. */
-__attribute__((always_inline)) static inline void quantize_pair(const tt_result *out,
-                                                                const int32_t *acc, int32_t b,
-                                                                int32_t two, const int32_t base[2],
-                                                                const tt_head *head) {
-    const uint64_t peaks = tile_peaks(acc, fours(head->width) / 4);
-    for (int32_t r = 0; r <= two; r++) {
-        const uint32_t peak = (uint32_t)(r ? peaks >> 32 : peaks);
-        out->e[(b + r) * out->e_stride] =
-            quantize_tiles(out->x + (b + r) * out->stride, acc + 2 * r, peak, head->width, base[r],
-                           out->key, (uint32_t)tt_head_at(head, out->row + b + r));
-    }
+/* A row of sums -> row b of the result. */
+static void put_sums(const tt_result *out, const int32_t *acc, int32_t b, int32_t base,
+                     const tt_head *head) {
+    out->e[b * out->e_stride] = tt_quantize_row(out->x + b * out->stride, acc, head->width, base,
+                                                out->key, (uint32_t)tt_head_at(head, out->row + b));
 }
 
 static int has_room(const tt_matrix *x, const tt_head *head, tt_room room) {
@@ -216,13 +240,16 @@ void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const i
     int32_t *acc = (int32_t *)panel + fours(head->T);
     for (int32_t b = 0; b < n; b += 2, ds += 2 * stride) {
         const int32_t i = out->row + b, two = b + 1 < n, last = tt_head_columns(head, i + two);
-        const int32_t base[2] = {s_exp[i] + exp_add, s_exp[i + two] + exp_add};
         expand(panel, ds, ds + (two ? stride : 0), last, 0);
-        run->out = acc;
+        run->out0 = acc;
+        run->out1 = acc + fours(head->width);
         run->w = panel;
         run->products = tt_products;
         column_products(run, x, head, 0, fours(last));
-        quantize_pair(out, acc, b, two, base, head);
+        put_sums(out, acc, b, s_exp[i] + exp_add, head);
+        if (two) {
+            put_sums(out, acc + fours(head->width), b + 1, s_exp[i + 1] + exp_add, head);
+        }
     }
 }
 
@@ -233,7 +260,7 @@ void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, 
         plain_column_sums(out, block, stride, is_signed, base, x, head, n, room);
         return;
     }
-    const int32_t bases[2] = {base, base}, T = head->T;
+    const int32_t T = head->T;
     uint32_t *panel = (uint32_t *)(void *)room.at;
     product_run *run = run_of(panel, head);
     int32_t *acc = (int32_t *)panel + 2 * fours(T);
@@ -243,66 +270,17 @@ void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, 
                        stride - b, is_signed);
         for (int32_t c = b; c < n && c < b + 4; c += 2) {
             const uint32_t *w = panel + (c - b) / 2 * rows;
-            run->out = acc;
+            run->out0 = acc;
+            run->out1 = acc + fours(head->width);
             run->w = w;
             run->products = tt_products;
             column_products(run, x, head, first, rows);
-            quantize_pair(out, acc, c, c + 1 < n, bases, head);
+            put_sums(out, acc, c, base, head);
+            if (c + 1 < n) {
+                put_sums(out, acc + fours(head->width), c + 1, base, head);
+            }
         }
     }
-}
-
-/* codes * 2 * unit + 16 random bits, upper halves: two numbers of the stream, two halves of each, a
- * turn of four. unit: 2^(15 - shift), shift at least 1. */
-__attribute__((naked, noinline)) static void align_fours(int8_t *out __attribute__((unused)),
-                                                         const int8_t *x __attribute__((unused)),
-                                                         uint32_t number __attribute__((unused)),
-                                                         int32_t turns __attribute__((unused)),
-                                                         int32_t unit __attribute__((unused))) {
-    __asm__ volatile("push {r4-r11, lr}\n"
-                     "ldr r7, [sp, #36]\n"
-                     "movw r4, #0x79B9\n"
-                     "movt r4, #0x9E37\n"
-                     "movw r5, #0x352D\n"
-                     "movt r5, #0x7FEB\n"
-                     "movw r6, #0xA68B\n"
-                     "movt r6, #0x846C\n"
-                     "mov lr, #0x00FF00FF\n"
-                     "1:\n"
-                     "eor r10, r2, r2, lsr #16\n"
-                     "mul r10, r10, r5\n"
-                     "ldr r12, [r1], #4\n"
-                     "eor r10, r10, r10, lsr #15\n"
-                     "mul r10, r10, r6\n"
-                     "sxtb16 r9, r12\n"
-                     "eor r10, r10, r10, lsr #16\n"
-                     "sxtb16 r12, r12, ror #8\n"
-                     "lsr r11, r10, #16\n"
-                     "sadd16 r9, r9, r9\n"
-                     "sadd16 r12, r12, r12\n"
-                     "uxth r10, r10\n"
-                     "smlabb r10, r9, r7, r10\n"
-                     "smlabb r11, r12, r7, r11\n"
-                     "add r2, r2, r4\n"
-                     "eor r8, r2, r2, lsr #16\n"
-                     "mul r8, r8, r5\n"
-                     "eor r8, r8, r8, lsr #15\n"
-                     "mul r8, r8, r6\n"
-                     "add r2, r2, r4\n"
-                     "eor r8, r8, r8, lsr #16\n"
-                     "smultb r9, r9, r7\n"
-                     "uxtah r9, r9, r8\n"
-                     "smultb r12, r12, r7\n"
-                     "add r12, r12, r8, lsr #16\n"
-                     "pkhtb r9, r9, r10, asr #16\n"
-                     "pkhtb r12, r12, r11, asr #16\n"
-                     "and r9, r9, lr\n"
-                     "and r12, r12, lr\n"
-                     "orr r9, r9, r12, lsl #8\n"
-                     "str r9, [r0], #4\n"
-                     "subs r3, #1\n"
-                     "bne 1b\n"
-                     "pop {r4-r11, pc}\n");
 }
 
 void tt_align_row(int8_t *out, const int8_t *x, int32_t n, int32_t shift, uint32_t key,
@@ -310,12 +288,11 @@ void tt_align_row(int8_t *out, const int8_t *x, int32_t n, int32_t shift, uint32
     int32_t done = 0;
     if (shift == 0 && out != x) {
         for (; done + 4 <= n; done += 4) {
-            const uint32_t word = load4(x + done);
-            __builtin_memcpy(out + done, &word, 4);
+            dsp_store(out + done, dsp_load(x + done));
         }
     }
-    if (shift >= 1 && shift <= 15 && (first & 1u) == 0 && n >= 4) {
-        align_fours(out, x, key + (first >> 1) * TT_GOLDEN, n >> 2, 1 << (15 - shift));
+    if (shift >= 1 && shift <= 8 && (first & 1u) == 0 && n >= 4) {
+        round_codes(out, x, key + (first >> 1) * TT_GOLDEN, n >> 2, 8 - shift);
         done = n & ~3;
     }
     if (done < n) {

@@ -3,7 +3,7 @@
 #define TT_ATTENTION_TILES_H
 
 #include "../../kernels/attention_rows.h"
-#include "tile.h"
+#include "panel.h"
 
 static inline int32_t fours(int32_t n) {
     return (n + 3) & ~3;
@@ -18,11 +18,13 @@ static inline int32_t line_bytes(const tt_head *head) {
  * the order is that of the code. The next pair of rows is `skip` bytes behind the end of the last. */
 typedef struct product_run product_run;
 struct product_run {
-    int32_t half, shift, mult; /* of mix_products */
-    int32_t second;            /* bytes from one row of int8 to the other */
-    void *out;                 /* behind what is written, afterwards */
+    int32_t half, shift; /* of mix_products */
     int32_t skip;
-    const uint32_t *w_end, *x_end, *w, *x;
+    const uint32_t *w;
+    void *out0, *out1; /* of w's rows 0 and 1; behind what is written, afterwards */
+    const uint32_t *w_end, *x_end;
+    int32_t mult; /* of mix_products */
+    const uint32_t *x;
     void (*products)(product_run *run); /* of column_products */
 };
 
@@ -48,7 +50,7 @@ static inline uint32_t *take_panel(tt_room *room, int32_t bytes, const tt_head *
     return panel;
 }
 
-/* Sums: four words a pair of rows, as tile_s32. */
+/* Sums of all rows x by each row w. */
 void tt_products(product_run *run);
 
 /* Whether tt_mix_pair can be called. */

@@ -16,6 +16,13 @@ typedef struct {
     int32_t row;
 } tt_step;
 
+/* Before a loop: four turns at once. GCC does it at -O3 only. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define TT_UNROLL _Pragma("GCC unroll 4")
+#else
+#define TT_UNROLL
+#endif
+
 #define TT_GOLDEN 0x9E3779B9u
 
 /* Exponent of a row of gradients that are all zero: below that of any other. */
@@ -33,6 +40,11 @@ static inline int32_t tt_abs(int32_t x) {
 static inline int32_t tt_requantize(int32_t acc, int32_t mult, int32_t shift, int32_t limit) {
     const int64_t y = ((int64_t)acc * mult + ((int64_t)1 << (shift - 1))) >> shift;
     return y > limit ? limit : (y < -limit ? -limit : (int32_t)y);
+}
+
+/* Upper half of the 64-bit product. */
+static inline int32_t tt_multiply_high(int32_t a, int32_t b) {
+    return (int32_t)(((int64_t)a * b) >> 32);
 }
 
 /* A 32-bit finalizer: lowbias32 of Chris Wellons' hash-prospector. */

@@ -11,8 +11,9 @@
 
 #include "tinytrain/tt_math.h"
 
-/* The step of one weight, row by row: begin, then each trained row's accumulators in order, then end,
- * which updates the moment. coef: the row's SGD coefficient, NULL for the LSB-normalised step. */
+/* The step of one weight, row by row: begin, then the accumulators of each trained row in order (of
+ * several at once where coef is NULL), then end, which updates the moment. coef: the row's SGD
+ * coefficient, NULL for the LSB-normalised step. */
 typedef struct {
     float eta;
     tt_multiplier rate;

@@ -1,0 +1,21 @@
+/* What the steps of weights share. */
+#ifndef TT_STEP_H
+#define TT_STEP_H
+
+#include <stddef.h>
+
+#include "tinytrain/tt_update.h"
+
+/* eta * coef * 2^E. */
+static inline tt_multiplier sgd_rate(float eta, float coef, int32_t exponent) {
+    return tt_float_multiplier((eta * coef) * tt_pow2f(exponent));
+}
+
+/* 256 w + fraction <- clamp(it - delta). */
+static inline void step_wide(int8_t *w, int8_t *fraction, int32_t delta) {
+    const int32_t wide = tt_clamp(w[0] * 256 + fraction[0] - delta, 127 * 256);
+    w[0] = (int8_t)((wide + 128) >> 8);
+    fraction[0] = (int8_t)(wide - w[0] * 256);
+}
+
+#endif
