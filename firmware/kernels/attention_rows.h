@@ -78,6 +78,11 @@ typedef struct {
     uint32_t rec;
 } tt_softmax;
 
+/* acc[i,j] from p, d and r = sum_j p[j] * d[j]: see tt_attention_ds_s8. */
+static inline int32_t tt_score_gradient(int32_t p, int32_t d, int32_t r) {
+    return p * ((255 * d - r + 128) >> 8);
+}
+
 /* Largest of n exponents. */
 static inline int16_t tt_largest_exponent(const int16_t *e, int32_t n) {
     int16_t top = e[0];

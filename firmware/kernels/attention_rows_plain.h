@@ -118,11 +118,6 @@ PLAIN(void, attend)(int8_t *y, const int8_t *q, const tt_matrix *k, const tt_mat
     }
 }
 
-/* acc[i,j] from p, d and r = sum_j p[j] * d[j]: see tt_attention_ds_s8. */
-static inline int32_t score_gradient(int32_t p, int32_t d, int32_t r) {
-    return p * ((255 * d - r + 128) >> 8);
-}
-
 PLAIN(void, ds_rows)(int8_t *ds, int32_t stride, int16_t *e, int32_t *r, const uint8_t *p,
                      const tt_score_gradients *s, const tt_matrix *v, const tt_head *head,
                      int32_t i, int32_t n, tt_room room) {
@@ -135,7 +130,7 @@ PLAIN(void, ds_rows)(int8_t *ds, int32_t stride, int16_t *e, int32_t *r, const u
             sum += p[j] * line[j];
         }
         for (int32_t j = 0; j < columns; j++) {
-            line[j] = score_gradient(p[j], line[j], sum);
+            line[j] = tt_score_gradient(p[j], line[j], sum);
         }
         if (r != NULL) {
             r[i] = sum;
@@ -159,7 +154,7 @@ PLAIN(void, ds_columns)(int8_t *ds, int32_t stride, const int16_t *e, const int3
         row_dots(line, s->g + tt_head_at(head, i), v->x + j * v->stride, columns, head->width,
                  v->stride);
         for (int32_t b = 0; b < columns; b++) {
-            ds[b] = tt_stochastic_shift(score_gradient(p[b], line[b], r[i]), shift, s->key,
+            ds[b] = tt_stochastic_shift(tt_score_gradient(p[b], line[b], r[i]), shift, s->key,
                                         tt_score_number(head, i, j + b));
         }
         for (int32_t b = columns > 0 ? columns : 0; (b & 3) && b < n; b++) {
