@@ -20,29 +20,39 @@ typedef struct {
     int32_t *r;                     /* [T] sum_j p d of each row */
     int16_t *s_exp;                 /* [T] exponents of the rows of ds */
     int16_t *q_exp, *k_exp, *v_exp; /* [T,H] of the results before their heads are joined */
-    uint8_t *row;                   /* [rows,T] of p, then ds */
+    uint8_t *row;                   /* [rows,T] of p, then ds; none if the block has all keys */
     uint8_t *block;                 /* [T,keys] of p, then ds */
     int8_t *aligned;                /* [T,width] g with one exponent */
     int8_t *held_q, *held_v;        /* results, while what they may overwrite is still read */
     tt_room room;                   /* int32 [max(T,width)] at least */
+    int32_t before, behind; /* bytes of held_q before it; of aligned, then of held_v, behind it */
+    uint32_t key_v_rows;
 } work;
 
+/* The room, and what lies round it and is not in use. */
+static tt_room room_with(const work *w, int32_t before, int32_t behind) {
+    const tt_room wide = {w->room.at - before, w->room.bytes + before + behind};
+    return wide;
+}
+
+static void align_head(const work *w) {
+    tt_align_head(w->aligned, w->scores.g, w->scores.g_exp, w->g_top, &w->head, w->key_v_rows);
+}
+
 /* Gradients of n values from key j on; the block holds p. */
-static void value_gradients(const work *w, int32_t j, int32_t n) {
+static void value_gradients(const work *w, int32_t j, int32_t n, tt_room left) {
     const tt_head *head = &w->head;
     const int32_t H = head->H;
-    tt_room left = w->room;
     const tt_result out = {w->held_v, head->width, w->v_exp + j * H + head->h, H, j, w->key_v};
     const tt_matrix x = tt_matrix_columns(w->aligned, head->width, head, &left);
     tt_column_sums(&out, w->block, w->keys, 0, w->g_top + w->add_v, &x, head, n, left);
 }
 
 /* Gradients of n keys from key j on; the block holds ds. */
-static void key_gradients(const work *w, int32_t j, int32_t n) {
+static void key_gradients(const work *w, int32_t j, int32_t n, tt_room left) {
     const tt_head *head = &w->head;
     const int32_t H = head->H, top = tt_largest_exponent(w->s_exp, head->T);
     int8_t *ds = (int8_t *)w->block;
-    tt_room left = w->room;
     const tt_result out = {
         w->gk + tt_head_at(head, j), head->C, w->k_exp + j * H + head->h, H, j, w->key_k};
     const tt_matrix x = tt_matrix_columns(w->q + tt_head_at(head, 0), head->C, head, &left);
@@ -71,25 +81,26 @@ static void put(int8_t *out, const int8_t *held, const tt_head *head, int32_t i,
 static void head_at_once(const work *w) {
     const tt_head *head = &w->head;
     const int32_t T = head->T;
-    tt_room left = w->room;
+    tt_room left = room_with(w, w->before, 2 * w->behind);
     const tt_matrix k = tt_matrix_rows(w->k, head, &left);
     tt_probs_rows(w->block, T, NULL, w->q, &k, head, 0, T, w->scale, left);
     if (w->gv) {
-        value_gradients(w, 0, T);
+        align_head(w);
+        value_gradients(w, 0, T, room_with(w, w->before, 0));
     }
     if (w->s_exp) {
-        left = w->room;
+        left = room_with(w, w->before, w->behind);
         const tt_matrix v = tt_matrix_rows(w->v, head, &left);
         tt_ds_rows((int8_t *)w->block, T, w->s_exp, NULL, w->block, &w->scores, &v, head, 0, T,
                    left);
     }
     if (w->held_q) {
-        left = w->room;
+        left = room_with(w, 0, w->behind);
         const tt_matrix x = tt_matrix_columns(w->k + tt_head_at(head, 0), head->C, head, &left);
         query_gradients(w, w->block, &x, 0, T, left);
     }
     if (w->gk) {
-        key_gradients(w, 0, T);
+        key_gradients(w, 0, T, room_with(w, 0, w->behind));
     }
     if (w->gv) {
         put(w->gv, w->held_v, head, 0, T);
@@ -118,6 +129,9 @@ static void rows_of_head(const work *w) {
 /* First all rows, then each block of keys with its p and ds made again. */
 static void head_by_keys(const work *w) {
     const tt_head *head = &w->head;
+    if (w->gv) {
+        align_head(w);
+    }
     rows_of_head(w);
     for (int32_t j = 0; w->block && j < head->T; j += w->keys) {
         const int32_t n = head->T - j < w->keys ? head->T - j : w->keys;
@@ -125,14 +139,14 @@ static void head_by_keys(const work *w) {
         const tt_matrix k = tt_matrix_rows(w->k, head, &left);
         tt_probs_columns(w->block, w->keys, w->sum, w->q, &k, head, j, n, w->scale, left);
         if (w->gv) {
-            value_gradients(w, j, n);
+            value_gradients(w, j, n, w->room);
         }
         if (w->gk) {
             left = w->room;
             const tt_matrix v = tt_matrix_rows(w->v, head, &left);
             tt_ds_columns((int8_t *)w->block, w->keys, w->s_exp, w->r, w->block, &w->scores, &v,
                           head, j, n, left);
-            key_gradients(w, j, n);
+            key_gradients(w, j, n, w->room);
         }
         if (w->gv) {
             put(w->gv, w->held_v, head, j, n);
@@ -183,32 +197,39 @@ void tt_attention_grad_s8(int8_t *gq, int16_t *gq_exp, int8_t *gk, int16_t *gk_e
         .key_k = tt_key(st, dk_stream),
         .key_k_rows = tt_key(st, dk_stream_rows),
         .key_v = tt_key(st, dv_stream),
+        .key_v_rows = tt_key(st, dv_stream_rows),
         .g_top = tt_largest_exponent(g_exp, T),
     };
     const int32_t words = again * 8 * T + (again && want_k) * 4 * T;
-    const int32_t line = 4 * (T > width ? T : width);
+    const int32_t line = 4 * (T > width ? T : width), part = T * width;
     const int32_t exponents = 2 * T * (scores + H * (want_q + want_k + want_v));
-    const int32_t kept = want_v * T * width + want_q * T * width + want_v * keys * width +
-                         columns * T * keys + exponents;
-    w.rows = room >= words + 4 * line + 2 * T + kept ? 2 : 1;
-    w.room = tt_room_before((uint8_t *)scratch + words, room - words, kept + w.rows * T);
+    const int32_t kept =
+        want_v * (part + keys * width) + want_q * part + columns * T * keys + exponents;
+    const int32_t shared = at_once && part % 4 == 0;
+    w.rows = at_once ? 0 : (room >= words + 4 * line + 2 * T + kept ? 2 : 1);
+    w.before = shared * want_q * part;
+    w.behind = shared * want_v * part;
+    w.room = tt_room_before((uint8_t *)scratch + words + w.before, room - words - w.before,
+                            kept - w.before + w.rows * T);
     uint8_t *next = scratch;
     w.sum = carve(&next, again * 8 * T);
     w.r = carve(&next, (again && want_k) * 4 * T);
+    w.held_q = carve(&next, w.before);
     next = w.room.at + w.room.bytes;
+    w.aligned = carve(&next, w.behind);
+    w.held_v = carve(&next, w.behind);
     w.s_exp = carve(&next, scores * 2 * T);
     w.q_exp = carve(&next, want_q * 2 * T * H);
     w.k_exp = carve(&next, want_k * 2 * T * H);
     w.v_exp = carve(&next, want_v * 2 * T * H);
+    if (!shared) {
+        w.aligned = carve(&next, want_v * part);
+        w.held_q = carve(&next, want_q * part);
+        w.held_v = carve(&next, want_v * keys * width);
+    }
     w.row = carve(&next, w.rows * T);
-    w.aligned = carve(&next, want_v * T * width);
-    w.held_q = carve(&next, want_q * T * width);
-    w.held_v = carve(&next, want_v * keys * width);
     w.block = carve(&next, columns * T * keys);
     for (; w.head.h < H; w.head.h++) {
-        if (want_v) {
-            tt_align_head(w.aligned, g, g_exp, w.g_top, &w.head, tt_key(st, dv_stream_rows));
-        }
         if (at_once) {
             head_at_once(&w);
         } else {
