@@ -84,8 +84,11 @@ static inline void step_sums(tt_weight_step *s, int8_t *w, int8_t *fraction, con
     fast_rate fast;
     if ((first & 1) == 0 && is_fast(&fast, s, acc, apart, C)) {
         i = C & ~7;
+        const uint32_t number = (uint32_t)first;
         s->squares +=
-            (uint64_t)step_eights(w, fraction, acc, apart, i, &fast, s->key, (uint32_t)first);
+            (uint64_t)(fraction == NULL
+                           ? step_eights(w, NULL, acc, apart, i, &fast, s->key, number)
+                           : step_eights(w, fraction, acc, apart, i, &fast, s->key, number));
     }
     for (; i < C; i++) {
         const int32_t sum = acc[sum_at(i, apart)], delta = tt_apply_multiplier(sum, rate, s->limit);
