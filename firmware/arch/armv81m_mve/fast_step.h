@@ -14,7 +14,8 @@ typedef struct {
  * that they leave no bits for a shift. */
 static inline int32_t is_fast(fast_rate *fast, const tt_weight_step *s, const int32_t *acc,
                               int32_t apart, int32_t n) {
-    const int32_t shift = s->rate.shift + 7; /* mult < 2^24 becomes mult < 2^31 */
+    /* mult < 2^24 becomes mult < 2^31; a rate of 0 has any shift */
+    const int32_t shift = s->rate.m == 0 ? 33 : s->rate.shift + 7;
     const int32_t left = shift < 33 ? 33 - shift : 0;
     fast->left = left;
     fast->mult = s->rate.m << 7;
