@@ -1,12 +1,10 @@
 #include "quantize.h"
 #include "tinytrain/tt_elementwise.h"
 
-/* g * slope[x + 128] of eight elements, those of `here` alone. */
-static inline int16x8_t products(const int8_t *g, const int8_t *x, const int8_t *slope,
-                                 mve_pred16_t here) {
-    const int16x8_t at = vaddq_n_s16(vldrbq_z_s16(x, here), 128);
-    const int16x8_t s = vldrbq_gather_offset_z_s16(slope, vreinterpretq_u16_s16(at), here);
-    return vmulq_s16(vldrbq_z_s16(g, here), s);
+/* g * slope[x + 128] of eight elements. */
+static inline int16x8_t products(const int8_t *g, const int8_t *x, const int8_t *slope) {
+    const uint16x8_t at = vreinterpretq_u16_s16(vaddq_n_s16(vldrbq_s16(x), 128));
+    return vmulq_s16(vldrbq_s16(g), vldrbq_gather_offset_s16(slope, at));
 }
 
 /* floor((product + noise) >> shift), shift in [1, 7]: all of it fits int16. */
@@ -18,19 +16,23 @@ static inline int16x8_t rounded(int16x8_t product, uint32x4_t hash, int32_t shif
 
 static int16_t row(int8_t *gx, const int8_t *g, const int8_t *x, const int8_t *slope, int32_t C,
                    int32_t base, uint32_t key, uint32_t first) {
-    uint16_t peak = 0;
-    for (int32_t i = 0; i < C; i += 8) {
-        const mve_pred16_t here = vctp16q((uint32_t)(C - i));
-        peak = vmaxavq_s16(peak, products(g + i, x + i, slope, here));
+    uint16_t widest = 0;
+    int32_t i = 0;
+    for (; i + 8 <= C; i += 8) {
+        widest = vmaxavq_s16(widest, products(g + i, x + i, slope));
+    }
+    int32_t peak = widest;
+    for (; i < C; i++) {
+        const int32_t a = tt_abs(g[i] * slope[x[i] + 128]);
+        peak = a > peak ? a : peak;
     }
     const int32_t shift = tt_gradient_shift(peak);
-    int32_t i = 0;
+    i = 0;
     if (shift > 0 && (first & 1u) == 0) {
         uint32x4_t number = numbers_from(key, first);
-        for (; i < C; i += 8, number = vaddq_n_u32(number, 4u * TT_GOLDEN)) {
-            const mve_pred16_t here = vctp16q((uint32_t)(C - i));
-            const int16x8_t v = products(g + i, x + i, slope, here);
-            vstrbq_p_s16(gx + i, rounded(v, hashes(number), shift), here);
+        for (; i + 8 <= C; i += 8, number = vaddq_n_u32(number, 4u * TT_GOLDEN)) {
+            const int16x8_t v = products(g + i, x + i, slope);
+            vstrbq_s16(gx + i, rounded(v, hashes(number), shift));
         }
     }
     for (; i < C; i++) {

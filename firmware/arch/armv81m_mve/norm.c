@@ -52,24 +52,32 @@ void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t
 /* n values; gives the larger of peak and their largest magnitude. */
 static int32_t make_values(int32_t *values, const int8_t *g, const int8_t *y, int32_t n,
                            norm_values v, int32_t peak) {
-    const int32x4_t less = vdupq_n_s32(v.less);
+    const int32x4_t less = vdupq_n_s32(-v.less);
     uint32_t largest = (uint32_t)peak;
-    for (int32_t i = 0; i < n; i += 4) {
-        const mve_pred16_t here = vctp32q((uint32_t)(n - i));
-        const int32x4_t a = vsubq_s32(vmulq_n_s32(vldrbq_z_s32(g + i, here), v.each), less);
-        const int32x4_t value = vmlaq_n_s32(a, vldrbq_z_s32(y + i, here), -v.u);
-        largest = vmaxavq_p_s32(largest, value, here);
-        vstrwq_p_s32(values + i, value, here);
+    int32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const int32x4_t a = vmlaq_n_s32(less, vldrbq_s32(g + i), v.each);
+        const int32x4_t value = vmlaq_n_s32(a, vldrbq_s32(y + i), -v.u);
+        largest = vmaxavq_s32(largest, value);
+        vstrwq_s32(values + i, value);
+    }
+    for (; i < n; i++) {
+        values[i] = g[i] * v.each - v.less - y[i] * v.u;
+        const uint32_t a = (uint32_t)tt_abs(values[i]);
+        largest = a > largest ? a : largest;
     }
     return (int32_t)largest;
 }
 
 static void scale_values(int32_t *values, int32_t n, norm_grad_scale s) {
     const int32x4_t factor = vdupq_n_s32(s.factor);
-    for (int32_t i = 0; i < n; i += 4) {
-        const mve_pred16_t here = vctp32q((uint32_t)(n - i));
-        const int32x4_t v = vshlq_r_s32(vldrwq_z_s32(values + i, here), s.left);
-        vstrwq_p_s32(values + i, vmulhq_s32(v, factor), here);
+    int32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const int32x4_t v = vshlq_r_s32(vldrwq_s32(values + i), s.left);
+        vstrwq_s32(values + i, vmulhq_s32(v, factor));
+    }
+    for (; i < n; i++) {
+        values[i] = tt_multiply_high((int32_t)((uint32_t)values[i] << s.left), s.factor);
     }
 }
 
