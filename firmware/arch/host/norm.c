@@ -75,8 +75,10 @@ void tt_layernorm_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int1
         for (int32_t at = 0; at < C; at += TT_CHUNK) {
             const int32_t n = tt_least(C - at, TT_CHUNK);
             values(val, &s, at, n);
-            const int32_t most = tt_chunk_peak(val, n);
-            val_peak = most > val_peak ? most : val_peak;
+            for (int32_t i = 0; i < n; i++) {
+                const int32_t a = tt_abs(val[i]);
+                val_peak = a > val_peak ? a : val_peak;
+            }
         }
         const uint64_t wide = (uint64_t)(uint32_t)val_peak * r[t];
         const int32_t bits = tt_bit_length64(wide);
