@@ -1,4 +1,5 @@
-"""``tinytrain plan | build | run | export | boards | doctor``: thin commands over the library."""
+"""``tinytrain plan | build | run | export | boards | doctor``, and those of ``board_cli``: thin
+commands over the library."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import report, runner
+from . import board_cli, project, report, runner
+from .across import across
 from .boards import Board, all_boards, load_board, with_sram
-from .build import build as build_firmware
 from .compiler import Compiled, check_budget, compile_recipe, prepare
 from .doctor import checks
 from .errors import RecipeError, TinytrainError
@@ -137,11 +138,19 @@ def plan(
     compare: Annotated[
         bool, typer.Option("--what-if", help="SRAM under other schemes and ways to fit, only")
     ] = False,
+    everywhere: Annotated[
+        bool, typer.Option("--all-boards", help="on which boards it fits, only")
+    ] = False,
     json_: Json = False,
 ) -> None:  # fmt: skip
     """What a training step costs on a board: SRAM by part, flash, MACs. Links the firmware."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
+    if everywhere:
+        if sram is not None or compare or map_file or layers:
+            raise RecipeError("--all-boards goes without --sram, --what-if, --map and --layers")
+        show_across(recipe, planning, json_)
+        return
     if compare:
         show_what_if(recipe, target, planning, json_)
         return
@@ -165,6 +174,20 @@ def plan(
     check_budget(compiled)
 
 
+def show_across(recipe: Recipe, planning: Planning, json_: bool) -> None:
+    """Plan and link for every board but the host, whose memory is no limit."""
+    boards = [board for board in all_boards() if not board.is_host]
+    with progress("calibrating", json_) as (track, _):
+        quantized = prepare(recipe, track)
+    with progress("planning and linking", json_) as (track, _):
+        found = across(recipe, boards, quantized, planning, track)
+    scheme = recipe.scheme if isinstance(recipe.scheme, str) else recipe.scheme.name
+    if json_:
+        show({"model": recipe.name, "scheme": scheme, "boards": [asdict(v) for v in found]})
+    else:
+        report.print_across(out, recipe.name, scheme, found)
+
+
 def show_what_if(recipe: Recipe, board: Board, planning: Planning, json_: bool) -> None:
     """Plan the whole grid and print it."""
     with progress("calibrating", json_) as (track, _):
@@ -182,24 +205,37 @@ def show_what_if(recipe: Recipe, board: Board, planning: Planning, json_: bool) 
 @app.command()
 def build(
     source: Source, board: BoardName = "host",
-    folder: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("build/firmware"),
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="folder to write (default: build/ and the form)")
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(help="firmware, project (PlatformIO) or library (default: by the board)"),
+    ] = None,
+    framework: Annotated[
+        str | None, typer.Option(help="of a project: none, arduino or espidf (default: by board)")
+    ] = None,
     scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
     seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
     tile: Tile = "auto", planner: Planner = "auto", sram: SramBudget = None, json_: Json = False,
 ) -> None:  # fmt: skip
-    """Generate the C of a board, compile and link it."""
+    """Generate the C of a board and link it; a PlatformIO project for boards that it knows, or a
+    library for a firmware of your own."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
+    form = project.form_of(target, form, framework)
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, target, planning=planning, progress=track, say=say)
-    artifact = build_firmware(compiled.files, target, folder)
-    facts = compiled.facts() | report.flash_facts(compiled, artifact)
-    facts["path"] = str(artifact.path)
+    facts, kept = project.write_form(
+        compiled, form, framework, source.name, folder or Path("build") / form
+    )
     if json_:
         show(facts)
-    else:
-        report.print_plan(out, compiled, facts)
-        out.print(f"built {artifact.path}")
+        return
+    report.print_plan(out, compiled, facts)
+    for name in kept:
+        out.print(f"left as you changed it: {name}")
+    out.print(f"built {facts['path']}")
 
 
 @app.command()
@@ -209,6 +245,10 @@ def run(
     scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
     seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
     tile: Tile = "auto", planner: Planner = "auto", sram: SramBudget = None,
+    port: Annotated[
+        str | None,
+        typer.Option(help="serial port of the board that runs this model; auto: look for it"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="samples of each test set to measure")] = None,
     lines: Annotated[Path | None, typer.Option("--jsonl", help="one JSON line a step")] = None,
     state: Annotated[
@@ -225,7 +265,8 @@ def run(
     planning = planned(recompute, tile, planner)
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, board, planning=planning, progress=track, say=say)
-    facts = run_facts(recipe, compiled, target, limit, lines, state, export, quiet=json_)
+    url = board_cli.chosen_port(port, board) if port else None
+    facts = run_facts(recipe, compiled, target, limit, lines, state, export, url, quiet=json_)
     if json_:
         show(facts)
     else:
@@ -235,7 +276,7 @@ def run(
 def run_facts(
     recipe: Recipe, compiled: Compiled, target: str, limit: int | None = None,
     lines: Path | None = None, state: Path | None = None, export: Path | None = None,
-    quiet: bool = False,
+    port: str | None = None, quiet: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Open the target, train under live bars, close, give what ``run --json`` prints."""
     folder = Path("build/run") / f"{recipe.name}-{target}"
@@ -245,7 +286,7 @@ def run_facts(
     writable(lines, state, export)
     with ExitStack() as stack:
         log = stack.enter_context(lines.open("w")) if lines else None
-        session, artifact = runner.open_session(compiled, target, folder)
+        session, artifact = runner.open_session(compiled, target, folder, port)
         stack.enter_context(session)
         bar = stack.enter_context(Progress(*columns, console=err, disable=quiet))
 
@@ -316,6 +357,10 @@ def doctor(json_: Json = False) -> None:
         show([asdict(c) for c in found])
     else:
         report.print_checks(out, found)
+
+
+for _command in (board_cli.init, board_cli.flash, board_cli.monitor):
+    app.command()(_command)
 
 
 def main() -> None:
