@@ -1,10 +1,10 @@
 #include "tinytrain/tt_norm.h"
 
 #include "chunks.h"
+#include "fixed.h"
 
 void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t C, int32_t eps,
                      int32_t k, int32_t k_shift, int32_t shift) {
-    const int64_t half = (int64_t)1 << (shift - 1);
     for (int32_t t = 0; t < T; t++) {
         const int8_t *row = x + t * C;
         int32_t sum = 0, squares = 0;
@@ -20,12 +20,14 @@ void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t
         r[t] = (uint32_t)factor;
         for (int32_t at = 0; at < C; at += TT_CHUNK) {
             const int32_t n = tt_least(C - at, TT_CHUNK);
-            int8_t held[TT_CHUNK];
+            int32_t wide[TT_CHUNK];
             for (int32_t i = 0; i < n; i++) {
-                const int64_t v = ((int64_t)(C * row[at + i] - sum) * factor + half) >> shift;
-                held[i] = (int8_t)(v > 127 ? 127 : (v < -127 ? -127 : v));
+                wide[i] = C * row[at + i] - sum;
             }
-            memcpy(y + t * C + at, held, (size_t)n);
+            tt_scale_all(wide, n, factor, shift, 127);
+            for (int32_t i = 0; i < n; i++) {
+                y[t * C + at + i] = (int8_t)wide[i];
+            }
         }
     }
 }
