@@ -32,15 +32,11 @@ def c_sources(board: Board, runtime: Iterable[str] | None = None) -> dict[str, s
     found: dict[str, str] = {}
     for header in sorted((firmware / "include").rglob("*.h")):
         found[header.relative_to(firmware / "include").as_posix()] = _text(header)
-    portable = firmware / "kernels"
-    for path in [*kernel_sources(board.arch), *sorted(portable.glob("*.h"))]:
-        inside = path.parent == portable
-        found[f"{'kernels' if inside else 'arch'}/{path.name}"] = (
-            _text(path) if inside else _with_paths(path)
-        )
-    if board.arch:
-        for path in sorted((firmware / "arch" / board.arch).glob("*.h")):
-            found[f"arch/{path.name}"] = _with_paths(path)
+    kernels = kernel_sources(board.arch)
+    for folder in ("kernels", f"arch/{board.arch}" if board.arch else "kernels"):
+        here = [path for path in kernels if path.parent == firmware / folder]
+        for path in [*here, *sorted((firmware / folder).glob("*.h"))]:
+            found[f"{folder}/{path.name}"] = _with_paths(path)
     for path in sorted((firmware / "runtime").glob("*.[ch]")):
         if runtime is None or path.name in runtime:
             found[f"runtime/{path.name}"] = _text(path)
@@ -52,12 +48,12 @@ def _text(path: Path) -> str:
 
 
 def _with_paths(path: Path) -> str:
-    """A file of an arch: headers of the portable kernels get their path, as no search path for
-    them can be given to each of the build systems."""
+    """A kernel's file. An arch's names headers of the portable kernels; they get their path, as no
+    search path can be given to each of the build systems."""
 
     def resolved(match: re.Match[str]) -> str:
         here = (path.parent / match[1]).exists()
-        return match[0] if here else f'#include "../kernels/{match[1]}"'
+        return match[0] if here else f'#include "../../kernels/{match[1]}"'
 
     return re.sub(r'^#include "([\w.]+)"$', resolved, _text(path), flags=re.MULTILINE)
 
