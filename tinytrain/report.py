@@ -135,6 +135,9 @@ def print_what_if(console: Console, model: str, board: Board, cells: Sequence[Ce
     console.print(table)
 
 
+FITS = {True: "[green]yes[/]", False: "[red]no[/]", None: "SRAM"}
+
+
 def print_across(console: Console, recipe: str, scheme: str, found: Sequence[Verdict]) -> None:
     """One line a board; below, why those do not fit that do not."""
     table = Table(title=f"{recipe}, scheme {scheme}")
@@ -147,7 +150,7 @@ def print_across(console: Console, recipe: str, scheme: str, found: Sequence[Ver
         beside = v.beside_bytes if v.beside_capacity_bytes else None
         numbers = (v.sram_bytes, v.sram_budget_bytes, beside, v.flash_bytes)
         cells = ["" if n is None else f"{n:,}" for n in numbers]
-        table.add_row(v.board, *cells, "[green]yes[/]" if v.fits else "[red]no[/]")
+        table.add_row(v.board, *cells, FITS[v.fits])
         if v.why:
             reasons.setdefault(v.why, []).append(v.board)
     console.print(table)
