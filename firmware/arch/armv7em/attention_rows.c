@@ -12,7 +12,7 @@ tt_matrix tt_matrix_rows(const int8_t *x, const tt_head *head, tt_room *room) {
     m.panel = panel;
     for (int32_t i = 0; panel != NULL && i < head->T; i += 2) {
         const int8_t *row = m.x + i * m.stride;
-        panel = expand(panel, row, i + 1 < head->T ? row + m.stride : row, head->width, 0);
+        panel = tt_expand(panel, row, i + 1 < head->T ? row + m.stride : row, head->width, 0);
     }
     return m;
 }
