@@ -80,7 +80,7 @@ def _link(compiled: Compiled) -> tuple[int | None, str]:
         except BudgetError as error:  # only the flash can be too small here
             return None, str(error).removeprefix(f"{compiled.board.name}: ").partition(";")[0]
         except ToolchainError as error:
-            return None, f"{NOT_LINKED}: {str(error).splitlines()[0]}"
+            return None, f"{NOT_LINKED}: {' '.join(str(error).split())[:200]}"
 
 
 def _verdict(compiled: Compiled, link: Future[tuple[int | None, str]] | None) -> Verdict:
