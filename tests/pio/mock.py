@@ -9,6 +9,9 @@ import json
 import shutil
 from pathlib import Path
 
+from tinytrain.errors import ProjectError
+from tinytrain.platformio import find_pio
+
 SCONS, COMPILER, PLATFORM = "4.41101.0", "1.120301.0", "19.4.0"
 TOOLS = ("gcc", "g++", "ar", "ranlib", "objcopy", "size", "as")
 
@@ -41,7 +44,10 @@ Default([env.Alias("buildprog", image), size])
 
 
 def installed() -> bool:
-    return shutil.which("pio") is not None and shutil.which("scons") is not None
+    try:
+        return (Path(find_pio()).parent / "scons").exists()
+    except ProjectError:
+        return False
 
 
 def make_core(core: Path, uploader: str = "true") -> None:

@@ -26,9 +26,10 @@ static void softmax(uint8_t *p, int32_t *s, int32_t n, int32_t mult, int32_t shi
     }
 }
 
-void tt_attention_probs_u8(uint8_t *p, const int8_t *q, const int8_t *k, int32_t *scratch,
-                           int32_t T, int32_t C, int32_t H, int32_t causal, int32_t mult,
-                           int32_t shift) {
+void tt_attention_probs_u8(uint8_t *p, const int8_t *q, const int8_t *k, void *scratch,
+                           int32_t room, int32_t T, int32_t C, int32_t H, int32_t causal,
+                           int32_t mult, int32_t shift) {
+    (void)room;
     int32_t held[TT_HELD];
     const tt_rows_held block = tt_hold(held, scratch, T);
     tt_head head = tt_head_of(T, C, H, causal);
@@ -63,8 +64,11 @@ static void mix(int8_t *y, const uint8_t *p, const int8_t *v, const tt_head *hea
     }
 }
 
-void tt_attention_mix_s8(int8_t *y, const uint8_t *p, const int8_t *v, int32_t T, int32_t C,
-                         int32_t H, int32_t causal, int32_t mult, int32_t shift) {
+void tt_attention_mix_s8(int8_t *y, const uint8_t *p, const int8_t *v, void *scratch, int32_t room,
+                         int32_t T, int32_t C, int32_t H, int32_t causal, int32_t mult,
+                         int32_t shift) {
+    (void)room;
+    (void)scratch;
     tt_head head = tt_head_of(T, C, H, causal);
     for (; head.h < H; head.h++) {
         for (int32_t i = 0; i < T; i += TT_BLOCK_ROWS) {
@@ -75,9 +79,10 @@ void tt_attention_mix_s8(int8_t *y, const uint8_t *p, const int8_t *v, int32_t T
     }
 }
 
-void tt_attention_s8(int8_t *y, const int8_t *q, const int8_t *k, const int8_t *v, int32_t *scratch,
-                     int32_t T, int32_t C, int32_t H, int32_t causal, int32_t score_mult,
-                     int32_t score_shift, int32_t mix_mult, int32_t mix_shift) {
+void tt_attention_s8(int8_t *y, const int8_t *q, const int8_t *k, const int8_t *v, void *scratch,
+                     int32_t room, int32_t T, int32_t C, int32_t H, int32_t causal,
+                     int32_t score_mult, int32_t score_shift, int32_t mix_mult, int32_t mix_shift) {
+    (void)room;
     int32_t held[TT_HELD];
     uint8_t probs[TT_HELD];
     const tt_rows_held block = tt_hold(held, scratch, T);
