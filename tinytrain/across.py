@@ -17,6 +17,7 @@ from .fit import Planning
 from .quantize import Quantized
 from .recipe import Recipe
 
+NOT_LINKED = "not linked"
 LINKS = 2  # firmware images that are made at once
 
 
@@ -74,9 +75,10 @@ def _link(compiled: Compiled) -> tuple[int | None, str]:
     with tempfile.TemporaryDirectory(prefix="tinytrain-") as folder:
         try:
             return build(compiled.files, compiled.board, Path(folder) / "link").flash_bytes, ""
-        except (BudgetError, ToolchainError) as error:
-            why = str(error).splitlines()[0]
-            return None, why if isinstance(error, BudgetError) else f"not linked: {why}"
+        except BudgetError as error:  # only the flash can be too small here
+            return None, str(error).removeprefix(f"{compiled.board.name}: ").partition(";")[0]
+        except ToolchainError as error:
+            return None, f"{NOT_LINKED}: {str(error).splitlines()[0]}"
 
 
 def _verdict(compiled: Compiled, link: Future[tuple[int | None, str]] | None) -> Verdict:
@@ -90,7 +92,7 @@ def _verdict(compiled: Compiled, link: Future[tuple[int | None, str]] | None) ->
         board.name, sram.sram_bytes, board.sram_budget_bytes, sum(sram.beside.values()),
         sum(memory.length_bytes for memory in board.beside), flash,
         board.code.length_bytes if board.code else None,
-        link is not None and (flash is not None or why.startswith("not linked")), why,
+        link is not None and (flash is not None or why.startswith(NOT_LINKED)), why,
     )  # fmt: skip
 
 

@@ -204,13 +204,17 @@ def port_sources(board: Board) -> list[Path]:
 
 def _sources(board: Board) -> list[tuple[str, Path]]:
     """The hand-written C of a board, each with what it belongs to: kernels, runtime, or the name of
-    the port. The host has no protocol and no port."""
+    the port. The host has no protocol."""
     firmware = firmware_dir()
     kernels = [("kernels", path) for path in kernel_sources(board.arch)]
+    port = port_sources(board)
     if board.is_host:
-        return [*kernels, ("runtime", firmware / "runtime" / "runtime.c")]
-    runtime = [("runtime", path) for path in sorted((firmware / "runtime").glob("*.c"))]
-    return [*kernels, *runtime, *((board.port, path) for path in port_sources(board))]
+        runtime = [firmware / "runtime" / "runtime.c", *port]
+        return [*kernels, *(("runtime", path) for path in runtime)]
+    runtime = sorted((firmware / "runtime").glob("*.c"))
+    return [
+        *kernels, *(("runtime", path) for path in runtime), *((board.port, path) for path in port),
+    ]  # fmt: skip
 
 
 def _flags(board: Board, kind: str, guard: bool = False) -> list[str]:

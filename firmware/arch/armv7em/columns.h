@@ -27,20 +27,27 @@ static inline uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
     return word;
 }
 
-/* Panels, of `words` words, of the pairs of columns begin .. end - 1, a multiple of 4 of them. Gives the word
- * behind them. */
+/* Panels, of `words` words, of the pairs of columns begin .. end - 1, a multiple of 4 of them. Gives
+ * the word behind them. */
 __attribute__((noinline, unused)) static uint32_t *
 expand_columns(uint32_t *p, int32_t words, const weight *w, int32_t begin, int32_t end) {
-    const int32_t whole = ((end < w->C ? end : w->C) - begin) & ~3;
+    const int together = w->rows == NULL || w->wt == NULL;
+    const int32_t whole = ((end < w->C ? end : w->C) - begin) & ~3, turns = w->O / 4;
+    for (int32_t i = 0; together && turns > 0 && i < whole; i += 4) {
+        uint32_t *const q = p + i / 2 * words;
+        transpose_strip(q, q + words, w->w + begin + i, w->C, turns);
+    }
     for (int32_t o = 0; o < w->O; o += 4) {
         int32_t i = begin;
-        if (o + 4 <= w->O && whole > 0) {
-            const int8_t *rows[4];
-            for (int32_t r = 0; r < 4; r++) {
-                rows[r] = weight_row(w->w, w->wt, w->rows, o + r, w->C) + begin;
-            }
-            transpose_rows(p + o, 4 * words, rows, whole / 4);
+        if (o + 4 <= w->O) {
             i += whole;
+            if (!together && whole > 0) {
+                const int8_t *rows[4];
+                for (int32_t r = 0; r < 4; r++) {
+                    rows[r] = weight_row(w->w, w->wt, w->rows, o + r, w->C) + begin;
+                }
+                transpose_rows(p + o, 4 * words, rows, whole / 4);
+            }
         }
         for (; i < end; i += 4) {
             uint32_t *const q = p + (i - begin) / 2 * words + o;

@@ -1,5 +1,5 @@
 #include "columns.h"
-#include "few_rows.h"
+#include "gradient_rows.h"
 #include "tile.h"
 #include "tinytrain/tt_linear.h"
 
@@ -19,7 +19,8 @@ static void put_gradient(const gradient *d, const int32_t *acc, int32_t t) {
 }
 
 /* Sums of one row of g. The weight is whole, its rows and columns multiples of 4. */
-static void one_gradient(const gradient *d, const weight *w, uint32_t *scratch) {
+__attribute__((noinline)) static void one_gradient(const gradient *d, const weight *w,
+                                                   uint32_t *scratch) {
     int32_t *const acc = (int32_t *)(scratch + panel_words(d->O));
     expand_row(scratch, d->g, d->O / 4);
     for (int32_t i = 0; i < d->C; i += 4) {
@@ -35,8 +36,8 @@ typedef struct {
 } blocks;
 
 /* Rows begin .. end - 1. */
-static void by_blocks(const gradient *d, const weight *w, const blocks *b, int32_t begin,
-                      int32_t end) {
+__attribute__((noinline)) static void by_blocks(const gradient *d, const weight *w, const blocks *b,
+                                                int32_t begin, int32_t end) {
     const int32_t words = panel_words(d->O), wide = panel_words(d->C), columns = b->columns;
     uint32_t *const gp = b->at, *const wp = gp + words;
     int32_t *const acc = (int32_t *)(wp + columns / 2 * words);
@@ -105,58 +106,25 @@ static blocks blocks_of(const gradient *d, int32_t *scratch, int32_t room, int32
     return b;
 }
 
-/* acc[i] = sum_o g[o] * w[o,i], two weight rows a pass; the one behind an odd O counts 0 times. Sums
- * are written from the left, so that each product is one multiply-accumulate. */
-static void input_gradient_row(int32_t *restrict acc, const int8_t *restrict g, const int8_t *w,
-                               const int8_t *wt, const int16_t *rows, int32_t C, int32_t O) {
-    for (int32_t i = 0; i < C; i++) {
+/* One or two rows from t on, the weight read as bytes. Gives how many. */
+__attribute__((noinline)) static int32_t by_bytes(const gradient *d, const weight *w, int32_t *acc,
+                                                  int32_t t) {
+    const int32_t C = d->C, O = d->O, n = t + 1 < d->T ? 2 : 1;
+    const int8_t *const g0 = d->g + t * O, *const g1 = g0 + (n - 1) * O;
+    int32_t *const acc1 = acc + (n - 1) * C; /* of one row: the same, and nothing is added */
+    for (int32_t i = 0; i < n * C; i++) {
         acc[i] = 0;
     }
     for (int32_t o = 0; o < O; o += 2) {
         const int32_t next = o + 1 < O ? 1 : 0;
-        const int8_t *restrict w0 = weight_row(w, wt, rows, o, C);
-        const int8_t *restrict w1 = weight_row(w, wt, rows, o + next, C);
-        const int32_t u = g[o], v = next ? g[o + 1] : 0;
-        for (int32_t i = 0; i < C; i++) {
-            acc[i] = acc[i] + u * w0[i] + v * w1[i];
-        }
+        const int8_t *const a = weight_row(w->w, w->wt, w->rows, o, C);
+        const int8_t *const b = weight_row(w->w, w->wt, w->rows, o + next, C);
+        const uint32_t u = dsp_pair(g0[o], next ? g0[o + 1] : 0);
+        add_rows(acc, acc1, a, b, u, n == 2 ? dsp_pair(g1[o], next ? g1[o + 1] : 0) : 0, C);
     }
-}
-
-/* The same for two rows of g at once: four products a pair of loads of the weight. */
-static void input_gradient_pair(int32_t *restrict acc0, int32_t *restrict acc1,
-                                const int8_t *restrict g0, const int8_t *restrict g1,
-                                const int8_t *w, const int8_t *wt, const int16_t *rows, int32_t C,
-                                int32_t O) {
-    for (int32_t i = 0; i < C; i++) {
-        acc0[i] = 0;
-        acc1[i] = 0;
+    for (int32_t r = 0; r < n; r++) {
+        put_gradient(d, acc + r * C, t + r);
     }
-    for (int32_t o = 0; o < O; o += 2) {
-        const int32_t next = o + 1 < O ? 1 : 0;
-        const int8_t *restrict w0 = weight_row(w, wt, rows, o, C);
-        const int8_t *restrict w1 = weight_row(w, wt, rows, o + next, C);
-        const int32_t u0 = g0[o], v0 = next ? g0[o + 1] : 0;
-        const int32_t u1 = g1[o], v1 = next ? g1[o + 1] : 0;
-        for (int32_t i = 0; i < C; i++) {
-            const int32_t a = w0[i], b = w1[i];
-            acc0[i] = acc0[i] + u0 * a + v0 * b;
-            acc1[i] = acc1[i] + u1 * a + v1 * b;
-        }
-    }
-}
-
-/* One or two rows from t on, the weight read as bytes. Gives how many. */
-static int32_t by_bytes(const gradient *d, const weight *w, int32_t *acc, int32_t t) {
-    const int32_t C = d->C, O = d->O, n = t + 1 < d->T ? 2 : 1;
-    const int8_t *g = d->g + t * O;
-    if (n == 2) {
-        input_gradient_pair(acc, acc + C, g, g + O, w->w, w->wt, w->rows, C, O);
-        put_gradient(d, acc + C, t + 1);
-    } else {
-        input_gradient_row(acc, g, w->w, w->wt, w->rows, C, O);
-    }
-    put_gradient(d, acc, t);
     return n;
 }
 
@@ -174,7 +142,7 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
     int32_t end;
     for (int32_t begin = 0; begin < T; begin = end) {
         const blocks b = blocks_of(&d, scratch, room, begin);
-        if (b.columns < 4) {
+        if (b.columns < 4 || (b.rows < 4 && b.columns < panel_words(C))) {
             end = begin + by_bytes(&d, &whole, scratch, begin);
             continue;
         }

@@ -81,6 +81,15 @@ expand(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C, int32_t shift) 
     return p;
 }
 
+/* Panel of one row: pairs (0,2), (1,3) of every four columns. */
+__attribute__((unused)) static void expand_row(uint32_t *p, const int8_t *x, int32_t groups) {
+    for (; groups > 0; groups--, x += 4, p += 2) {
+        const uint32_t word = dsp_load(x);
+        p[0] = dsp_even(word);
+        p[1] = dsp_odd(word);
+    }
+}
+
 /* Four rows a .. d of four columns, transposed: a group of the panel of columns 0 and 1 at p, of that
  * of 2 and 3 at q. */
 static inline void transpose(uint32_t *p, uint32_t *q, uint32_t a, uint32_t b, uint32_t c,
@@ -128,6 +137,39 @@ transpose_rows(uint32_t *p __attribute__((unused)), int32_t stride __attribute__
                      "strd r9, r10, [r0, #8]\n"
                      "add r0, r0, r1\n"
                      "subs r3, #1\n"
+                     "bne 1b\n"
+                     "pop {r4-r11, pc}\n");
+}
+
+/* The same of one strip of four columns, 4 * turns rows that are `stride` bytes apart. */
+__attribute__((naked, noinline, unused)) static void
+transpose_strip(uint32_t *p __attribute__((unused)), uint32_t *q __attribute__((unused)),
+                const int8_t *a __attribute__((unused)), int32_t stride __attribute__((unused)),
+                int32_t turns __attribute__((unused))) {
+    __asm__ volatile("push {r4-r11, lr}\n"
+                     "ldr lr, [sp, #36]\n"
+                     "add r12, r3, r3, lsl #1\n"
+                     "1:\n"
+                     "ldr r4, [r2]\n"
+                     "ldr r5, [r2, r3]\n"
+                     "ldr r6, [r2, r3, lsl #1]\n"
+                     "ldr r7, [r2, r12]\n"
+                     "add r2, r2, r3, lsl #2\n"
+                     "pkhbt r8, r4, r6, lsl #16\n"
+                     "pkhbt r10, r5, r7, lsl #16\n"
+                     "pkhtb r4, r6, r4, asr #16\n"
+                     "pkhtb r6, r7, r5, asr #16\n"
+                     "sxtb16 r9, r8, ror #8\n"
+                     "sxtb16 r8, r8\n"
+                     "sxtb16 r11, r10, ror #8\n"
+                     "sxtb16 r10, r10\n"
+                     "stmia r0!, {r8, r9, r10, r11}\n"
+                     "sxtb16 r5, r4, ror #8\n"
+                     "sxtb16 r4, r4\n"
+                     "sxtb16 r7, r6, ror #8\n"
+                     "sxtb16 r6, r6\n"
+                     "stmia r1!, {r4, r5, r6, r7}\n"
+                     "subs lr, #1\n"
                      "bne 1b\n"
                      "pop {r4-r11, pc}\n");
 }
