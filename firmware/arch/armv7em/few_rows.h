@@ -2,9 +2,7 @@
 #ifndef TT_FEW_ROWS_H
 #define TT_FEW_ROWS_H
 
-#include "dsp.h"
-
-#define SUMS 8 /* outputs of a row that wait for their requantization */
+#include "layer.h"
 
 /* What products with rows of the weight read from registers of the FPU; the order is that of the
  * code. */

@@ -1,4 +1,3 @@
-#include "columns.h"
 #include "gradient_rows.h"
 #include "tile.h"
 #include "tinytrain/tt_linear.h"
@@ -22,25 +21,28 @@ static void put_gradient(const gradient *d, const int32_t *acc, int32_t t) {
 __attribute__((noinline)) static void one_gradient(const gradient *d, const weight *w,
                                                    uint32_t *scratch) {
     int32_t *const acc = (int32_t *)(scratch + panel_words(d->O));
-    expand_row(scratch, d->g, d->O / 4);
+    tt_expand_row(scratch, d->g, d->O / 4);
     for (int32_t i = 0; i < d->C; i += 4) {
         columns_by_row(acc + i, scratch, w->w + i, d->C, d->O / 4);
     }
     put_gradient(d, acc, 0);
 }
 
-/* Panels and sums: of `rows` rows at a time, by `columns` columns of the weight at a time. */
+/* `rows` rows at a time by `columns` columns of the weight at a time: a panel of two rows of g and those
+ * of the columns, the sums of the first `held` rows, and of the others behind the panels. */
 typedef struct {
-    uint32_t *at;
+    uint32_t *panels;
     int32_t rows, columns;
+    int32_t *sums;
+    int32_t held;
 } blocks;
 
 /* Rows begin .. end - 1. */
 __attribute__((noinline)) static void by_blocks(const gradient *d, const weight *w, const blocks *b,
                                                 int32_t begin, int32_t end) {
     const int32_t words = panel_words(d->O), wide = panel_words(d->C), columns = b->columns;
-    uint32_t *const gp = b->at, *const wp = gp + words;
-    int32_t *const acc = (int32_t *)(wp + columns / 2 * words);
+    uint32_t *const gp = b->panels, *const wp = gp + words;
+    int32_t *const others = (int32_t *)(wp + columns / 2 * words) - b->held * wide;
     tile_run run = {.x = wp};
     set_words(&run, gp, words);
     for (int32_t next, from = begin; from < end; from = next) {
@@ -48,59 +50,64 @@ __attribute__((noinline)) static void by_blocks(const gradient *d, const weight 
         for (int32_t first = 0; first < wide; first += columns) {
             if (from == begin || columns < wide) {
                 const int32_t last = wide - first < columns ? wide : first + columns;
-                run.x_end = expand_columns(wp, words, w, first, last);
+                run.x_end = tt_expand_columns(wp, words, w, first, last);
             }
-            int32_t *sums = acc + first;
-            for (int32_t t = from; t < next; t += 2, sums += 2 * wide) {
+            for (int32_t t = from; t < next; t += 2) {
                 const int8_t *const row = d->g + t * d->O;
-                expand(gp, row, t + 1 < next ? row + d->O : row, d->O, 0);
-                run.out0 = sums;
-                run.out1 = sums + wide;
-                run_s32(&run);
+                tt_expand(gp, row, t + 1 < next ? row + d->O : row, d->O, 0);
+                run.out0 = (t - from < b->held ? b->sums : others) + (t - from) * wide + first;
+                run.out1 = run.out0 + wide;
+                tt_tiles_s32(&run);
             }
         }
         for (int32_t t = from; t < next; t++) {
-            put_gradient(d, acc + (t - from) * wide, t);
+            put_gradient(d, (t - from < b->held ? b->sums : others) + (t - from) * wide, t);
         }
     }
 }
 
-/* What so many words hold, for the next `left` rows; columns < 4: too little. All of the weight, or
- * all rows, or as many rows as take 5/8. */
-static blocks fitting(uint32_t *at, int32_t held, int32_t left, int32_t words, int32_t wide) {
+/* Thousandths of an instruction a product for what is made again and again: panels of the weight for
+ * each block of rows, of g for each block of columns. */
+static int32_t cost_of(int32_t rows, int32_t columns) {
+    return columns < 4 ? INT32_MAX : 1440 / rows + 1100 / columns;
+}
+
+/* What so many words hold: all of the weight, or all rows, or as many as take 5/8. */
+static blocks fitting(uint32_t *at, int32_t size, int32_t left, int32_t words, int32_t wide) {
     const int32_t even = (left + 1) & ~1, few = wide < 16 ? wide : 16;
-    blocks b = {at, 2, wide};
-    held -= words;
-    if (held >= wide / 2 * words + 2 * wide) {
+    blocks b = {at, 2, wide, NULL, 0};
+    size -= words;
+    if (size >= wide / 2 * words + 2 * wide) {
         return b;
     }
     b.rows = even;
-    if (held < few / 2 * words + even * wide) {
-        b.rows = held / 8 * 5 / wide & ~1;
+    if (size < few / 2 * words + even * wide) {
+        b.rows = size / 8 * 5 / wide & ~1;
         b.rows = b.rows < 2 ? 2 : (b.rows < even ? b.rows : even);
     }
-    const int32_t over = held - b.rows * wide;
+    const int32_t over = size - b.rows * wide;
     b.columns = over > 0 ? over / (2 * words) * 4 : 0;
     b.columns = b.columns < wide ? b.columns : wide;
     return b;
 }
 
-/* Blocks in the scratch, or behind the result of the next rows where that holds more of them. */
+/* In the scratch; or the panels behind the result of the next rows, and sums that the scratch does not
+ * hold: what costs less. */
 static blocks blocks_of(const gradient *d, int32_t *scratch, int32_t room, int32_t begin) {
     const int32_t words = panel_words(d->O), wide = panel_words(d->C), left = d->T - begin;
     blocks b = fitting((uint32_t *)scratch, room / 4, left, words, wide);
-    if (b.columns == wide || (b.columns >= 4 && b.rows >= left)) {
+    if (b.columns == wide) {
         return b;
     }
-    for (int32_t rows = 16; rows >= 2; rows /= 2) {
-        const int32_t behind = ((left - rows) * d->C - 3) / 4 - words - rows * wide;
-        const int32_t columns = behind > 0 ? behind / (2 * words) * 4 : 0;
-        if (columns >= 8 && (b.columns < 4 || rows > b.rows)) {
+    const int32_t held = room / 4 / wide & ~1;
+    for (int32_t rows = left < 16 ? left & ~1 : 16; rows >= 4; rows -= 2) {
+        const int32_t more = rows > held ? (rows - held) * wide : 0;
+        const int32_t behind = ((left - rows) * d->C - 3) / 4 - words - more;
+        int32_t columns = behind > 0 ? behind / (2 * words) * 4 : 0;
+        columns = columns < wide ? columns : wide;
+        if (cost_of(rows, columns) < cost_of(b.rows, b.columns)) {
             const uintptr_t end = (uintptr_t)(d->gx + (begin + rows) * d->C);
-            b.at = (uint32_t *)((end + 3u) & ~(uintptr_t)3u);
-            b.rows = rows;
-            b.columns = columns < wide ? columns : wide;
-            break;
+            b = (blocks){(uint32_t *)((end + 3u) & ~(uintptr_t)3u), rows, columns, scratch, held};
         }
     }
     return b;
@@ -146,7 +153,7 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
             end = begin + by_bytes(&d, &whole, scratch, begin);
             continue;
         }
-        const int everything = b.columns == panel_words(C) && b.at == (uint32_t *)scratch;
+        const int everything = b.columns == panel_words(C) && b.panels == (uint32_t *)scratch;
         end = everything || T - begin < b.rows ? T : begin + b.rows;
         by_blocks(&d, &whole, &b, begin, end);
     }

@@ -1,6 +1,5 @@
 #include "tinytrain/tt_update.h"
 
-#include "columns.h"
 #include "gradient_rows.h"
 #include "tile.h"
 
@@ -28,7 +27,7 @@ static void expand_channels(uint32_t *p, int32_t words, const int8_t *g, const i
                             int32_t T, int32_t O) {
     if (at[1] == at[0] + 1 && at[2] == at[0] + 2 && at[3] == at[0] + 3) {
         const weight columns = {g, NULL, NULL, O, T};
-        expand_columns(p, words, &columns, at[0], at[0] + 4);
+        tt_expand_columns(p, words, &columns, at[0], at[0] + 4);
         return;
     }
     for (int32_t t = 0; t < T; t += 4, p += 4) {
@@ -106,7 +105,7 @@ __attribute__((noinline)) static void by_blocks(tt_weight_step *s, const step_ar
     for (int32_t first = 0; first < wide; first += block) {
         const int32_t last = wide - first < block ? wide : first + block, span = last - first;
         const int32_t own = (last < C ? last : C) - first;
-        run.x_end = expand_columns(xp, words, &a->x, first, last);
+        run.x_end = tt_expand_columns(xp, words, &a->x, first, last);
         int32_t at[4], count, o = 0;
         k = 0;
         while ((count = next_trained(at, a->rows, &o, a->O)) > 0) {
@@ -116,7 +115,7 @@ __attribute__((noinline)) static void by_blocks(tt_weight_step *s, const step_ar
                 set_words(&run, gp + pair / 2 * words, words);
                 run.out0 = acc;
                 run.out1 = acc + span;
-                run_s32(&run);
+                tt_tiles_s32(&run);
                 if (a->coefs == NULL && span == C) {
                     step_piece(s, a->w, a->fraction, acc, k, 0, n * C, C, NULL);
                 } else {

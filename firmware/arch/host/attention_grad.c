@@ -6,9 +6,10 @@
 #define FEW_HEADS 32 /* more of them, and blocks are of one row, whose exponents are in scratch */
 
 void tt_attention_ds_s8(int8_t *gs, int16_t *gs_exp, const int8_t *g, const int16_t *g_exp,
-                        const int8_t *v, const uint8_t *p, int32_t *scratch, const tt_step *st,
-                        int32_t T, int32_t C, int32_t H, int32_t causal, int32_t exp_add,
-                        int32_t stream) {
+                        const int8_t *v, const uint8_t *p, void *scratch, const tt_step *st,
+                        int32_t room, int32_t T, int32_t C, int32_t H, int32_t causal,
+                        int32_t exp_add, int32_t stream) {
+    (void)room;
     const uint32_t key = tt_key(st, stream);
     int32_t held[TT_HELD];
     const tt_rows_held block = tt_hold(held, scratch, T);
@@ -65,9 +66,10 @@ static rows_made make_rows(int32_t *held, int16_t *few, void *scratch, int32_t w
 }
 
 void tt_attention_dq_s8(int8_t *gq, int16_t *gq_exp, const int8_t *gs, const int16_t *gs_exp,
-                        const int8_t *k, void *scratch, const tt_step *st, int32_t T, int32_t C,
-                        int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
+                        const int8_t *k, void *scratch, const tt_step *st, int32_t room, int32_t T,
+                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
                         int32_t stream_heads) {
+    (void)room;
     const uint32_t key = tt_key(st, stream), key_heads = tt_key(st, stream_heads);
     int32_t held[TT_HELD];
     int16_t few[TT_BLOCK_ROWS * FEW_HEADS];
@@ -109,9 +111,10 @@ static void add_columns(int32_t *acc, const void *a, int32_t lift, int32_t strid
 }
 
 void tt_attention_dk_s8(int8_t *gk, int16_t *gk_exp, const int8_t *gs, const int16_t *gs_exp,
-                        const int8_t *q, void *scratch, const tt_step *st, int32_t T, int32_t C,
-                        int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
+                        const int8_t *q, void *scratch, const tt_step *st, int32_t room, int32_t T,
+                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
                         int32_t stream_heads, int32_t stream_rows) {
+    (void)room;
     const uint32_t key = tt_key(st, stream), key_heads = tt_key(st, stream_heads);
     const uint32_t key_rows = tt_key(st, stream_rows);
     int32_t held[TT_HELD];
@@ -148,9 +151,10 @@ void tt_attention_dk_s8(int8_t *gk, int16_t *gk_exp, const int8_t *gs, const int
 }
 
 void tt_attention_dv_s8(int8_t *gv, int16_t *gv_exp, const int8_t *g, const int16_t *g_exp,
-                        const uint8_t *p, void *scratch, const tt_step *st, int32_t T, int32_t C,
-                        int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
+                        const uint8_t *p, void *scratch, const tt_step *st, int32_t room, int32_t T,
+                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
                         int32_t stream_heads, int32_t stream_rows) {
+    (void)room;
     const uint32_t key = tt_key(st, stream), key_heads = tt_key(st, stream_heads);
     const uint32_t key_rows = tt_key(st, stream_rows);
     const int32_t top = tt_largest_exponent(g_exp, T);
