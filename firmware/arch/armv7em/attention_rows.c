@@ -12,7 +12,7 @@ tt_matrix tt_matrix_rows(const int8_t *x, const tt_head *head, tt_room *room) {
     m.panel = panel;
     for (int32_t i = 0; panel != NULL && i < head->T; i += 2) {
         const int8_t *row = m.x + i * m.stride;
-        panel = expand(panel, row, i + 1 < head->T ? row + m.stride : row, head->width, 0);
+        panel = tt_expand(panel, row, i + 1 < head->T ? row + m.stride : row, head->width, 0);
     }
     return m;
 }
@@ -121,7 +121,7 @@ static void pair_dots(int32_t *line, const int8_t *a, const int8_t *b, const tt_
                       const tt_head *head, int32_t columns) {
     const int32_t words = panel_words(head->width);
     uint32_t *x = (uint32_t *)line + line_bytes(head) / 4;
-    expand(x, a, b, head->width, 0);
+    tt_expand(x, a, b, head->width, 0);
     if (m->panel == NULL) {
         pair_dots_of_bytes(line, x, m, head, columns);
         return;

@@ -3,8 +3,9 @@
 #define TT_ARCH_ATTENTION
 #include "../../kernels/attention_sums_plain.h"
 #include "attention_tiles.h"
+#include "expand.h"
 #include "lanes.h"
-#include "tile.h"
+#include "tile_steps.h"
 
 /* The first group, then, from the middle of eight on, the others. A group takes 40 bytes of code. */
 #define PRODUCT_FUNCTION(name, FINISH)                                                     \
@@ -185,13 +186,17 @@ void tt_mix_pair(int8_t *y, int32_t second, uint32_t *p, const tt_matrix *v, con
 }
 
 #define EXTRACT_UNSIGNED(d, s, byte) "uxtb16 " d ", " s ", ror #(8*" byte ")\n"
+EXPAND_FUNCTION(expand_bytes, "", EXTRACT_UNSIGNED)
 
-/* As expand, of n uint8. */
+/* As tt_expand, of n uint8. */
 __attribute__((noinline)) static void expand_unsigned(uint32_t *p, const uint8_t *a,
                                                       const uint8_t *b, int32_t n) {
     if ((((uintptr_t)a | (uintptr_t)b) & 3u) == 0 && n >= 16) {
-        int32_t turns = n >> 4;
-        EXPAND(EXTRACT_UNSIGNED, "r"(0));
+        const int32_t done = n & ~15;
+        expand_bytes(p, (const int8_t *)a, (const int8_t *)b, n >> 4, 0);
+        p += done;
+        a += done;
+        b += done;
         n &= 15;
     }
     for (; n > 0; n -= 4, a += 4, b += 4, p += 4) {
@@ -240,7 +245,7 @@ void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const i
     int32_t *acc = (int32_t *)panel + fours(head->T);
     for (int32_t b = 0; b < n; b += 2, ds += 2 * stride) {
         const int32_t i = out->row + b, two = b + 1 < n, last = tt_head_columns(head, i + two);
-        expand(panel, ds, ds + (two ? stride : 0), last, 0);
+        tt_expand(panel, ds, ds + (two ? stride : 0), last, 0);
         run->out0 = acc;
         run->out1 = acc + fours(head->width);
         run->w = panel;
