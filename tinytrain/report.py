@@ -34,6 +34,8 @@ def flash_facts(compiled: Compiled, artifact: Artifact | None = None) -> dict[st
     """Flash of the linked firmware; None with a reason where there is no compiler for it.
 
     Linking is the only way to know the code's size; the model's part of it is planned."""
+    if compiled.board.on_framework:
+        return {"flash_bytes": None, "flash_note": f"known once {compiled.board.port} links it"}
     try:
         if artifact is None:
             with tempfile.TemporaryDirectory() as folder:
