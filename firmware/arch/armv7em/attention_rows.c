@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 /* Softmax, forward and backward, two rows at a time: products of int16 panels, DSP instructions. */
 #define TT_ARCH_ATTENTION
 #include "../../kernels/attention_rows_plain.h"

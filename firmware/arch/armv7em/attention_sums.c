@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 /* Sums of rows by probabilities and by gradients of scores: products of int16 panels, two rows at a
  * time. The panel of a matrix holds pairs of its columns, four rows after the other. */
 #define TT_ARCH_ATTENTION
