@@ -56,18 +56,27 @@ columns_by_row(int32_t *sums __attribute__((unused)), const uint32_t *x __attrib
 }
 
 /* acc0 += low * a + high * b and acc1 alike, where pair0 and pair1 are low and high of each and a and
- * b rows of bytes, four columns a turn, turns > 0. */
+ * b rows of bytes, four columns a step, steps > 0. */
+/* clang-format off */
 __attribute__((naked, noinline, unused)) static void
 add_products(int32_t *acc0 __attribute__((unused)), int32_t *acc1 __attribute__((unused)),
              const int8_t *a __attribute__((unused)), const int8_t *b __attribute__((unused)),
              uint32_t pair0 __attribute__((unused)), uint32_t pair1 __attribute__((unused)),
-             int32_t turns __attribute__((unused))) {
+             int32_t steps __attribute__((unused))) {
     __asm__ volatile("push {r4-r11, lr}\n"
                      "ldrd r4, r5, [sp, #36]\n"
                      "ldr r6, [sp, #44]\n"
-                     "add r6, r0, r6, lsl #4\n"
-                     "vmov s0, r6\n"
+                     "add r7, r0, r6, lsl #4\n"
+                     "vmov s0, r7\n"
+                     "rsb r6, r6, #0\n"
+                     "and r6, r6, #3\n"
+                     "mov r7, #80\n" /* bytes of code of a step */
+                     "adr r8, 1f\n"
+                     "mla r6, r6, r7, r8\n"
+                     "mov pc, r6\n"
+                     ".p2align 2\n"
                      "1:\n"
+                     ".rept 4\n"
                      "ldr r6, [r2], #4\n"
                      "ldr r7, [r3], #4\n"
                      "pkhbt r8, r6, r7, lsl #16\n"
@@ -88,11 +97,13 @@ add_products(int32_t *acc0 __attribute__((unused)), int32_t *acc1 __attribute__(
                      "smlad r12, r8, r5, r12\n"
                      "smlad lr, r9, r5, lr\n"
                      "stmia r1!, {r10, r11, r12, lr}\n"
+                     ".endr\n"
                      "vmov r10, s0\n"
                      "cmp r0, r10\n"
                      "bne 1b\n"
                      "pop {r4-r11, pc}\n");
 }
+/* clang-format on */
 
 /* The same of n columns. */
 static inline void add_rows(int32_t *acc0, int32_t *acc1, const int8_t *a, const int8_t *b,
