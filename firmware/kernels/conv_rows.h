@@ -2,6 +2,8 @@
 #ifndef TT_CONV_ROWS_H
 #define TT_CONV_ROWS_H
 
+#include <stddef.h>
+
 #include "conv_window.h"
 #include "tinytrain/tt_conv.h"
 
