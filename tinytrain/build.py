@@ -76,6 +76,10 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
     TT_GUARD for the generated files. ``out`` is not touched unless all went well; other files in it
     stay. Raises ToolchainError, and BudgetError when flash or SRAM is too small.
     """
+    if board.on_framework:
+        raise ToolchainError(
+            f"{board.name} is linked by its framework ({board.port}): build a project for it"
+        )
     compiler = find_compiler(board)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)

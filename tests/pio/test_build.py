@@ -17,7 +17,7 @@ from tinytrain.build import Artifact, build, measure
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.errors import LinkError, ProjectError
 from tinytrain.folder import read_record, write_folder
-from tinytrain.platformio import upload
+from tinytrain.platformio import find_pio, upload
 from tinytrain.project import write_form
 from tinytrain.qemu import QemuSession
 
@@ -39,9 +39,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "programmer.py").write_text(PROGRAMMER)
     mock.make_core(folder / "pio", f"{sys.executable} {folder / 'programmer.py'} $SOURCE")
     for name in BOARDS:
-        board = load_board(name)
-        assert board.platformio
-        mock.add_board(folder / "pio", board.platformio.id, board.cpu)
+        mock.add_board(folder / "pio", load_board(name))
     return folder / "pio"
 
 
@@ -56,7 +54,7 @@ def compiled(board: Board) -> Compiled:
 
 
 def pio_run(folder: Path, env: str) -> Path:
-    done = subprocess.run(["pio", "run", "-d", str(folder)], capture_output=True, text=True)
+    done = subprocess.run([find_pio(), "run", "-d", str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert "warning:" not in done.stdout + done.stderr
     return folder / ".pio" / "build" / env / "firmware.elf"

@@ -30,6 +30,8 @@
 
 typedef int32_t tt_lanes __attribute__((vector_size(4 * TT_LANES)));
 typedef uint32_t tt_ulanes __attribute__((vector_size(4 * TT_LANES)));
+typedef uint16_t tt_numbers __attribute__((vector_size(2 * TT_LANES)));
+typedef int8_t tt_bytes __attribute__((vector_size(TT_LANES)));
 typedef int16_t tt_halves __attribute__((vector_size(4 * TT_LANES)));
 
 static inline tt_ulanes tt_all(uint32_t x) {
@@ -59,6 +61,7 @@ static inline tt_quads tt_signed_quads(const void *at) {
     tt_ulanes v;
     memcpy(&v, at, sizeof v);
 #if TT_HAS_DOT
+    __asm__("" : "+v"(v)); /* loaded once: GCC would load it again for every use */
     const tt_quads q = {v, v};
 #else
     const tt_quads q = {(tt_ulanes)((tt_halves)(v << 8) >> 8), (tt_ulanes)((tt_halves)v >> 8)};

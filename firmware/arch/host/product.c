@@ -12,15 +12,22 @@ void tt_left_rows(tt_left *left, const void *a, int32_t stride, int32_t rows, in
     left->row = quads;
     left->step = 1;
     left->lift = lift;
-    for (int32_t r = 0; r < rows; r++) {
-        const uint8_t *restrict from = (const uint8_t *)a + r * stride;
-        uint8_t *restrict to = (uint8_t *)(left->quads + r * quads);
-        for (int32_t k = 0; k < depth; k++) {
-            to[k] = (uint8_t)(from[k] ^ lift);
+    const uint8_t *from = a;
+    uint8_t *to = (uint8_t *)left->quads;
+    for (int32_t r = 0; r < rows; r++, from += stride, to += 4 * quads) {
+        int32_t k = 0;
+        for (; k + 16 <= depth; k += 16) {
+            memcpy(to + k, from + k, 16);
         }
-        for (int32_t k = depth; k < 4 * quads; k++) {
-            to[k] = 0;
+        for (; k + 4 <= depth; k += 4) {
+            memcpy(to + k, from + k, 4);
         }
+        for (; k < 4 * quads; k++) {
+            to[k] = k < depth ? from[k] : 0;
+        }
+    }
+    for (int32_t q = 0; q < rows * quads; q++) {
+        left->quads[q] ^= (uint32_t)lift * 0x01010101u;
     }
 }
 
