@@ -125,7 +125,7 @@ void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const
         }
         if (o >= next) {
             from = o;
-            next = o + tt_column_sums(sums, g + o, T, O, O - o);
+            next = o + tt_bias_sums(sums, g + o, T, O, O - o);
         }
         const int32_t acc = sums[o - from];
         squares += (uint64_t)((int64_t)acc * acc);
