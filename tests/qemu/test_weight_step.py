@@ -1,4 +1,4 @@
-"""The weight step of emulated boards at all rates and sizes of sums: any instructions that serve."""
+"""The weight step of emulated boards at all rates and sizes of sums."""
 
 from __future__ import annotations
 
