@@ -49,7 +49,7 @@ typedef struct {
     "smlad r3, r7, r10, r3\n"         \
     "smlad r5, r7, r11, r5\n"
 
-/* Sums of each row. From the middle of eight groups of 60 bytes of code on. */
+/* Sums of each row. From the middle of four groups of 60 bytes of code on. */
 __attribute__((naked, noinline)) static void byte_products(const byte_run *run
                                                            __attribute__((unused))) {
     __asm__ volatile("push {r4-r11, lr}\n"
@@ -59,7 +59,7 @@ __attribute__((naked, noinline)) static void byte_products(const byte_run *run
                      "vmov lr, s1\n"
                      "sub r2, r2, lr\n"
                      "lsr r2, r2, #4\n"
-                     "and r2, r2, #7\n"
+                     "and r2, r2, #3\n"
                      "mov r3, #60\n"
                      "mul r2, r2, r3\n"
                      "adr r3, 3f\n"
@@ -74,7 +74,7 @@ __attribute__((naked, noinline)) static void byte_products(const byte_run *run
                      "vmov r6, s6\n"
                      "bx r6\n"
                      "2:\n"
-                     ".rept 8\n" BYTE_STEP ".endr\n"
+                     ".rept 4\n" BYTE_STEP ".endr\n"
                      "3:\n"
                      "vmov r6, r7, s4, s5\n"
                      "cmp lr, r6\n"
@@ -223,7 +223,8 @@ void tt_attend(int8_t *y, const int8_t *q, const tt_matrix *k, const tt_matrix *
 
 /* Products d of n columns become gradients of the scores. Gives r and peak as score_gradients_of does,
  * for any n. */
-static uint64_t some_gradients(int32_t *row, const uint8_t *p, int32_t n) {
+TT_SMALL __attribute__((noinline)) static uint64_t some_gradients(int32_t *row, const uint8_t *p,
+                                                                  int32_t n) {
     int32_t r = 0;
     uint32_t peak = 0;
     for (int32_t j = 0; j < n; j++) {

@@ -121,9 +121,10 @@ static uint32_t some_bytes(const int8_t *at, int32_t n) {
 }
 
 /* The same of any n rows, from row i on, and of `width` columns: 0 behind them. */
-__attribute__((noinline)) static void transpose_rest(uint32_t *p, const int8_t *x, int32_t stride,
-                                                     int32_t n, int32_t width, int32_t is_signed,
-                                                     int32_t i) {
+TT_SMALL __attribute__((noinline)) static void transpose_rest(uint32_t *p, const int8_t *x,
+                                                              int32_t stride, int32_t n,
+                                                              int32_t width, int32_t is_signed,
+                                                              int32_t i) {
     for (; i < fours(n); i++) {
         for (int32_t c = 0; c < 4; c++) {
             const int32_t a = i < n && c < width ? x[i * stride + c] : 0;
