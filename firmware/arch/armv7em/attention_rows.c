@@ -5,7 +5,6 @@
 #include "../../kernels/attention_rows_plain.h"
 #include "attention_tiles.h"
 #include "softmax.h"
-#include "tinytrain/tt_rows.h"
 
 tt_matrix tt_matrix_rows(const int8_t *x, const tt_head *head, tt_room *room) {
     tt_matrix m = {x + tt_head_at(head, 0), head->C, NULL, 0};
@@ -239,23 +238,6 @@ TT_SMALL __attribute__((noinline)) static uint64_t some_gradients(int32_t *row, 
     return (uint64_t)peak << 32 | (uint32_t)r;
 }
 
-/* tt_quantize_row where peak may be one bit short: usat16, which rounds fours of a row, has then cut
- * something off and set Q. */
-static int16_t quantize(int8_t *out, const int32_t *acc, uint32_t peak, int32_t n, int32_t base,
-                        uint32_t key, uint32_t first) {
-    const int32_t shift = tt_gradient_shift((int32_t)peak);
-    if (shift > 0 && (first & 1u) == 0 && (n & 3) == 0) {
-        uint32_t flags = 0;
-        __asm__ volatile("msr APSR_nzcvq, %0" : : "r"(flags) : "cc");
-        tt_round_row(out, acc, n, shift, key, first);
-        __asm__ volatile("mrs %0, APSR" : "=r"(flags) : : "memory");
-        if ((flags & 1u << 27) == 0) {
-            return (int16_t)(base + shift);
-        }
-    }
-    return tt_quantize_row(out, acc, n, base, key, first);
-}
-
 void tt_ds_rows(int8_t *ds, int32_t stride, int16_t *e, int32_t *r, const uint8_t *p,
                 const tt_score_gradients *s, const tt_matrix *v, const tt_head *head, int32_t i,
                 int32_t n, tt_room room) {
@@ -274,8 +256,9 @@ void tt_ds_rows(int8_t *ds, int32_t stride, int16_t *e, int32_t *r, const uint8_
             int32_t *row = line + (b - i) * fours(head->T);
             const uint64_t found = padded & 3 ? some_gradients(row, p, columns)
                                               : score_gradients_of(row, p, padded >> 2);
-            e[b] = quantize(ds, row, (uint32_t)(found >> 32), padded, s->g_exp[b] + s->exp_add,
-                            s->key, tt_score_number(head, b, 0));
+            e[b] =
+                tt_quantize_roughly(ds, row, (uint32_t)(found >> 32), padded,
+                                    s->g_exp[b] + s->exp_add, s->key, tt_score_number(head, b, 0));
             if (r != NULL) {
                 r[b] = (int32_t)(uint32_t)found;
             }
