@@ -6,7 +6,7 @@
 #include "attention_rows.h"
 #include "tinytrain/tt_tables.h"
 #ifdef TT_ARCH_ATTENTION
-#define PLAIN(type, name) __attribute__((noinline, unused)) static type plain_##name
+#define PLAIN(type, name) TT_SMALL __attribute__((noinline, unused)) static type plain_##name
 #else
 #define PLAIN(type, name) type tt_##name
 #endif
