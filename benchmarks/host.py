@@ -1,12 +1,12 @@
 """Steps a second of the host emulator against PyTorch, one thread each, in the same run.
 
-    python benchmarks/host.py [--json] [--save] [--steps 200]
+    python benchmarks/host.py [--json] [--save] [--steps 200] [--check]
 
 Same model, scheme and samples, batch 1. The emulator trains the plain int8 step in generated C: in
 one call from Python for all steps, and in one for each. PyTorch trains in float32 eagerly, with SGD
 without momentum; all its samples are tensors before the first step. All are timed in turn,
 ``ROUNDS`` times, in CPU seconds, which other work on the machine disturbs less than the clock; the
-fastest round counts.
+fastest round counts. ``--check`` compares with the targets in ``targets.py``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import common
 import numpy as np
+import targets
 import torch
 
 from tinytrain import runner
@@ -39,7 +40,7 @@ def seconds_of(work: Any) -> float:
     return time.process_time() - began
 
 
-def measure(recipe: Recipe, steps: int) -> dict[str, Any]:
+def measure(name: str, recipe: Recipe, steps: int) -> dict[str, Any]:
     compiled = compile_recipe(recipe, with_sram(load_board("host"), ROOMY))
     layers = layers_of(compiled.quantized.graph)
     masks = parameters_of(recipe.model, resolve(recipe.scheme, layers))
@@ -65,17 +66,22 @@ def measure(recipe: Recipe, steps: int) -> dict[str, Any]:
             rounds = [[seconds_of(run) for run in work] for _ in range(ROUNDS)]
     ours, single, theirs = (steps / min(times) for times in zip(*rounds, strict=True))
     return {
-        "model": recipe.name, "scheme": compiled.scheme, "host_steps_per_s": ours,
+        "model": name, "scheme": compiled.scheme, "host_steps_per_s": ours,
         "one_call_a_step_per_s": single, "pytorch_steps_per_s": theirs, "ratio": ours / theirs,
         "ratio_one_call_a_step": single / theirs,
     }  # fmt: skip
 
 
 def main() -> None:
-    options = common.parser(__doc__, 200).parse_args()
+    parser = common.parser(__doc__, 200)
+    parser.add_argument("--check", action="store_true", help="compare with the targets")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [measure(load_recipe(EXAMPLES / f"{name}.py"), options.steps) for name in MODELS]
+    rows = [measure(name, load_recipe(EXAMPLES / f"{name}.py"), options.steps) for name in MODELS]
     common.finish(rows, f"{options.steps} steps, batch 1, one thread", options)
+    if options.check:
+        pairs = [(row, targets.of_host(row)) for row in rows]
+        common.check(targets.compared(pairs, ("model",)), options)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@
 #define TT_CHUNKS_H
 
 #include "lanes.h"
+#include "sizes.h"
 #include "tinytrain/tt_math.h"
-
-#define TT_CHUNK 512
 
 static inline int32_t tt_least(int32_t a, int32_t b) {
     return a < b ? a : b;

@@ -8,10 +8,9 @@
 
 #include "chunks.h"
 #include "lanes.h"
+#include "sizes.h"
 
-#define TT_BLOCK_ROWS 128
 #define TT_BLOCK_COLUMNS (2 * TT_LANES)
-#define TT_BLOCK_DEPTH 256
 
 /* The four bytes of row r from 4 q on are quads[r * row + q * step]. */
 typedef struct {
