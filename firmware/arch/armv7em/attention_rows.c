@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 /* Softmax, forward and backward, two rows at a time: products of int16 panels, DSP instructions. */
 #define TT_ARCH_ATTENTION
 #include "../../kernels/attention_rows_plain.h"
@@ -50,8 +52,8 @@ typedef struct {
     "smlad r5, r7, r11, r5\n"
 
 /* Sums of each row. From the middle of eight groups of 60 bytes of code on. */
-__attribute__((naked, noinline)) static void byte_products(const byte_run *run
-                                                           __attribute__((unused))) {
+__attribute__((naked, noinline, aligned(4))) static void byte_products(const byte_run *run
+                                                                       __attribute__((unused))) {
     __asm__ volatile("push {r4-r11, lr}\n"
                      "vldmia r0, {s0-s5}\n"
                      "ldrd r0, r1, [r0, #24]\n"

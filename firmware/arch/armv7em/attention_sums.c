@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 /* Sums of rows by probabilities and by gradients of scores: products of int16 panels, two rows at a
  * time. The panel of a matrix holds pairs of its columns, four rows after the other. */
 #define TT_ARCH_ATTENTION
@@ -8,36 +10,37 @@
 #include "tile_steps.h"
 
 /* The first group, then, from the middle of eight on, the others. A group takes 40 bytes of code. */
-#define PRODUCT_FUNCTION(name, FINISH)                                                     \
-    __attribute__((naked, noinline)) void name(product_run *run __attribute__((unused))) { \
-        __asm__ volatile("push {r0, r4-r11, lr}\n"                                         \
-                         "vldmia r0, {s0-s8}\n"                                            \
-                         "ldr r0, [r0, #36]\n"                                             \
-                         "vmov r1, s6\n"                                                   \
-                         "vmov r2, s3\n"                                                   \
-                         "sub r1, r1, r2\n"                                                \
-                         "lsr r1, r1, #4\n"                                                \
-                         "sub r1, r1, #1\n"                                                \
-                         "and r1, r1, #7\n"                                                \
-                         "mov r3, #40\n"                                                   \
-                         "mul r1, r1, r3\n"                                                \
-                         "adr r3, 3f\n"                                                    \
-                         "sub r3, r3, r1\n"                                                \
-                         "orr r3, r3, #1\n"                                                \
-                         "vmov s9, r3\n"                                                   \
-                         "mov r1, r2\n"                                                    \
-                         "1:\n" TILE_PLAIN "vmov r6, s9\n"                                 \
-                         "bx r6\n"                                                         \
-                         "2:\n"                                                            \
-                         ".rept 8\n" TILE_PLAIN_STEP ".endr\n"                             \
-                         "3:\n"                                                            \
-                         "vmov r6, r7, s6, s7\n"                                           \
-                         "cmp r1, r6\n"                                                    \
-                         "bne 2b\n" FINISH "cmp r0, r7\n"                                  \
-                         "bne 1b\n"                                                        \
-                         "pop {r0}\n"                                                      \
-                         "strd r11, r12, [r0, #16]\n"                                      \
-                         "pop {r4-r11, pc}\n");                                            \
+#define PRODUCT_FUNCTION(name, FINISH)                                                \
+    __attribute__((naked, noinline, aligned(4))) void name(product_run *run           \
+                                                           __attribute__((unused))) { \
+        __asm__ volatile("push {r0, r4-r11, lr}\n"                                    \
+                         "vldmia r0, {s0-s8}\n"                                       \
+                         "ldr r0, [r0, #36]\n"                                        \
+                         "vmov r1, s6\n"                                              \
+                         "vmov r2, s3\n"                                              \
+                         "sub r1, r1, r2\n"                                           \
+                         "lsr r1, r1, #4\n"                                           \
+                         "sub r1, r1, #1\n"                                           \
+                         "and r1, r1, #7\n"                                           \
+                         "mov r3, #40\n"                                              \
+                         "mul r1, r1, r3\n"                                           \
+                         "adr r3, 3f\n"                                               \
+                         "sub r3, r3, r1\n"                                           \
+                         "orr r3, r3, #1\n"                                           \
+                         "vmov s9, r3\n"                                              \
+                         "mov r1, r2\n"                                               \
+                         "1:\n" TILE_PLAIN "vmov r6, s9\n"                            \
+                         "bx r6\n"                                                    \
+                         "2:\n"                                                       \
+                         ".rept 8\n" TILE_PLAIN_STEP ".endr\n"                        \
+                         "3:\n"                                                       \
+                         "vmov r6, r7, s6, s7\n"                                      \
+                         "cmp r1, r6\n"                                               \
+                         "bne 2b\n" FINISH "cmp r0, r7\n"                             \
+                         "bne 1b\n"                                                   \
+                         "pop {r0}\n"                                                 \
+                         "strd r11, r12, [r0, #16]\n"                                 \
+                         "pop {r4-r11, pc}\n");                                       \
     }
 
 #define NEXT_PAIR             \
