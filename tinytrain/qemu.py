@@ -173,7 +173,9 @@ def emulate(board: Board, elf: Path) -> list[str]:
 def _first_vectors(elf: Path) -> Path:
     """A file with stack pointer and entry of a firmware for Cortex-M, which begins with them."""
     with elf.open("rb") as stream:
-        first = ELFFile(stream).get_section_by_name(".text").data()[:8]
+        code = ELFFile(stream).get_section_by_name(".text")
+        assert code is not None
+        first = code.data()[:8]
     made = elf.with_suffix(".vectors")
     made.write_bytes(first)
     return made
