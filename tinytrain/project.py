@@ -26,6 +26,9 @@ FORMS = ("firmware", "project", "library")
 # The user may change these; a second build leaves them as they are then.
 OWN = ("platformio.ini", "README.md", "src/main.c", "src/main.cpp", ".gitignore",
        "partitions.csv", "sdkconfig.defaults")  # fmt: skip
+FP = ("-ffp-contract=off",)
+# Beside a framework: its headers need GNU C, and its own sources none of this.
+GUEST = ("-std=gnu11", *FP)
 HOST_ONLY = ("-Wextra", "-Wmissing-prototypes", "-Wdouble-promotion", "-fstack-usage")
 
 
@@ -103,7 +106,7 @@ def project_files(
     library = c_sources(board, _runtime(bare)) | port
     files = {f"lib/tinytrain/src/{name}": text for name, text in library.items()}
     files["lib/tinytrain/library.json"] = manifest(
-        ["-ffp-contract=off"], ["tinytrain/tt_runtime.h"], libArchive=False
+        FP if bare else GUEST, ["tinytrain/tt_runtime.h"], libArchive=False
     )
     files |= {f"src/{name}": text for name, text in program.items()}
     files["src/model.c"] = compiled.files["model.c"]
@@ -115,6 +118,7 @@ def project_files(
         "facts": facts, "platform": PLATFORMS[pio.platform],
         "compiler": COMPILERS.get(pio.platform) if bare else None,
         "cpu": list(board.flags) if bare else [], "flags": _flags(board, bare),
+        "own_flags": GUEST,
         "baud": _baud(board), "name": compiled.name,
         "parts": [(title, facts[key]) for title, key in SRAM_PARTS], "source": source,
     }  # fmt: skip
@@ -156,14 +160,12 @@ def _baud(board: Board) -> int:
 
 
 def _flags(board: Board, bare: bool) -> list[str]:
-    """For all sources. A framework chooses the processor and its own warnings."""
+    """For all sources; a framework's own among them."""
+    if not bare:
+        return [f"-DTT_UART_BAUD={_baud(board)}", "-Iinclude"]
     flags = [flag for flag in COMMON if flag not in HOST_ONLY and flag != "-Wall"]
-    if bare:
-        flags += CROSS
-        flags += [f"-D{name}={value:#x}u" for name, value in port_defines(board).items()]
-    else:
-        flags.append(f"-DTT_UART_BAUD={_baud(board)}")
-    return [*flags, "-Iinclude"]
+    defines = [f"-D{name}={value:#x}u" for name, value in port_defines(board).items()]
+    return [*flags, *CROSS, *defines, "-Iinclude"]
 
 
 def _runtime(bare: bool) -> list[str]:

@@ -40,7 +40,7 @@ static void align_head(const work *w) {
 }
 
 /* Gradients of n values from key j on; the block holds p. */
-static void value_gradients(const work *w, int32_t j, int32_t n, tt_room left) {
+static inline void value_gradients(const work *w, int32_t j, int32_t n, tt_room left) {
     const tt_head *head = &w->head;
     const int32_t H = head->H;
     const tt_result out = {w->held_v, head->width, w->v_exp + j * H + head->h, H, j, w->key_v};
@@ -49,7 +49,7 @@ static void value_gradients(const work *w, int32_t j, int32_t n, tt_room left) {
 }
 
 /* Gradients of n keys from key j on; the block holds ds. */
-static void key_gradients(const work *w, int32_t j, int32_t n, tt_room left) {
+static inline void key_gradients(const work *w, int32_t j, int32_t n, tt_room left) {
     const tt_head *head = &w->head;
     const int32_t H = head->H, top = tt_largest_exponent(w->s_exp, head->T);
     int8_t *ds = (int8_t *)w->block;
@@ -61,8 +61,8 @@ static void key_gradients(const work *w, int32_t j, int32_t n, tt_room left) {
 }
 
 /* Gradients of n queries from query i on, their rows of ds the first at ds. */
-static void query_gradients(const work *w, const uint8_t *ds, const tt_matrix *k, int32_t i,
-                            int32_t n, tt_room room) {
+static inline void query_gradients(const work *w, const uint8_t *ds, const tt_matrix *k, int32_t i,
+                                   int32_t n, tt_room room) {
     const tt_head *head = &w->head;
     const int32_t H = head->H;
     const tt_result out = {
@@ -78,7 +78,7 @@ static void put(int8_t *out, const int8_t *held, const tt_head *head, int32_t i,
 }
 
 /* The block holds all keys: nothing is computed twice. */
-static void head_at_once(const work *w) {
+static inline void head_at_once(const work *w) {
     const tt_head *head = &w->head;
     const int32_t T = head->T;
     tt_room left = room_with(w, w->before, 2 * w->behind);
@@ -108,7 +108,7 @@ static void head_at_once(const work *w) {
 }
 
 /* Softmax and gradients of the scores of all rows, one or two after another; gradients of queries. */
-static void rows_of_head(const work *w) {
+static inline void rows_of_head(const work *w) {
     const tt_head *head = &w->head;
     tt_room left = w->room;
     const tt_matrix k = tt_matrix_rows(w->k, head, &left), v = tt_matrix_rows(w->v, head, &left);
@@ -127,7 +127,7 @@ static void rows_of_head(const work *w) {
 }
 
 /* First all rows, then each block of keys with its p and ds made again. */
-static void head_by_keys(const work *w) {
+static inline void head_by_keys(const work *w) {
     const tt_head *head = &w->head;
     if (w->gv) {
         align_head(w);

@@ -39,9 +39,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "programmer.py").write_text(PROGRAMMER)
     mock.make_core(folder / "pio", f"{sys.executable} {folder / 'programmer.py'} $SOURCE")
     for name in BOARDS:
-        board = load_board(name)
-        assert board.platformio
-        mock.add_board(folder / "pio", board.platformio.id, board.cpu)
+        mock.add_board(folder / "pio", load_board(name))
     return folder / "pio"
 
 

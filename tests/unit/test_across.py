@@ -79,8 +79,14 @@ def test_without_a_compiler_the_flash_is_not_known(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     (verdict,) = verdicts([load_board("nucleo_f446re")])
-    assert verdict.fits and verdict.flash_bytes is None
+    assert verdict.fits is None and verdict.flash_bytes is None
     assert verdict.why.startswith("not linked: no arm-none-eabi-gcc on the PATH")
+
+
+def test_what_a_framework_links_is_known_in_part() -> None:
+    board = next(board for board in all_boards() if board.on_framework)
+    (verdict,) = verdicts([board])
+    assert verdict.fits is None and verdict.why == "not linked: its framework does that"
 
 
 def test_on_the_command_line(

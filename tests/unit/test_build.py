@@ -64,6 +64,18 @@ def test_no_warning_for_any_board(
     assert artifact.frames["tt_train_step"] > 0
 
 
+def test_storage_takes_its_sectors_from_the_code(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the port has no flash, and the code has all."""
+    monkeypatch.setenv("TINYTRAIN_CFLAGS", "-Werror")
+    board = load_board("nucleo_f446re")
+    for chosen, length in ((board, 0x60000), (replace(board, storage=None), 0x80000)):
+        build(FILES, chosen, tmp_path / f"{length}")
+        script = (tmp_path / f"{length}" / "link.ld").read_text()
+        assert f"ORIGIN = 0x08000000, LENGTH = {length}\n" in script
+
+
 def test_a_second_build_compiles_nothing(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,14 +71,20 @@ PRODUCT_FUNCTION(mix_products, "vmov r8, r9, s0, s1\n"
                                                    "strh r2, [r11], #2\n"
                                                    "strh r3, [r12], #2\n" NEXT_PAIR)
 
-/* Four columns of 4 * turns rows of bytes, `stride` apart, as panels p and q of two columns each. */
+/* Four columns of n rows of bytes, `stride` apart, as panels of two columns each, the second behind the
+ * first. Rows up to a multiple of 4, not 0. */
 #define TRANSPOSE_FUNCTION(name, EXTEND)                                                     \
     __attribute__((naked, noinline)) static void name(                                       \
-        uint32_t *p __attribute__((unused)), uint32_t *q __attribute__((unused)),            \
-        const int8_t *a __attribute__((unused)), int32_t stride __attribute__((unused)),     \
-        int32_t turns __attribute__((unused))) {                                             \
+        uint32_t *p __attribute__((unused)), const int8_t *x __attribute__((unused)),        \
+        int32_t stride __attribute__((unused)), int32_t n __attribute__((unused))) {         \
         __asm__ volatile("push {r4-r11, lr}\n"                                               \
-                         "ldr lr, [sp, #36]\n"                                               \
+                         "lsr lr, r3, #2\n"                                                  \
+                         "add r3, r3, #3\n"                                                  \
+                         "bic r3, r3, #3\n"                                                  \
+                         "mov r12, r1\n"                                                     \
+                         "add r1, r0, r3, lsl #2\n"                                          \
+                         "mov r3, r2\n"                                                      \
+                         "mov r2, r12\n"                                                     \
                          "add r12, r3, r3, lsl #1\n"                                         \
                          "1:\n"                                                              \
                          "ldr r4, [r2]\n"                                                    \
@@ -114,15 +120,10 @@ static uint32_t some_bytes(const int8_t *at, int32_t n) {
     return word;
 }
 
-/* Panels of columns 0 and 1, and behind it of 2 and 3, of n rows `stride` apart; `width` columns of
- * them, less than four: 0 behind; n up to a multiple of 4. */
-__attribute__((noinline)) static void transpose_four(uint32_t *p, const int8_t *x, int32_t stride,
-                                                     int32_t n, int32_t width, int32_t is_signed) {
-    int32_t i = 0;
-    if (width >= 4 && n >= 4) {
-        i = n & ~3;
-        (is_signed ? transpose_signed : transpose_unsigned)(p, p + fours(n), x, stride, n >> 2);
-    }
+/* The same of any n rows, from row i on, and of `width` columns: 0 behind them. */
+__attribute__((noinline)) static void transpose_rest(uint32_t *p, const int8_t *x, int32_t stride,
+                                                     int32_t n, int32_t width, int32_t is_signed,
+                                                     int32_t i) {
     for (; i < fours(n); i++) {
         for (int32_t c = 0; c < 4; c++) {
             const int32_t a = i < n && c < width ? x[i * stride + c] : 0;
@@ -130,6 +131,19 @@ __attribute__((noinline)) static void transpose_four(uint32_t *p, const int8_t *
             pair[((i & 1) * 2 + (c & 1)) * 2 + ((i >> 1) & 1)] =
                 (int16_t)(is_signed ? a : (uint8_t)a);
         }
+    }
+}
+
+static inline void transpose_four(uint32_t *p, const int8_t *x, int32_t stride, int32_t n,
+                                  int32_t width, int32_t is_signed) {
+    const int32_t whole = width >= 4 ? n & ~3 : 0;
+    if (whole > 0 && is_signed) {
+        transpose_signed(p, x, stride, n);
+    } else if (whole > 0) {
+        transpose_unsigned(p, x, stride, n);
+    }
+    if (whole < n) {
+        transpose_rest(p, x, stride, n, width, is_signed, whole);
     }
 }
 
@@ -150,8 +164,9 @@ tt_matrix tt_matrix_columns(const int8_t *x, int32_t stride, const tt_head *head
 
 /* Products of two rows run->w, n elements, and all columns of m from row `first` on; both multiples of
  * 4. out0, out1, w, products and what these need are set. */
-static void column_products(product_run *run, const tt_matrix *m, const tt_head *head,
-                            int32_t first, int32_t n) {
+__attribute__((noinline)) static void column_products(product_run *run, const tt_matrix *m,
+                                                      const tt_head *head, int32_t first,
+                                                      int32_t n) {
     const int32_t words = fours(head->T), pairs = (head->width + 1) / 2;
     run->skip = 4 * (words - n);
     run->w_end = run->w + n;
@@ -223,8 +238,8 @@ void tt_mix_rows(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v
 }
 
 /* A row of sums -> row b of the result. */
-static void put_sums(const tt_result *out, const int32_t *acc, int32_t b, int32_t base,
-                     const tt_head *head) {
+static inline void put_sums(const tt_result *out, const int32_t *acc, int32_t b, int32_t base,
+                            const tt_head *head) {
     out->e[b * out->e_stride] = tt_quantize_row(out->x + b * out->stride, acc, head->width, base,
                                                 out->key, (uint32_t)tt_head_at(head, out->row + b));
 }
@@ -251,9 +266,8 @@ void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const i
         run->w = panel;
         run->products = tt_products;
         column_products(run, x, head, 0, fours(last));
-        put_sums(out, acc, b, s_exp[i] + exp_add, head);
-        if (two) {
-            put_sums(out, acc + fours(head->width), b + 1, s_exp[i + 1] + exp_add, head);
+        for (int32_t r = 0; r <= two; r++) {
+            put_sums(out, acc + r * fours(head->width), b + r, s_exp[i + r] + exp_add, head);
         }
     }
 }
@@ -280,9 +294,8 @@ void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, 
             run->w = w;
             run->products = tt_products;
             column_products(run, x, head, first, rows);
-            put_sums(out, acc, c, base, head);
-            if (c + 1 < n) {
-                put_sums(out, acc + fours(head->width), c + 1, base, head);
+            for (int32_t r = 0; r < 2 && c + r < n; r++) {
+                put_sums(out, acc + r * fours(head->width), c + r, base, head);
             }
         }
     }
