@@ -332,7 +332,8 @@ def _run(command: Sequence[str], what: str) -> None:
     if done.returncode == 0:
         return
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    telling = [s for s in lines if re.search(r"error:|overflowed|undefined", s)] or lines
+    signs = r"error:|overflowed|undefined|multiple definition"
+    telling = [s for s in lines if re.search(signs, s)] or lines
     shown = "\n  ".join(telling[:5])
     raise ToolchainError(f"{Path(command[0]).name} could not make {what}:\n  {shown}")
 
