@@ -88,7 +88,7 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
         for file, text in files.items():
             (work / file).write_text(text, encoding="utf-8")
         if not board.is_host:
-            (work / "link.ld").write_text(_linker_script(board), encoding="utf-8")
+            (work / "link.ld").write_text(linker_script(board), encoding="utf-8")
         objects = _compile_all(compiler, board, _sources(board), work, sorted(files), guard)
         made = _link(compiler, board, work, [obj for _, obj in objects])
         frames: dict[str, int] = {}
@@ -112,7 +112,7 @@ def build_program(
     options of the linker. Raises ToolchainError.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "link.ld").write_text(_linker_script(board), encoding="utf-8")
+    (out / "link.ld").write_text(linker_script(board), encoding="utf-8")
     compiler = find_compiler(board)
     objects = _compile_all(compiler, board, sources, out, foreign=foreign)
     made = _link(compiler, board, out, [obj for _, obj in objects], linking)
@@ -346,7 +346,8 @@ def _frames(usage: Path) -> dict[str, int]:
     return {row[0].rsplit(":", 1)[1]: int(row[1]) for row in rows if len(row) >= 2}
 
 
-def _linker_script(board: Board) -> str:
+def linker_script(board: Board) -> str:
+    """The text of a board's linker script."""
     loader = jinja2.FileSystemLoader(codegen_dir())
     environment = jinja2.Environment(
         loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
