@@ -10,7 +10,7 @@ from typing import Any
 from . import __version__
 from .assets import firmware_dir
 from .boards import PORTED, Board, PlatformIO, port_defines
-from .build import COMMON, CROSS, linker_script, build, port_sources
+from .build import COMMON, CROSS, build, linker_script, port_sources
 from .compiler import Compiled
 from .emit import environment
 from .errors import BoardError
