@@ -9,7 +9,7 @@
 #include "attention_loops.h"
 #endif
 #ifdef TT_ARCH_ATTENTION
-#define PLAIN(type, name) __attribute__((noinline, unused)) static type plain_##name
+#define PLAIN(type, name) TT_SMALL __attribute__((noinline, unused)) static type plain_##name
 #else
 #define PLAIN(type, name) type tt_##name
 #endif
