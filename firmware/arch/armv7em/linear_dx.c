@@ -1,5 +1,3 @@
-#pragma GCC optimize("Os") /* the loops are assembly */
-
 #include "gradient_rows.h"
 #include "tile.h"
 #include "tinytrain/tt_linear.h"
