@@ -18,7 +18,14 @@ static inline void weighted_columns(int32_t acc[4], const uint8_t *w, int32_t st
                                     int32_t n, int32_t stride) {
     const int32_t c1 = width > 1 ? 1 : 0, c2 = width > 2 ? 2 : c1, c3 = width > 3 ? 3 : c2;
     int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
-    for (int32_t s = 0; s < n; s++) {
+    for (int32_t s = 0; width >= 4 && s < n; s++, w += step, x += stride) {
+        const int32_t u = is_signed ? (int8_t)w[0] : w[0];
+        a0 += u * x[0];
+        a1 += u * x[1];
+        a2 += u * x[2];
+        a3 += u * x[3];
+    }
+    for (int32_t s = 0; width < 4 && s < n; s++) {
         const int32_t u = is_signed ? (int8_t)w[s * step] : w[s * step];
         const int8_t *restrict row = x + s * stride;
         a0 += u * row[0];
