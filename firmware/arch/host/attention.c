@@ -3,6 +3,7 @@
 #include "attention_rows.h"
 #include "fixed.h"
 #include "heads.h"
+#include "look_up.h"
 #include "tinytrain/tt_tables.h"
 
 /* n scores become probabilities; p may share the bytes of s. */
@@ -16,8 +17,8 @@ static void softmax(uint8_t *p, int32_t *s, int32_t n, int32_t mult, int32_t shi
     }
     tt_scale_all(s, n, mult, shift, 255);
     uint32_t sum = 0;
+    tt_look_up16(s, tt_exp16, n);
     for (int32_t j = 0; j < n; j++) {
-        s[j] = tt_exp16[s[j]];
         sum += (uint32_t)s[j];
     }
     const uint32_t rec = (255u << 24) / sum;

@@ -1,4 +1,4 @@
-/* Tables of 256 bytes. */
+/* Tables of 256 numbers. */
 #ifndef TT_LOOK_UP_H
 #define TT_LOOK_UP_H
 
@@ -21,6 +21,33 @@ static inline void tt_look_up(int8_t *y, const int8_t *x, const int8_t *table, i
 #else
     for (; i < n; i++) {
         y[i] = table[x[i] + 128];
+    }
+#endif
+}
+
+/* at[i] = table[at[i]], at[i] in [0, 256) */
+static inline void tt_look_up16(int32_t *at, const uint16_t *table, int32_t n) {
+    int32_t i = 0;
+#if TT_X86 && defined(__AVX512BW__)
+    __m512i t[8];
+    for (int32_t k = 0; k < 8; k++) {
+        t[k] = _mm512_loadu_si512(table + 32 * k);
+    }
+    for (; i < n; i += 16) {
+        const __mmask16 some = (__mmask16)(n - i < 16 ? (1 << (n - i)) - 1 : 0xFFFF);
+        const __m512i v = _mm512_maskz_loadu_epi32(some, at + i);
+        const __mmask16 bit6 = _mm512_test_epi32_mask(v, _mm512_set1_epi32(64));
+        const __mmask16 bit7 = _mm512_test_epi32_mask(v, _mm512_set1_epi32(128));
+        const __m512i low = _mm512_mask_blend_epi32(bit6, _mm512_permutex2var_epi16(t[0], v, t[1]),
+                                                    _mm512_permutex2var_epi16(t[2], v, t[3]));
+        const __m512i high = _mm512_mask_blend_epi32(bit6, _mm512_permutex2var_epi16(t[4], v, t[5]),
+                                                     _mm512_permutex2var_epi16(t[6], v, t[7]));
+        const __m512i found = _mm512_mask_blend_epi32(bit7, low, high);
+        _mm512_mask_storeu_epi32(at + i, some, _mm512_and_si512(found, _mm512_set1_epi32(0xFFFF)));
+    }
+#else
+    for (; i < n; i++) {
+        at[i] = table[at[i]];
     }
 #endif
 }

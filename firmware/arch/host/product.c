@@ -70,26 +70,40 @@ static void sum_columns(tt_right *right, int32_t quads) {
     right->lifted[1] = second;
 }
 
-void tt_right_rows(tt_right *right, const int8_t *const *b, int32_t columns, int32_t depth) {
-    const int32_t quads = quads_of(depth), whole = depth / 4;
-    uint32_t *to = (uint32_t *)right->quads;
-    for (int32_t n = 0; n < TT_BLOCK_COLUMNS; n++) {
-        if (n >= columns) {
-            for (int32_t q = 0; q < quads; q++) {
-                to[q * TT_BLOCK_COLUMNS + n] = 0;
-            }
-            continue;
+/* Four bytes of each of n <= 4 rows from `at` on become neighbours, for all quads. */
+static inline void four_rows(uint32_t *to, const int8_t *const *b, int32_t n, int32_t depth) {
+    int32_t k = 0;
+#if TT_X86
+    for (; n == 4 && k + 16 <= depth; k += 16, to += 4 * TT_BLOCK_COLUMNS) {
+        __m128i r[4];
+        for (int32_t i = 0; i < 4; i++) {
+            r[i] = _mm_loadu_si128((const __m128i *)(const void *)(b[i] + k));
         }
-        for (int32_t q = 0; q < whole; q++) {
-            memcpy(&to[q * TT_BLOCK_COLUMNS + n], b[n] + 4 * q, 4);
-        }
-        if (whole < quads) {
-            to[whole * TT_BLOCK_COLUMNS + n] = 0;
-            memcpy(&to[whole * TT_BLOCK_COLUMNS + n], b[n] + 4 * whole,
-                   (size_t)(depth - 4 * whole));
+        const __m128i p = _mm_unpacklo_epi32(r[0], r[1]), q = _mm_unpacklo_epi32(r[2], r[3]);
+        const __m128i u = _mm_unpackhi_epi32(r[0], r[1]), v = _mm_unpackhi_epi32(r[2], r[3]);
+        const __m128i four[4] = {_mm_unpacklo_epi64(p, q), _mm_unpackhi_epi64(p, q),
+                                 _mm_unpacklo_epi64(u, v), _mm_unpackhi_epi64(u, v)};
+        for (int32_t i = 0; i < 4; i++) {
+            memcpy(to + i * TT_BLOCK_COLUMNS, four + i, sizeof four[i]);
         }
     }
-    sum_columns(right, quads);
+#endif
+    for (; k < depth; k += 4, to += TT_BLOCK_COLUMNS) {
+        uint32_t quads[4] = {0};
+        for (int32_t i = 0; i < n; i++) {
+            memcpy(quads + i, b[i] + k, (size_t)tt_least(depth - k, 4));
+        }
+        memcpy(to, quads, sizeof quads);
+    }
+}
+
+void tt_right_rows(tt_right *right, const int8_t *const *b, int32_t columns, int32_t depth) {
+    uint32_t *to = (uint32_t *)right->quads;
+    for (int32_t n = 0; n < TT_BLOCK_COLUMNS; n += 4) {
+        const int32_t left = columns - n;
+        four_rows(to + n, b + n, left < 0 ? 0 : tt_least(left, 4), depth);
+    }
+    sum_columns(right, quads_of(depth));
 }
 
 void tt_right_columns(tt_right *right, const int8_t *const *b, int32_t columns, int32_t depth) {
