@@ -88,7 +88,7 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
         for file, text in files.items():
             (work / file).write_text(text, encoding="utf-8")
         if not board.is_host:
-            (work / "link.ld").write_text(_linker_script(board), encoding="utf-8")
+            (work / "link.ld").write_text(linker_script(board), encoding="utf-8")
         objects = _compile_all(compiler, board, _sources(board), work, sorted(files), guard)
         made = _link(compiler, board, work, [obj for _, obj in objects])
         frames: dict[str, int] = {}
@@ -112,7 +112,7 @@ def build_program(
     options of the linker. Raises ToolchainError.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "link.ld").write_text(_linker_script(board), encoding="utf-8")
+    (out / "link.ld").write_text(linker_script(board), encoding="utf-8")
     compiler = find_compiler(board)
     objects = _compile_all(compiler, board, sources, out, foreign=foreign)
     made = _link(compiler, board, out, [obj for _, obj in objects], linking)
@@ -332,7 +332,8 @@ def _run(command: Sequence[str], what: str) -> None:
     if done.returncode == 0:
         return
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    telling = [s for s in lines if re.search(r"error:|overflowed|undefined", s)] or lines
+    signs = r"error:|overflowed|undefined|multiple definition"
+    telling = [s for s in lines if re.search(signs, s)] or lines
     shown = "\n  ".join(telling[:5])
     raise ToolchainError(f"{Path(command[0]).name} could not make {what}:\n  {shown}")
 
@@ -345,7 +346,8 @@ def _frames(usage: Path) -> dict[str, int]:
     return {row[0].rsplit(":", 1)[1]: int(row[1]) for row in rows if len(row) >= 2}
 
 
-def _linker_script(board: Board) -> str:
+def linker_script(board: Board) -> str:
+    """The text of a board's linker script."""
     loader = jinja2.FileSystemLoader(codegen_dir())
     environment = jinja2.Environment(
         loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,

@@ -11,7 +11,6 @@ from typing import Any
 
 from . import __version__
 from .assets import firmware_dir
-from .boards import Board
 from .build import kernel_sources
 from .compiler import Compiled
 from .emit import c_text, commented, environment
@@ -25,22 +24,19 @@ FRAME_BYTES = 16  # of a saved state: hash, length; checksum and its complement
 TAIL_BYTES = 8  # seed and step
 
 
-def c_sources(board: Board, runtime: Iterable[str] | None = None) -> dict[str, str]:
-    """Path below ``src/`` -> text: the public headers, the kernels that a board gets, and of the
-    runtime the files named (None: all)."""
+def c_sources(arch: str, runtime: Iterable[str]) -> dict[str, str]:
+    """Path below ``src/`` -> text: the public headers, the kernels of an arch (empty: the portable
+    ones), and of the runtime the files named."""
     firmware = firmware_dir()
     found: dict[str, str] = {}
     for header in sorted((firmware / "include").rglob("*.h")):
         found[header.relative_to(firmware / "include").as_posix()] = _text(header)
-    kernels = kernel_sources(board.arch)
-    for folder in ("kernels", f"arch/{board.arch}" if board.arch else "kernels"):
+    kernels = kernel_sources(arch)
+    for folder in ("kernels", *([f"arch/{arch}"] if arch else [])):
         here = [path for path in kernels if path.parent == firmware / folder]
         for path in [*here, *sorted((firmware / folder).glob("*.h"))]:
             found[f"{folder}/{path.name}"] = _with_paths(path)
-    for path in sorted((firmware / "runtime").glob("*.[ch]")):
-        if runtime is None or path.name in runtime:
-            found[f"runtime/{path.name}"] = _text(path)
-    return found
+    return found | {f"runtime/{name}": _text(firmware / "runtime" / name) for name in runtime}
 
 
 def _text(path: Path) -> str:
@@ -76,16 +72,18 @@ def api_facts(compiled: Compiled) -> dict[str, Any]:
 
 
 def library_files(compiled: Compiled) -> dict[str, str]:
-    """Path -> text of a library folder around a compiled model."""
+    """Path -> text of a library folder around a compiled model. Kernels of the host are for its
+    emulator: a library made for it has the portable ones."""
     facts = api_facts(compiled)
     templates = environment()
-    sources = c_sources(compiled.board, ("runtime.c", "crc.c"))
+    arch = "" if compiled.board.is_host else compiled.board.arch
+    sources = c_sources(arch, ("runtime.c", "crc.c"))
     sources |= compiled.files
     sources["runtime/library.c"] = _text(firmware_dir() / "library" / "library.c")
     sources["tinytrain.h"] = templates.get_template("tinytrain.h.j2").render(facts)
     facts |= {
         "sources": sorted(name for name in sources if name.endswith(".c")),
-        "flags": FLAGS, "board": compiled.board, "sram": compiled.sram,
+        "flags": FLAGS, "board": compiled.board, "arch": arch, "sram": compiled.sram,
         "flash_bytes": compiled.const_bytes + compiled.table_bytes,
         "beside": {m.name: compiled.sram.beside[m.name] for m in compiled.board.beside},
     }  # fmt: skip

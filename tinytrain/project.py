@@ -10,7 +10,7 @@ from typing import Any
 from . import __version__
 from .assets import firmware_dir
 from .boards import PORTED, Board, PlatformIO, port_defines
-from .build import COMMON, CROSS, _linker_script, build, port_sources
+from .build import COMMON, CROSS, build, linker_script, port_sources
 from .compiler import Compiled
 from .emit import environment
 from .errors import BoardError
@@ -103,7 +103,7 @@ def project_files(
     pio = known(board)
     bare = framework == BARE
     program, port = _port(board, board.port if bare else framework)
-    library = c_sources(board, _runtime(bare)) | port
+    library = c_sources(board.arch, _runtime(bare)) | port
     files = {f"lib/tinytrain/src/{name}": text for name, text in library.items()}
     files["lib/tinytrain/library.json"] = manifest(
         FP if bare else GUEST, ["tinytrain/tt_runtime.h"], libArchive=False
@@ -112,7 +112,7 @@ def project_files(
     files["src/model.c"] = compiled.files["model.c"]
     files["include/model.h"] = compiled.files["model.h"]
     if bare:
-        files["link.ld"] = _linker_script(board)
+        files["link.ld"] = linker_script(board)
     view = {
         "version": __version__, "board": board, "pio": pio, "bare": bare, "framework": framework,
         "facts": facts, "platform": PLATFORMS[pio.platform],
@@ -171,7 +171,8 @@ def _flags(board: Board, bare: bool) -> list[str]:
 def _runtime(bare: bool) -> list[str]:
     """Files of the runtime but its program; a framework has the C library's functions itself."""
     without = {"main.c"} if bare else {"main.c", "memory.c"}
-    return [p.name for p in (firmware_dir() / "runtime").glob("*.[ch]") if p.name not in without]
+    found = sorted(path.name for path in (firmware_dir() / "runtime").glob("*.[ch]"))
+    return [name for name in found if name not in without]
 
 
 def _port(board: Board, port: str) -> tuple[dict[str, str], dict[str, str]]:

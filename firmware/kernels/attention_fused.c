@@ -40,7 +40,8 @@ static void align_head(const work *w) {
 }
 
 /* Gradients of n values from key j on; the block holds p. */
-static inline void value_gradients(const work *w, int32_t j, int32_t n, tt_room left) {
+__attribute__((always_inline)) static inline void value_gradients(const work *w, int32_t j,
+                                                                  int32_t n, tt_room left) {
     const tt_head *head = &w->head;
     const int32_t H = head->H;
     const tt_result out = {w->held_v, head->width, w->v_exp + j * H + head->h, H, j, w->key_v};
@@ -49,7 +50,8 @@ static inline void value_gradients(const work *w, int32_t j, int32_t n, tt_room 
 }
 
 /* Gradients of n keys from key j on; the block holds ds. */
-static inline void key_gradients(const work *w, int32_t j, int32_t n, tt_room left) {
+__attribute__((always_inline)) static inline void key_gradients(const work *w, int32_t j, int32_t n,
+                                                                tt_room left) {
     const tt_head *head = &w->head;
     const int32_t H = head->H, top = tt_largest_exponent(w->s_exp, head->T);
     int8_t *ds = (int8_t *)w->block;
@@ -61,8 +63,9 @@ static inline void key_gradients(const work *w, int32_t j, int32_t n, tt_room le
 }
 
 /* Gradients of n queries from query i on, their rows of ds the first at ds. */
-static inline void query_gradients(const work *w, const uint8_t *ds, const tt_matrix *k, int32_t i,
-                                   int32_t n, tt_room room) {
+__attribute__((always_inline)) static inline void query_gradients(const work *w, const uint8_t *ds,
+                                                                  const tt_matrix *k, int32_t i,
+                                                                  int32_t n, tt_room room) {
     const tt_head *head = &w->head;
     const int32_t H = head->H;
     const tt_result out = {
@@ -78,7 +81,7 @@ static void put(int8_t *out, const int8_t *held, const tt_head *head, int32_t i,
 }
 
 /* The block holds all keys: nothing is computed twice. */
-static inline void head_at_once(const work *w) {
+__attribute__((always_inline)) static inline void head_at_once(const work *w) {
     const tt_head *head = &w->head;
     const int32_t T = head->T;
     tt_room left = room_with(w, w->before, 2 * w->behind);
@@ -108,7 +111,7 @@ static inline void head_at_once(const work *w) {
 }
 
 /* Softmax and gradients of the scores of all rows, one or two after another; gradients of queries. */
-static inline void rows_of_head(const work *w) {
+__attribute__((always_inline)) static inline void rows_of_head(const work *w) {
     const tt_head *head = &w->head;
     tt_room left = w->room;
     const tt_matrix k = tt_matrix_rows(w->k, head, &left), v = tt_matrix_rows(w->v, head, &left);
@@ -127,7 +130,7 @@ static inline void rows_of_head(const work *w) {
 }
 
 /* First all rows, then each block of keys with its p and ds made again. */
-static inline void head_by_keys(const work *w) {
+__attribute__((always_inline)) static inline void head_by_keys(const work *w) {
     const tt_head *head = &w->head;
     if (w->gv) {
         align_head(w);
@@ -166,15 +169,14 @@ static void join(int8_t *out, int16_t *out_exp, const int16_t *e, tt_head *head,
     }
 }
 
-void tt_attention_grad_s8(int8_t *gq, int16_t *gq_exp, int8_t *gk, int16_t *gk_exp, int8_t *gv,
-                          int16_t *gv_exp, const int8_t *g, const int16_t *g_exp, const int8_t *q,
-                          const int8_t *k, const int8_t *v, void *scratch, const tt_step *st,
-                          int32_t room, int32_t T, int32_t C, int32_t H, int32_t causal,
-                          int32_t keys, int32_t mult, int32_t shift, int32_t ds_exp_add,
-                          int32_t ds_stream, int32_t dq_exp_add, int32_t dq_stream,
-                          int32_t dq_stream_heads, int32_t dk_exp_add, int32_t dk_stream,
-                          int32_t dk_stream_heads, int32_t dk_stream_rows, int32_t dv_exp_add,
-                          int32_t dv_stream, int32_t dv_stream_heads, int32_t dv_stream_rows) {
+TT_SMALL void tt_attention_grad_s8(
+    int8_t *gq, int16_t *gq_exp, int8_t *gk, int16_t *gk_exp, int8_t *gv, int16_t *gv_exp,
+    const int8_t *g, const int16_t *g_exp, const int8_t *q, const int8_t *k, const int8_t *v,
+    void *scratch, const tt_step *st, int32_t room, int32_t T, int32_t C, int32_t H, int32_t causal,
+    int32_t keys, int32_t mult, int32_t shift, int32_t ds_exp_add, int32_t ds_stream,
+    int32_t dq_exp_add, int32_t dq_stream, int32_t dq_stream_heads, int32_t dk_exp_add,
+    int32_t dk_stream, int32_t dk_stream_heads, int32_t dk_stream_rows, int32_t dv_exp_add,
+    int32_t dv_stream, int32_t dv_stream_heads, int32_t dv_stream_rows) {
     const int32_t width = C / H;
     const int32_t want_q = gq != NULL, want_k = gk != NULL, want_v = gv != NULL;
     const int32_t scores = want_q || want_k, columns = want_k || want_v;

@@ -2,10 +2,10 @@
 
 #include "attention_rows.h"
 
-void tt_attention_ds_s8(int8_t *gs, int16_t *gs_exp, const int8_t *g, const int16_t *g_exp,
-                        const int8_t *v, const uint8_t *p, void *scratch, const tt_step *st,
-                        int32_t room, int32_t T, int32_t C, int32_t H, int32_t causal,
-                        int32_t exp_add, int32_t stream) {
+TT_SMALL void tt_attention_ds_s8(int8_t *gs, int16_t *gs_exp, const int8_t *g, const int16_t *g_exp,
+                                 const int8_t *v, const uint8_t *p, void *scratch,
+                                 const tt_step *st, int32_t room, int32_t T, int32_t C, int32_t H,
+                                 int32_t causal, int32_t exp_add, int32_t stream) {
     const tt_score_gradients s = {g, g_exp, exp_add, tt_key(st, stream)};
     tt_head head = tt_head_of(T, C, H, causal);
     for (; head.h < H; head.h++) {
@@ -28,10 +28,11 @@ static int32_t rows_at_once(const tt_head *head, int32_t room) {
     return room >= all ? head->T : 1;
 }
 
-void tt_attention_dq_s8(int8_t *gq, int16_t *gq_exp, const int8_t *gs, const int16_t *gs_exp,
-                        const int8_t *k, void *scratch, const tt_step *st, int32_t room, int32_t T,
-                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
-                        int32_t stream_heads) {
+TT_SMALL void tt_attention_dq_s8(int8_t *gq, int16_t *gq_exp, const int8_t *gs,
+                                 const int16_t *gs_exp, const int8_t *k, void *scratch,
+                                 const tt_step *st, int32_t room, int32_t T, int32_t C, int32_t H,
+                                 int32_t causal, int32_t exp_add, int32_t stream,
+                                 int32_t stream_heads) {
     const uint32_t key = tt_key(st, stream), key_heads = tt_key(st, stream_heads);
     tt_head head = tt_head_of(T, C, H, causal);
     const int32_t n = rows_at_once(&head, room);
@@ -59,10 +60,11 @@ static int32_t columns_at_once(const tt_head *head, int32_t room) {
     return n >= T ? T : (n >= 4 ? n & ~3 : 1);
 }
 
-void tt_attention_dk_s8(int8_t *gk, int16_t *gk_exp, const int8_t *gs, const int16_t *gs_exp,
-                        const int8_t *q, void *scratch, const tt_step *st, int32_t room, int32_t T,
-                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
-                        int32_t stream_heads, int32_t stream_rows) {
+TT_SMALL void tt_attention_dk_s8(int8_t *gk, int16_t *gk_exp, const int8_t *gs,
+                                 const int16_t *gs_exp, const int8_t *q, void *scratch,
+                                 const tt_step *st, int32_t room, int32_t T, int32_t C, int32_t H,
+                                 int32_t causal, int32_t exp_add, int32_t stream,
+                                 int32_t stream_heads, int32_t stream_rows) {
     const uint32_t key = tt_key(st, stream), key_heads = tt_key(st, stream_heads);
     const uint32_t key_rows = tt_key(st, stream_rows);
     tt_head head = tt_head_of(T, C, H, causal);
@@ -91,10 +93,10 @@ void tt_attention_dk_s8(int8_t *gk, int16_t *gk_exp, const int8_t *gs, const int
     }
 }
 
-void tt_attention_dv_s8(int8_t *gv, int16_t *gv_exp, const int8_t *g, const int16_t *g_exp,
-                        const uint8_t *p, void *scratch, const tt_step *st, int32_t room, int32_t T,
-                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
-                        int32_t stream_heads, int32_t stream_rows) {
+TT_SMALL void tt_attention_dv_s8(int8_t *gv, int16_t *gv_exp, const int8_t *g, const int16_t *g_exp,
+                                 const uint8_t *p, void *scratch, const tt_step *st, int32_t room,
+                                 int32_t T, int32_t C, int32_t H, int32_t causal, int32_t exp_add,
+                                 int32_t stream, int32_t stream_heads, int32_t stream_rows) {
     const uint32_t key = tt_key(st, stream), key_heads = tt_key(st, stream_heads);
     const uint32_t key_rows = tt_key(st, stream_rows);
     const int32_t top = tt_largest_exponent(g_exp, T), width = C / H;

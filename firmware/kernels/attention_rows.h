@@ -8,6 +8,9 @@
 
 #include "tinytrain/tt_math.h"
 
+/* A function without loops that matter: compiled for size, and with less stack. */
+#define TT_SMALL __attribute__((cold))
+
 /* Sizes, and the head h that is worked on: columns h*width .. (h+1)*width - 1 of matrices [T,C]. */
 typedef struct {
     int32_t T, C, H, width, causal;

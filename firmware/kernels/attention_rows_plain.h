@@ -4,74 +4,15 @@
 #define TT_ATTENTION_ROWS_PLAIN_H
 
 #include "attention_rows.h"
-#include "tinytrain/tt_tables.h"
+#include "tinytrain/tt_rows.h"
+#ifndef TT_ARCH_LOOPS
+#include "attention_loops.h"
+#endif
 #ifdef TT_ARCH_ATTENTION
-#define PLAIN(type, name) __attribute__((noinline, unused)) static type plain_##name
+#define PLAIN(type, name) TT_SMALL __attribute__((noinline, unused)) static type plain_##name
 #else
 #define PLAIN(type, name) type tt_##name
 #endif
-
-/* out[j] = x . rows[j], n rows of `width`, `stride` apart; gives the largest. Four rows a pass over x.
- * Past the last row the last one is repeated, and its product not stored. */
-static int32_t row_dots(int32_t *restrict out, const int8_t *restrict x,
-                        const int8_t *restrict rows, int32_t n, int32_t width, int32_t stride) {
-    int32_t top = INT32_MIN;
-    for (int32_t j = 0; j < n; j += 4) {
-        const int32_t left = n - j;
-        const int8_t *restrict r0 = rows + j * stride;
-        const int8_t *restrict r1 = r0 + (left > 1 ? stride : 0);
-        const int8_t *restrict r2 = r1 + (left > 2 ? stride : 0);
-        const int8_t *restrict r3 = r2 + (left > 3 ? stride : 0);
-        int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
-        for (int32_t c = 0; c < width; c++) {
-            const int32_t u = x[c];
-            a0 += u * r0[c];
-            a1 += u * r1[c];
-            a2 += u * r2[c];
-            a3 += u * r3[c];
-        }
-        const int32_t acc[4] = {a0, a1, a2, a3};
-        for (int32_t b = 0; b < 4 && b < left; b++) {
-            out[j + b] = acc[b];
-            top = acc[b] > top ? acc[b] : top;
-        }
-    }
-    return top;
-}
-
-/* Scores -> exponentials; gives their sum. */
-static uint32_t exponentials(int32_t *scores, int32_t n, int32_t top, tt_scaling scale) {
-    uint32_t sum = 0;
-    if (scale.shift <= 32) {
-        for (int32_t j = 0; j < n; j++) {
-            const uint32_t e =
-                tt_exp16[tt_requantize(top - scores[j], scale.mult, scale.shift, 255)];
-            scores[j] = (int32_t)e;
-            sum += e;
-        }
-        return sum;
-    }
-    /* The same from the upper word of the product. */
-    const int32_t shift = scale.shift - 32, half = (int32_t)(1u << (shift - 1)), mult = scale.mult;
-    for (int32_t j = 0; j < n; j++) {
-        const int32_t high = (int32_t)(((int64_t)(top - scores[j]) * mult) >> 32);
-        const int32_t t = (high + half) >> shift;
-        const uint32_t e = tt_exp16[t > 255 ? 255 : t];
-        scores[j] = (int32_t)e;
-        sum += e;
-    }
-    return sum;
-}
-
-/* Exponentials -> n probabilities, and zeros up to a multiple of 4 and the end of the row. */
-static void probabilities(uint8_t *p, const int32_t *e, int32_t n, uint32_t rec, int32_t end) {
-    for (int32_t j = 0; j < n; j++) {
-        p[j] = (uint8_t)(((uint32_t)e[j] * rec + (1u << 23)) >> 24);
-    }
-    for (int32_t j = n; (j & 3) && j < end; j++) {
-        p[j] = 0;
-    }
-}
 
 PLAIN(void, probs_rows)(uint8_t *p, int32_t stride, tt_softmax *sums, const int8_t *q,
                         const tt_matrix *k, const tt_head *head, int32_t i, int32_t n,
@@ -125,13 +66,8 @@ PLAIN(void, ds_rows)(int8_t *ds, int32_t stride, int16_t *e, int32_t *r, const u
     for (const int32_t end = i + n; i < end; i++, ds += stride, p += stride) {
         const int32_t columns = tt_head_columns(head, i);
         row_dots(line, s->g + tt_head_at(head, i), v->x, columns, head->width, v->stride);
-        int32_t sum = 0;
-        for (int32_t j = 0; j < columns; j++) {
-            sum += p[j] * line[j];
-        }
-        for (int32_t j = 0; j < columns; j++) {
-            line[j] = tt_score_gradient(p[j], line[j], sum);
-        }
+        const int32_t sum = weighted_total(p, line, columns);
+        score_gradients(line, p, columns, sum);
         if (r != NULL) {
             r[i] = sum;
         }
@@ -153,9 +89,9 @@ PLAIN(void, ds_columns)(int8_t *ds, int32_t stride, const int16_t *e, const int3
         const int32_t shift = none ? 0 : e[i] - s->g_exp[i] - s->exp_add;
         row_dots(line, s->g + tt_head_at(head, i), v->x + j * v->stride, columns, head->width,
                  v->stride);
-        for (int32_t b = 0; b < columns; b++) {
-            ds[b] = tt_stochastic_shift(tt_score_gradient(p[b], line[b], r[i]), shift, s->key,
-                                        tt_score_number(head, i, j + b));
+        score_gradients(line, p, columns, r[i]);
+        if (columns > 0) {
+            tt_round_row(ds, line, columns, shift, s->key, tt_score_number(head, i, j));
         }
         for (int32_t b = columns > 0 ? columns : 0; (b & 3) && b < n; b++) {
             ds[b] = 0;

@@ -4,45 +4,15 @@
 #define TT_ATTENTION_SUMS_PLAIN_H
 
 #include "attention_rows.h"
+#ifndef TT_ARCH_LOOPS
+#include "attention_loops.h"
+#endif
 
 #ifdef TT_ARCH_ATTENTION
-#define PLAIN(type, name) __attribute__((noinline, unused)) static type plain_##name
+#define PLAIN(type, name) TT_SMALL __attribute__((noinline, unused)) static type plain_##name
 #else
 #define PLAIN(type, name) type tt_##name
 #endif
-
-/* acc[0..3] = sum_s w[s * step] * x[s, 0..3] for n rows of x, `stride` apart; columns from width on
- * repeat the last one. w is uint8, or the bytes of int8. */
-static inline void weighted_columns(int32_t acc[4], const uint8_t *w, int32_t step,
-                                    int32_t is_signed, const int8_t *restrict x, int32_t width,
-                                    int32_t n, int32_t stride) {
-    const int32_t c1 = width > 1 ? 1 : 0, c2 = width > 2 ? 2 : c1, c3 = width > 3 ? 3 : c2;
-    int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
-    for (int32_t s = 0; s < n; s++) {
-        const int32_t u = is_signed ? (int8_t)w[s * step] : w[s * step];
-        const int8_t *restrict row = x + s * stride;
-        a0 += u * row[0];
-        a1 += u * row[c1];
-        a2 += u * row[c2];
-        a3 += u * row[c3];
-    }
-    acc[0] = a0;
-    acc[1] = a1;
-    acc[2] = a2;
-    acc[3] = a3;
-}
-
-/* out[c] = sum_s w[s * step] * x[s,c], c < width. */
-static inline void weighted_sum(int32_t *out, const uint8_t *w, int32_t step, int32_t is_signed,
-                                const int8_t *x, int32_t width, int32_t n, int32_t stride) {
-    for (int32_t c = 0; c < width; c += 4) {
-        int32_t acc[4];
-        weighted_columns(acc, w, step, is_signed, x + c, width - c, n, stride);
-        for (int32_t b = 0; b < 4 && c + b < width; b++) {
-            out[c + b] = acc[b];
-        }
-    }
-}
 
 PLAIN(void, mix_rows)(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v,
                       const tt_head *head, int32_t i, int32_t n, tt_scaling scale, tt_room room) {
@@ -50,14 +20,7 @@ PLAIN(void, mix_rows)(int8_t *y, const uint8_t *p, int32_t stride, const tt_matr
     const int32_t width = head->width;
     for (const int32_t end = i + n; i < end; i++, p += stride) {
         int8_t *row = y + tt_head_at(head, i);
-        for (int32_t c = 0; c < width; c += 4) {
-            int32_t acc[4];
-            weighted_columns(acc, p, 1, 0, v->x + c, width - c, tt_head_columns(head, i),
-                             v->stride);
-            for (int32_t b = 0; b < 4 && c + b < width; b++) {
-                row[c + b] = (int8_t)tt_requantize(acc[b], scale.mult, scale.shift, 127);
-            }
-        }
+        weighted_codes(row, p, v->x, width, tt_head_columns(head, i), v->stride, scale);
     }
 }
 
@@ -93,30 +56,9 @@ PLAIN(void, column_sums)(const tt_result *out, const uint8_t *block, int32_t str
     }
 }
 
-/* 16 fraction bits, then the noise: floor(floor(a) + b) is floor(a + b) for whole b. */
 PLAIN(void, align_row)(int8_t *out, const int8_t *x, int32_t n, int32_t shift, uint32_t key,
                        uint32_t first) {
-    if (shift == 0 || shift > 30) {
-        for (int32_t c = 0; c < n && !(shift == 0 && out == x); c++) {
-            out[c] = shift == 0 ? x[c] : 0;
-        }
-        return;
-    }
-    const int32_t unit = shift < 16 ? 1 << (16 - shift) : 1, down = shift < 16 ? 0 : shift - 16;
-    int32_t c = 0;
-    if ((first & 1u) && n > 0) {
-        out[0] = tt_stochastic_shift(x[0], shift, key, first);
-        c = 1;
-    }
-    for (uint32_t number = key + ((first + 1u) >> 1) * TT_GOLDEN; c + 1 < n; c += 2) {
-        const uint32_t r = tt_mix(number);
-        out[c] = (int8_t)((((x[c] * unit) >> down) + (int32_t)(r & 0xFFFFu)) >> 16);
-        out[c + 1] = (int8_t)((((x[c + 1] * unit) >> down) + (int32_t)(r >> 16)) >> 16);
-        number += TT_GOLDEN;
-    }
-    if (c < n) {
-        out[c] = tt_stochastic_shift(x[c], shift, key, first + (uint32_t)c);
-    }
+    aligned_row(out, x, n, shift, key, first);
 }
 
 #endif

@@ -1,4 +1,5 @@
 #include "conv_rows.h"
+#include "products.h"
 
 void tt_conv_pool_s8(int8_t *y, uint8_t *winners, const int8_t *x, const int8_t *w,
                      const int8_t *wt, const int16_t *rows, const int32_t *b, const int32_t *bt,

@@ -1,32 +1,11 @@
-/* Patches of an image, and the pooling of rows of a convolution. */
+/* Pooling of the rows of a convolution. */
 #ifndef TT_CONV_ROWS_H
 #define TT_CONV_ROWS_H
 
-#include "conv_window.h"
-#include "products.h"
-#include "tinytrain/tt_conv.h"
+#include <stddef.h>
 
-/* The patch of one place: zeros, and the rows of the window that are inside. */
-static inline void patch(int8_t *restrict out, const int8_t *restrict x, const window *v, int32_t C,
-                         int32_t r, int32_t c) {
-    const span down = span_of(r, v->stride.h, v->padding.h, v->size.h, v->image.h);
-    const span along = span_of(c, v->stride.w, v->padding.w, v->size.w, v->image.w);
-    const int32_t row = v->size.w * C;
-    for (int32_t i = 0; i < v->size.h; i++, out += row) {
-        const int inside = i >= down.first && i < down.end && along.first < along.end;
-        const int32_t first = inside ? along.first * C : row, end = inside ? along.end * C : row;
-        const int32_t from = ((down.at + i) * v->image.w + along.at) * C;
-        for (int32_t k = 0; k < first; k++) {
-            out[k] = 0;
-        }
-        for (int32_t k = first; k < end; k++) {
-            out[k] = x[from + k];
-        }
-        for (int32_t k = end; k < row; k++) {
-            out[k] = 0;
-        }
-    }
-}
+#include "conv_window.h"
+#include "tinytrain/tt_conv.h"
 
 /* One row of the convolution joins the pooled row whose window it is row i of. */
 static inline void pool_row(int8_t *y, uint8_t *winners, const int8_t *row, const window *v,

@@ -41,4 +41,26 @@ static inline span span_of(int32_t place, int32_t stride, int32_t padding, int32
     return s;
 }
 
+/* The patch of one place: zeros, and the rows of the window that are inside. */
+static inline void patch(int8_t *restrict out, const int8_t *restrict x, const window *v, int32_t C,
+                         int32_t r, int32_t c) {
+    const span down = span_of(r, v->stride.h, v->padding.h, v->size.h, v->image.h);
+    const span along = span_of(c, v->stride.w, v->padding.w, v->size.w, v->image.w);
+    const int32_t row = v->size.w * C;
+    for (int32_t i = 0; i < v->size.h; i++, out += row) {
+        const int inside = i >= down.first && i < down.end && along.first < along.end;
+        const int32_t first = inside ? along.first * C : row, end = inside ? along.end * C : row;
+        const int32_t from = ((down.at + i) * v->image.w + along.at) * C;
+        for (int32_t k = 0; k < first; k++) {
+            out[k] = 0;
+        }
+        for (int32_t k = first; k < end; k++) {
+            out[k] = x[from + k];
+        }
+        for (int32_t k = end; k < row; k++) {
+            out[k] = 0;
+        }
+    }
+}
+
 #endif

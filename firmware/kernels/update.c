@@ -115,7 +115,7 @@ void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const
         limit = widest < 16777216.0f ? (int32_t)widest : limit;
     }
     uint64_t squares = 0;
-    int32_t trained = 0;
+    int32_t trained = 0, from = 0, next = 0, sums[4];
     for (int32_t o = 0; o < O; o++) {
         if (!trains(rows, o)) {
             continue;
@@ -123,10 +123,11 @@ void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const
         if (moment == NULL) {
             rate = sgd_rate(st->learning_rate, coefs[per_channel ? o : 0], g_exp[0]);
         }
-        int32_t acc = 0;
-        for (int32_t t = 0; t < T; t++) {
-            acc += g[t * O + o];
+        if (o >= next) {
+            from = o;
+            next = o + tt_bias_sums(sums, g + o, T, O, O - o);
         }
+        const int32_t acc = sums[o - from];
         squares += (uint64_t)((int64_t)acc * acc);
         b[trained] = tt_clamp(b[trained] - tt_apply_multiplier(acc, rate, limit), (1 << 30) - 1);
         trained++;

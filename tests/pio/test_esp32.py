@@ -25,7 +25,7 @@ ESPTOOL = shutil.which("esptool", path=os.pathsep.join(FOLDERS))
 def linker_script(board: module.Board, constants: int | None) -> str:
     """The script of bare boards, with constants in a range of their own where the chip maps flash
     for data elsewhere."""
-    script = module._linker_script(board)
+    script = module.linker_script(board)
     if constants is None:
         return script
     assert board.flash

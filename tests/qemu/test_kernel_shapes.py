@@ -68,7 +68,8 @@ def large(name: str) -> Sequence[tuple[int, ...]]:
         return WIDE
     if name.startswith("attention"):
         return [(33, 32, 4), (40, 36, 2), (32, 64, 4), (68, 48, 2)]
-    return [tuple(rng.integers(1, 9 * 2**i, 3).tolist()) for i in (1, 2, 3, 4, 4)]
+    some = [tuple(rng.integers(1, 9 * 2**i, 3).tolist()) for i in (1, 2, 3, 4, 4)]
+    return [*some, (7, 48, 6), (9, 160, 10), (5, 528, 4)]
 
 
 @pytest.fixture(scope="module", params=BOARDS)

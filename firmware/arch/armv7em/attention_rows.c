@@ -1,9 +1,10 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 /* Softmax, forward and backward, two rows at a time: products of int16 panels, DSP instructions. */
 #define TT_ARCH_ATTENTION
 #include "../../kernels/attention_rows_plain.h"
 #include "attention_tiles.h"
 #include "softmax.h"
-#include "tinytrain/tt_rows.h"
 
 tt_matrix tt_matrix_rows(const int8_t *x, const tt_head *head, tt_room *room) {
     tt_matrix m = {x + tt_head_at(head, 0), head->C, NULL, 0};
@@ -49,9 +50,9 @@ typedef struct {
     "smlad r3, r7, r10, r3\n"         \
     "smlad r5, r7, r11, r5\n"
 
-/* Sums of each row. From the middle of eight groups of 60 bytes of code on. */
-__attribute__((naked, noinline)) static void byte_products(const byte_run *run
-                                                           __attribute__((unused))) {
+/* Sums of each row. From the middle of four groups of 60 bytes of code on. */
+__attribute__((naked, noinline, aligned(4))) static void byte_products(const byte_run *run
+                                                                       __attribute__((unused))) {
     __asm__ volatile("push {r4-r11, lr}\n"
                      "vldmia r0, {s0-s5}\n"
                      "ldrd r0, r1, [r0, #24]\n"
@@ -59,7 +60,7 @@ __attribute__((naked, noinline)) static void byte_products(const byte_run *run
                      "vmov lr, s1\n"
                      "sub r2, r2, lr\n"
                      "lsr r2, r2, #4\n"
-                     "and r2, r2, #7\n"
+                     "and r2, r2, #3\n"
                      "mov r3, #60\n"
                      "mul r2, r2, r3\n"
                      "adr r3, 3f\n"
@@ -74,7 +75,7 @@ __attribute__((naked, noinline)) static void byte_products(const byte_run *run
                      "vmov r6, s6\n"
                      "bx r6\n"
                      "2:\n"
-                     ".rept 8\n" BYTE_STEP ".endr\n"
+                     ".rept 4\n" BYTE_STEP ".endr\n"
                      "3:\n"
                      "vmov r6, r7, s4, s5\n"
                      "cmp lr, r6\n"
@@ -223,7 +224,8 @@ void tt_attend(int8_t *y, const int8_t *q, const tt_matrix *k, const tt_matrix *
 
 /* Products d of n columns become gradients of the scores. Gives r and peak as score_gradients_of does,
  * for any n. */
-static uint64_t some_gradients(int32_t *row, const uint8_t *p, int32_t n) {
+TT_SMALL __attribute__((noinline)) static uint64_t some_gradients(int32_t *row, const uint8_t *p,
+                                                                  int32_t n) {
     int32_t r = 0;
     uint32_t peak = 0;
     for (int32_t j = 0; j < n; j++) {
@@ -234,23 +236,6 @@ static uint64_t some_gradients(int32_t *row, const uint8_t *p, int32_t n) {
         peak |= (uint32_t)(row[j] ^ (row[j] >> 31));
     }
     return (uint64_t)peak << 32 | (uint32_t)r;
-}
-
-/* tt_quantize_row where peak may be one bit short: usat16, which rounds fours of a row, has then cut
- * something off and set Q. */
-static int16_t quantize(int8_t *out, const int32_t *acc, uint32_t peak, int32_t n, int32_t base,
-                        uint32_t key, uint32_t first) {
-    const int32_t shift = tt_gradient_shift((int32_t)peak);
-    if (shift > 0 && (first & 1u) == 0 && (n & 3) == 0) {
-        uint32_t flags = 0;
-        __asm__ volatile("msr APSR_nzcvq, %0" : : "r"(flags) : "cc");
-        tt_round_row(out, acc, n, shift, key, first);
-        __asm__ volatile("mrs %0, APSR" : "=r"(flags) : : "memory");
-        if ((flags & 1u << 27) == 0) {
-            return (int16_t)(base + shift);
-        }
-    }
-    return tt_quantize_row(out, acc, n, base, key, first);
 }
 
 void tt_ds_rows(int8_t *ds, int32_t stride, int16_t *e, int32_t *r, const uint8_t *p,
@@ -271,8 +256,9 @@ void tt_ds_rows(int8_t *ds, int32_t stride, int16_t *e, int32_t *r, const uint8_
             int32_t *row = line + (b - i) * fours(head->T);
             const uint64_t found = padded & 3 ? some_gradients(row, p, columns)
                                               : score_gradients_of(row, p, padded >> 2);
-            e[b] = quantize(ds, row, (uint32_t)(found >> 32), padded, s->g_exp[b] + s->exp_add,
-                            s->key, tt_score_number(head, b, 0));
+            e[b] =
+                tt_quantize_roughly(ds, row, (uint32_t)(found >> 32), padded,
+                                    s->g_exp[b] + s->exp_add, s->key, tt_score_number(head, b, 0));
             if (r != NULL) {
                 r[b] = (int32_t)(uint32_t)found;
             }

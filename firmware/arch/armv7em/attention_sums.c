@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 /* Sums of rows by probabilities and by gradients of scores: products of int16 panels, two rows at a
  * time. The panel of a matrix holds pairs of its columns, four rows after the other. */
 #define TT_ARCH_ATTENTION
@@ -6,38 +8,40 @@
 #include "expand.h"
 #include "lanes.h"
 #include "tile_steps.h"
+#include "tinytrain/tt_rows.h"
 
 /* The first group, then, from the middle of eight on, the others. A group takes 40 bytes of code. */
-#define PRODUCT_FUNCTION(name, FINISH)                                                     \
-    __attribute__((naked, noinline)) void name(product_run *run __attribute__((unused))) { \
-        __asm__ volatile("push {r0, r4-r11, lr}\n"                                         \
-                         "vldmia r0, {s0-s8}\n"                                            \
-                         "ldr r0, [r0, #36]\n"                                             \
-                         "vmov r1, s6\n"                                                   \
-                         "vmov r2, s3\n"                                                   \
-                         "sub r1, r1, r2\n"                                                \
-                         "lsr r1, r1, #4\n"                                                \
-                         "sub r1, r1, #1\n"                                                \
-                         "and r1, r1, #7\n"                                                \
-                         "mov r3, #40\n"                                                   \
-                         "mul r1, r1, r3\n"                                                \
-                         "adr r3, 3f\n"                                                    \
-                         "sub r3, r3, r1\n"                                                \
-                         "orr r3, r3, #1\n"                                                \
-                         "vmov s9, r3\n"                                                   \
-                         "mov r1, r2\n"                                                    \
-                         "1:\n" TILE_PLAIN "vmov r6, s9\n"                                 \
-                         "bx r6\n"                                                         \
-                         "2:\n"                                                            \
-                         ".rept 8\n" TILE_PLAIN_STEP ".endr\n"                             \
-                         "3:\n"                                                            \
-                         "vmov r6, r7, s6, s7\n"                                           \
-                         "cmp r1, r6\n"                                                    \
-                         "bne 2b\n" FINISH "cmp r0, r7\n"                                  \
-                         "bne 1b\n"                                                        \
-                         "pop {r0}\n"                                                      \
-                         "strd r11, r12, [r0, #16]\n"                                      \
-                         "pop {r4-r11, pc}\n");                                            \
+#define PRODUCT_FUNCTION(name, FINISH)                                                \
+    __attribute__((naked, noinline, aligned(4))) void name(product_run *run           \
+                                                           __attribute__((unused))) { \
+        __asm__ volatile("push {r0, r4-r11, lr}\n"                                    \
+                         "vldmia r0, {s0-s8}\n"                                       \
+                         "ldr r0, [r0, #36]\n"                                        \
+                         "vmov r1, s6\n"                                              \
+                         "vmov r2, s3\n"                                              \
+                         "sub r1, r1, r2\n"                                           \
+                         "lsr r1, r1, #4\n"                                           \
+                         "sub r1, r1, #1\n"                                           \
+                         "and r1, r1, #7\n"                                           \
+                         "mov r3, #40\n"                                              \
+                         "mul r1, r1, r3\n"                                           \
+                         "adr r3, 3f\n"                                               \
+                         "sub r3, r3, r1\n"                                           \
+                         "orr r3, r3, #1\n"                                           \
+                         "vmov s9, r3\n"                                              \
+                         "mov r1, r2\n"                                               \
+                         "1:\n" TILE_PLAIN "vmov r6, s9\n"                            \
+                         "bx r6\n"                                                    \
+                         "2:\n"                                                       \
+                         ".rept 8\n" TILE_PLAIN_STEP ".endr\n"                        \
+                         "3:\n"                                                       \
+                         "vmov r6, r7, s6, s7\n"                                      \
+                         "cmp r1, r6\n"                                               \
+                         "bne 2b\n" FINISH "cmp r0, r7\n"                             \
+                         "bne 1b\n"                                                   \
+                         "pop {r0}\n"                                                 \
+                         "strd r11, r12, [r0, #16]\n"                                 \
+                         "pop {r4-r11, pc}\n");                                       \
     }
 
 #define NEXT_PAIR             \
@@ -121,9 +125,10 @@ static uint32_t some_bytes(const int8_t *at, int32_t n) {
 }
 
 /* The same of any n rows, from row i on, and of `width` columns: 0 behind them. */
-__attribute__((noinline)) static void transpose_rest(uint32_t *p, const int8_t *x, int32_t stride,
-                                                     int32_t n, int32_t width, int32_t is_signed,
-                                                     int32_t i) {
+TT_SMALL __attribute__((noinline)) static void transpose_rest(uint32_t *p, const int8_t *x,
+                                                              int32_t stride, int32_t n,
+                                                              int32_t width, int32_t is_signed,
+                                                              int32_t i) {
     for (; i < fours(n); i++) {
         for (int32_t c = 0; c < 4; c++) {
             const int32_t a = i < n && c < width ? x[i * stride + c] : 0;
@@ -237,11 +242,48 @@ void tt_mix_rows(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v
     }
 }
 
+#define ROUGH_PEAK(a)                    \
+    "eor " a ", " a ", " a ", asr #31\n" \
+    "orr r12, r12, " a "\n"
+
+/* The bits of the largest |acc| of 4 * turns, where -2^n counts as 2^n - 1. */
+__attribute__((naked, noinline)) static uint32_t
+rough_peak(const int32_t *acc __attribute__((unused)), int32_t turns __attribute__((unused))) {
+    __asm__ volatile("push {r4, r5}\n"
+                     "mov r12, #0\n"
+                     "1:\n"
+                     "ldmia r0!, {r2, r3, r4, r5}\n" ROUGH_PEAK("r2") ROUGH_PEAK("r3")
+                         ROUGH_PEAK("r4") ROUGH_PEAK("r5") "subs r1, #1\n"
+                                                           "bne 1b\n"
+                                                           "mov r0, r12\n"
+                                                           "pop {r4, r5}\n"
+                                                           "bx lr\n");
+}
+
+int16_t tt_quantize_roughly(int8_t *out, const int32_t *acc, uint32_t peak, int32_t n, int32_t base,
+                            uint32_t key, uint32_t first) {
+    const int32_t shift = tt_gradient_shift((int32_t)peak);
+    if (shift > 0 && (first & 1u) == 0 && (n & 3) == 0) {
+        uint32_t flags = 0;
+        __asm__ volatile("msr APSR_nzcvq, %0" : : "r"(flags) : "cc");
+        tt_round_row(out, acc, n, shift, key, first);
+        __asm__ volatile("mrs %0, APSR" : "=r"(flags) : : "memory");
+        if ((flags & 1u << 27) == 0) {
+            return (int16_t)(base + shift);
+        }
+    }
+    return tt_quantize_row(out, acc, n, base, key, first);
+}
+
 /* A row of sums -> row b of the result. */
 static inline void put_sums(const tt_result *out, const int32_t *acc, int32_t b, int32_t base,
                             const tt_head *head) {
-    out->e[b * out->e_stride] = tt_quantize_row(out->x + b * out->stride, acc, head->width, base,
-                                                out->key, (uint32_t)tt_head_at(head, out->row + b));
+    int8_t *row = out->x + b * out->stride;
+    const uint32_t first = (uint32_t)tt_head_at(head, out->row + b);
+    out->e[b * out->e_stride] =
+        head->width & 3 ? tt_quantize_row(row, acc, head->width, base, out->key, first)
+                        : tt_quantize_roughly(row, acc, rough_peak(acc, head->width >> 2),
+                                              head->width, base, out->key, first);
 }
 
 static int has_room(const tt_matrix *x, const tt_head *head, tt_room room) {

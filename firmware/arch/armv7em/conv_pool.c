@@ -1,5 +1,87 @@
-#include "../../kernels/conv_rows.h"
+#include "../../kernels/conv_window.h"
 #include "layer.h"
+#include "tinytrain/tt_conv.h"
+
+/* y = max(y, in) of four channels; where in is larger, the winner is `number`. */
+static inline void join_four(int8_t *y, uint8_t *winners, const int8_t *in, uint32_t number) {
+    const uint32_t b = dsp_load(in);
+    uint32_t a;
+    if (winners == NULL) {
+        __asm__("ssub8 %0, %1, %2\n"
+                "sel %0, %1, %2\n"
+                : "=&r"(a)
+                : "r"(dsp_load(y)), "r"(b));
+    } else {
+        uint32_t won = dsp_load(winners);
+        __asm__("ssub8 %0, %2, %3\n"
+                "sel %0, %2, %3\n"
+                "sel %1, %1, %4\n"
+                : "=&r"(a), "+&r"(won)
+                : "r"(dsp_load(y)), "r"(b), "r"(number));
+        dsp_store(winners, won);
+    }
+    dsp_store(y, a);
+}
+
+/* One place of the convolution joins a pooled place; first: it is the first of its window. */
+static void join_place(int8_t *y, uint8_t *winners, const int8_t *in, int32_t O, int32_t number,
+                       int first) {
+    int32_t o = 0;
+    if (first) {
+        for (; o < O; o++) {
+            y[o] = in[o];
+        }
+        for (int32_t i = 0; winners != NULL && i < O; i++) {
+            winners[i] = (uint8_t)number;
+        }
+        return;
+    }
+    for (; o + 4 <= O; o += 4) {
+        join_four(y + o, winners != NULL ? winners + o : NULL, in + o,
+                  (uint32_t)number * 0x01010101u);
+    }
+    for (; o < O; o++) {
+        if (in[o] > y[o]) {
+            y[o] = in[o];
+            if (winners != NULL) {
+                winners[o] = (uint8_t)number;
+            }
+        }
+    }
+}
+
+/* Row r of the convolution joins the pooled rows that it is in a window of. */
+static void join_row(int8_t *y, uint8_t *winners, const int8_t *row, const window *v, pair pooled,
+                     int32_t O, int32_t r) {
+    for (int32_t p = 0; p < pooled.h; p++) {
+        const span down = span_of(p, v->stride.h, v->padding.h, v->size.h, v->image.h);
+        const int32_t i = r - down.at;
+        for (int32_t q = 0; i >= down.first && i < down.end && q < pooled.w; q++) {
+            const span along = span_of(q, v->stride.w, v->padding.w, v->size.w, v->image.w);
+            const int32_t at = (p * pooled.w + q) * O;
+            for (int32_t j = along.first; j < along.end; j++) {
+                join_place(y + at, winners != NULL ? winners + at : NULL, row + (along.at + j) * O,
+                           O, i * v->size.w + j, i == down.first && j == along.first);
+            }
+        }
+    }
+}
+
+/* No value below 0. */
+static void cut(int8_t *row, int32_t n) {
+    int32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        uint32_t v = dsp_load(row + i), kept;
+        __asm__("ssub8 %0, %1, %2\n"
+                "sel %0, %1, %2\n"
+                : "=&r"(kept)
+                : "r"(v), "r"(0));
+        dsp_store(row + i, kept);
+    }
+    for (; i < n; i++) {
+        row[i] = row[i] > 0 ? row[i] : 0;
+    }
+}
 
 /* One row of the convolution: its patches two at a time, or the panels of up to `pairs` pairs. */
 static void one_row(const layer *l, const int8_t *x, const window *v, int32_t C, int32_t r,
@@ -56,10 +138,14 @@ void tt_conv_pool_s8(int8_t *y, uint8_t *winners, const int8_t *x, const int8_t 
     const int32_t pairs = left > 0 ? left / (4 * panel_words(K)) - 1 : 0, k = tt_layer_scale(&l);
     for (int32_t r = 0; r < full.h; r++) {
         one_row(&l, x, &conv, C, r, full.w, scratch, panels, pairs, k);
-        for (int32_t i = 0; relu && i < full.w * O; i++) {
-            row[i] = row[i] > 0 ? row[i] : 0;
+        if (relu) {
+            cut(row, full.w * O);
         }
         join_row(y, winners, row, &pool, pooled, O, r);
     }
-    drop_winners(winners, y, pooled.h * pooled.w * O, relu);
+    for (int32_t i = 0; winners != NULL && i < pooled.h * pooled.w * O; i++) {
+        if (tt_abs(y[i]) == 127 || (relu && y[i] == 0)) {
+            winners[i] = TT_NOBODY;
+        }
+    }
 }

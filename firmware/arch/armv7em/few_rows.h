@@ -19,7 +19,7 @@ typedef struct {
 /* clang-format off */
 /* sums[c] and sums[SUMS + c] = rows 0 and 1 of the panel by row c of the weight, steps of four
  * columns, four a round. Bytes at any address. */
-__attribute__((naked, noinline, unused)) static void
+__attribute__((naked, noinline, aligned(4), unused)) static void
 dots_of_two(const few_rows *run __attribute__((unused)), const int8_t *w0 __attribute__((unused)),
             const int8_t *w1 __attribute__((unused))) {
     __asm__ volatile("push {r4-r11, lr}\n"
@@ -75,7 +75,7 @@ dots_of_two(const few_rows *run __attribute__((unused)), const int8_t *w0 __attr
 
 /* sums[c] = one row, a panel of pairs (0,2), (1,3), by row c of the weight, steps of eight columns, four
  * a round. Bytes at multiples of 4. */
-__attribute__((naked, noinline, unused)) static void
+__attribute__((naked, noinline, aligned(4), unused)) static void
 dots_of_one(const few_rows *run __attribute__((unused)), const int8_t *w0 __attribute__((unused)),
             const int8_t *w1 __attribute__((unused))) {
     __asm__ volatile("push {r4-r11, lr}\n"
@@ -132,7 +132,7 @@ dots_of_one(const few_rows *run __attribute__((unused)), const int8_t *w0 __attr
 
 /* sums = rows x0 and x1, also bytes, by rows w0 and w1 of the weight: 00, 01, 10, 11; steps of four
  * columns, not 0. */
-__attribute__((naked, noinline, unused)) static void
+__attribute__((naked, noinline, aligned(4), unused)) static void
 dots_of_bytes(const int8_t *x0 __attribute__((unused)), const int8_t *x1 __attribute__((unused)),
               const int8_t *w0 __attribute__((unused)), const int8_t *w1 __attribute__((unused)),
               int32_t steps __attribute__((unused)), int32_t sums[4] __attribute__((unused))) {

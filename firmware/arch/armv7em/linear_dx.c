@@ -23,7 +23,7 @@ __attribute__((noinline)) static void one_gradient(const gradient *d, const weig
     int32_t *const acc = (int32_t *)(scratch + panel_words(d->O));
     tt_expand_row(scratch, d->g, d->O / 4);
     for (int32_t i = 0; i < d->C; i += 4) {
-        columns_by_row(acc + i, scratch, w->w + i, d->C, d->O / 4);
+        tt_columns_by_row(acc + i, scratch, w->w + i, d->C, d->O / 4);
     }
     put_gradient(d, acc, 0);
 }
@@ -66,10 +66,12 @@ __attribute__((noinline)) static void by_blocks(const gradient *d, const weight 
     }
 }
 
+#define BYTES_COST 850 /* of products without panels, above that of tiles */
+
 /* Thousandths of an instruction a product for what is made again and again: panels of the weight for
  * each block of rows, of g for each block of columns. */
 static int32_t cost_of(int32_t rows, int32_t columns) {
-    return columns < 4 ? INT32_MAX : 1440 / rows + 1100 / columns;
+    return columns < 4 ? INT32_MAX : 1600 / rows + 1700 / columns;
 }
 
 /* What so many words hold: all of the weight, or all rows, or as many as take 5/8. */
@@ -127,7 +129,7 @@ __attribute__((noinline)) static int32_t by_bytes(const gradient *d, const weigh
         const int8_t *const a = weight_row(w->w, w->wt, w->rows, o, C);
         const int8_t *const b = weight_row(w->w, w->wt, w->rows, o + next, C);
         const uint32_t u = dsp_pair(g0[o], next ? g0[o + 1] : 0);
-        add_rows(acc, acc1, a, b, u, n == 2 ? dsp_pair(g1[o], next ? g1[o + 1] : 0) : 0, C);
+        tt_add_rows(acc, acc1, a, b, u, n == 2 ? dsp_pair(g1[o], next ? g1[o + 1] : 0) : 0, C);
     }
     for (int32_t r = 0; r < n; r++) {
         put_gradient(d, acc + r * C, t + r);
@@ -149,12 +151,12 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
     int32_t end;
     for (int32_t begin = 0; begin < T; begin = end) {
         const blocks b = blocks_of(&d, scratch, room, begin);
-        if (b.columns < 4 || (b.rows < 4 && b.columns < panel_words(C))) {
+        const int all = b.columns == panel_words(C) && b.panels == (uint32_t *)scratch;
+        end = all || T - begin < b.rows ? T : begin + b.rows;
+        if (cost_of(end - begin, b.columns) > BYTES_COST) {
             end = begin + by_bytes(&d, &whole, scratch, begin);
             continue;
         }
-        const int everything = b.columns == panel_words(C) && b.panels == (uint32_t *)scratch;
-        end = everything || T - begin < b.rows ? T : begin + b.rows;
         by_blocks(&d, &whole, &b, begin, end);
     }
 }

@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "tinytrain/tt_update.h"
 
 #include "gradient_rows.h"
@@ -81,7 +83,7 @@ __attribute__((noinline)) static void by_bytes(tt_weight_step *s, const step_arg
                 const int32_t below = t + 1 < T ? 1 : 0;
                 const uint32_t u = dsp_pair(g[at[0]], below ? g[O + at[0]] : 0);
                 const uint32_t v = n == 1 ? 0 : dsp_pair(g[at[1]], below ? g[O + at[1]] : 0);
-                add_rows(acc, acc1, x, x + below * C, u, v, span);
+                tt_add_rows(acc, acc1, x, x + below * C, u, v, span);
             }
             for (int32_t r = 0; r < n; r++) {
                 const float *coef =

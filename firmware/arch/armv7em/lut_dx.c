@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "tinytrain/tt_elementwise.h"
 
 #include "lanes.h"

@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "round.h"
 #include "tinytrain/tt_rows.h"
 

@@ -33,7 +33,7 @@
 /* All pairs of rows x .. x_end by the pair of columns w .. w_end; the first round of ROUND steps begins
  * where what remains is a multiple of ROUND. */
 #define TILE_FUNCTION(name, ROUND, FIRST, STEPS, FINISH)                                  \
-    __attribute__((naked, noinline)) static void name(const tile_run *run                 \
+    __attribute__((naked, noinline, aligned(4))) static void name(const tile_run *run                 \
                                                       __attribute__((unused))) {          \
         __asm__ volatile("push {r4-r11, lr}\n"                                            \
                          "vldmia r0, {s0-s11}\n"                                          \
