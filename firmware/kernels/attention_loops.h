@@ -5,6 +5,14 @@
 #include "attention_rows.h"
 #include "tinytrain/tt_tables.h"
 
+static inline void add_products(int32_t acc[4], const int8_t *x, const int8_t *r0, const int8_t *r1,
+                                const int8_t *r2, const int8_t *r3, int32_t c) {
+    acc[0] += x[c] * r0[c];
+    acc[1] += x[c] * r1[c];
+    acc[2] += x[c] * r2[c];
+    acc[3] += x[c] * r3[c];
+}
+
 /* out[j] = x . rows[j], n rows of `width`, `stride` apart; gives the largest. Four rows a pass over x.
  * Past the last row the last one is repeated, and its product not stored. */
 static inline int32_t row_dots(int32_t *restrict out, const int8_t *restrict x,
@@ -17,15 +25,14 @@ static inline int32_t row_dots(int32_t *restrict out, const int8_t *restrict x,
         const int8_t *restrict r1 = r0 + (left > 1 ? stride : 0);
         const int8_t *restrict r2 = r1 + (left > 2 ? stride : 0);
         const int8_t *restrict r3 = r2 + (left > 3 ? stride : 0);
-        int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
-        for (int32_t c = 0; c < width; c++) {
-            const int32_t u = x[c];
-            a0 += u * r0[c];
-            a1 += u * r1[c];
-            a2 += u * r2[c];
-            a3 += u * r3[c];
+        int32_t acc[4] = {0, 0, 0, 0}, c = 0;
+        for (; c + 2 <= width; c += 2) {
+            add_products(acc, x, r0, r1, r2, r3, c);
+            add_products(acc, x, r0, r1, r2, r3, c + 1);
         }
-        const int32_t acc[4] = {a0, a1, a2, a3};
+        if (c < width) {
+            add_products(acc, x, r0, r1, r2, r3, c);
+        }
         for (int32_t b = 0; b < 4 && b < left; b++) {
             out[j + b] = acc[b];
             top = acc[b] > top ? acc[b] : top;
@@ -92,7 +99,14 @@ static inline void weighted_columns(int32_t acc[4], const uint8_t *w, int32_t st
                                     int32_t n, int32_t stride) {
     const int32_t c1 = width > 1 ? 1 : 0, c2 = width > 2 ? 2 : c1, c3 = width > 3 ? 3 : c2;
     int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
-    for (int32_t s = 0; s < n; s++) {
+    for (int32_t s = 0; width >= 4 && s < n; s++, w += step, x += stride) {
+        const int32_t u = is_signed ? (int8_t)w[0] : w[0];
+        a0 += u * x[0];
+        a1 += u * x[1];
+        a2 += u * x[2];
+        a3 += u * x[3];
+    }
+    for (int32_t s = 0; width < 4 && s < n; s++) {
         const int32_t u = is_signed ? (int8_t)w[s * step] : w[s * step];
         const int8_t *restrict row = x + s * stride;
         a0 += u * row[0];
