@@ -1,4 +1,3 @@
-#pragma GCC optimize("Os") /* the loops are assembly */
 
 #include "layer.h"
 
