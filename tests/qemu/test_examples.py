@@ -98,8 +98,11 @@ def check_image(compiled: Compiled, artifact: Artifact) -> int:
     with artifact.path.open("rb") as stream:
         elf = ELFFile(stream)
         spans = [(s["sh_addr"], s["sh_size"]) for s in elf.iter_sections() if s["sh_flags"] & 2]
-        spans += [(p["p_paddr"], p["p_filesz"]) for p in elf.iter_segments()
-                  if p["p_type"] == "PT_LOAD" and p["p_filesz"]]
+        spans += [
+            (p["p_paddr"], p["p_filesz"])
+            for p in elf.iter_segments()
+            if p["p_type"] == "PT_LOAD" and p["p_filesz"]
+        ]
     for at, size in spans:  # where sections run, and from where segments are loaded
         assert any(low <= at and at + size <= high for low, high in memories if size)
     return static

@@ -115,7 +115,7 @@ __attribute__((noinline)) static void plain_tiles(const layer *l, tile_run *run,
         run->x_end = run->x + (n + 1) / 2 * words;
         run->out0 = sums;
         run->out1 = sums + SUMS;
-        tt_tiles_s32(run);
+        tt_tiles_s32(words)(run);
         put_column(l, sums, t, n, o, k);
         if (o + 1 < l->O) {
             put_column(l, sums + SUMS, t, n, o + 1, k);
@@ -155,6 +155,7 @@ void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin, in
     const int whole = whole_turns(l->w, C) && whole_turns(l->wt, C);
     const int32_t shift = 48 - l->shift[0] - k;
     const expander expand = tt_expander(shift);
+    const tile_runner run_tiles = tt_tiles_s8(words);
     int32_t own = 48 - l->shift[0], limit = bias_limit(l->shift[0], C, k);
     for (int32_t o = 0; o < l->O; o += 2) {
         const int32_t next = o + 1 < l->O ? 1 : 0;
@@ -180,7 +181,7 @@ void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin, in
                 tt_expand(wp, w0, w1, C, own - k);
             }
             if (paired > 0) {
-                tt_tiles_s8(&run);
+                run_tiles(&run);
             }
             if (begin + paired < end) {
                 run.x = run.x_end;

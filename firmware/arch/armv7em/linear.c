@@ -1,5 +1,3 @@
-#pragma GCC optimize("Os") /* the loops are assembly */
-
 #include "few_rows.h"
 #include "layer.h"
 

@@ -1,5 +1,3 @@
-#pragma GCC optimize("Os") /* the loops are assembly */
-
 #include "gradient_rows.h"
 #include "tile.h"
 #include "tinytrain/tt_linear.h"
@@ -45,6 +43,7 @@ __attribute__((noinline)) static void by_blocks(const gradient *d, const weight 
     const int32_t words = panel_words(d->O), wide = panel_words(d->C), columns = b->columns;
     uint32_t *const gp = b->panels, *const wp = gp + words;
     int32_t *const others = (int32_t *)(wp + columns / 2 * words) - b->held * wide;
+    const tile_runner run_tiles = tt_tiles_s32(words);
     tile_run run = {.x = wp};
     set_words(&run, gp, words);
     for (int32_t next, from = begin; from < end; from = next) {
@@ -59,7 +58,7 @@ __attribute__((noinline)) static void by_blocks(const gradient *d, const weight 
                 tt_expand(gp, row, t + 1 < next ? row + d->O : row, d->O, 0);
                 run.out0 = (t - from < b->held ? b->sums : others) + (t - from) * wide + first;
                 run.out1 = run.out0 + wide;
-                tt_tiles_s32(&run);
+                run_tiles(&run);
             }
         }
         for (int32_t t = from; t < next; t++) {

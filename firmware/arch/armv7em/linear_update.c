@@ -102,6 +102,7 @@ __attribute__((noinline)) static void by_blocks(tt_weight_step *s, const step_ar
     const int32_t C = a->x.C, T = a->x.O, words = panel_words(T), wide = panel_words(C);
     uint32_t *const gp = scratch, *const xp = gp + 2 * words;
     int32_t *const acc = (int32_t *)(xp + block / 2 * words);
+    const tile_runner run_tiles = tt_tiles_s32(words);
     tile_run run = {.x = xp};
     int32_t k = 0;
     for (int32_t first = 0; first < wide; first += block) {
@@ -117,7 +118,7 @@ __attribute__((noinline)) static void by_blocks(tt_weight_step *s, const step_ar
                 set_words(&run, gp + pair / 2 * words, words);
                 run.out0 = acc;
                 run.out1 = acc + span;
-                tt_tiles_s32(&run);
+                run_tiles(&run);
                 if (a->coefs == NULL && span == C) {
                     step_piece(s, a->w, a->fraction, acc, k, 0, n * C, C, NULL);
                 } else {

@@ -184,7 +184,8 @@ uint32_t *tt_expand_columns(uint32_t *p, int32_t words, const weight *w, int32_t
         uint32_t *const q = p + i / 2 * words;
         transpose_strip(q, q + words, w->w + begin + i, w->C, turns);
     }
-    for (int32_t o = 0; o < w->O; o += 4) {
+    const int strips = together && whole == end - begin; /* that is all but the last rows */
+    for (int32_t o = strips ? 4 * turns : 0; o < w->O; o += 4) {
         int32_t i = begin;
         if (o + 4 <= w->O) {
             i += whole;

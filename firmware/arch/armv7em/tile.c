@@ -30,22 +30,12 @@
     "strd r4, r5, [r10], #8\n" \
     "vmov s8, s9, r10, r11\n"
 
-/* All pairs of rows x .. x_end by the pair of columns w .. w_end; the first round of ROUND steps begins
- * where what remains is a multiple of ROUND. */
-#define TILE_FUNCTION(name, ROUND, FIRST, STEPS, FINISH)                                  \
-    __attribute__((naked, noinline, aligned(4))) static void name(const tile_run *run                 \
+/* All pairs of rows x .. x_end by the pair of columns w .. w_end. */
+#define TILE_FUNCTION(name, ENTER, FIRST, STEPS, FINISH)                                  \
+    __attribute__((naked, noinline, aligned(4))) static void name(const tile_run *run     \
                                                       __attribute__((unused))) {          \
         __asm__ volatile("push {r4-r11, lr}\n"                                            \
-                         "vldmia r0, {s0-s11}\n"                                          \
-                         "vmov r2, s3\n"                                                  \
-                         "rsbs r2, r2, #0\n"                                              \
-                         "ite eq\n"                                                       \
-                         "moveq r2, #" #ROUND "\n"                                        \
-                         "andne r2, r2, #" #ROUND " - 1\n"                                \
-                         "mov r3, #40\n" /* bytes of code of a step */                    \
-                         "adr r4, 2f\n"                                                   \
-                         "mla r2, r2, r3, r4\n"                                           \
-                         "vmov s3, r2\n"                                                  \
+                         "vldmia r0, {s0-s11}\n" ENTER                                    \
                          "vmov r1, s4\n"                                                  \
                          "ldr r0, [r0, #48]\n"                                            \
                          "1:\n" FIRST STEPS "vmov r1, r7, s4, s5\n" FINISH                \
@@ -54,37 +44,40 @@
                          "pop {r4-r11, pc}\n");                                           \
     }
 
-/* So many steps, whatever there is to do; and any number. */
-#define TILE_STEPS(n, STEP) ".p2align 2\n2: .rept " #n "\n" STEP ".endr\n"
-#define TILE_ANY(n, STEP)                   \
-    "vmov r6, s3\n"                         \
-    "mov pc, r6\n" TILE_STEPS(n, STEP)      \
-    "vmov r6, s2\n"                         \
-    "cmp r1, r6\n"                          \
+/* So many steps behind the first. */
+#define TILE_STEPS(n, STEP) ".rept " #n "\n" STEP ".endr\n"
+
+/* Any number in rounds of n, a power of two; the first begins where what remains is a multiple of n. */
+#define TILE_ENTER(n)                                 \
+    "vmov r2, s3\n"                                   \
+    "rsbs r2, r2, #0\n"                               \
+    "ite eq\n"                                        \
+    "moveq r2, #" #n "\n"                             \
+    "andne r2, r2, #" #n " - 1\n"                     \
+    "mov r3, #40\n" /* bytes of code of a step */     \
+    "adr r4, 2f\n"                                    \
+    "mla r2, r2, r3, r4\n"                            \
+    "vmov s3, r2\n"
+#define TILE_ANY(n, STEP)    \
+    "vmov r6, s3\n"          \
+    "mov pc, r6\n"           \
+    ".p2align 2\n"           \
+    "2:\n" TILE_STEPS(n, STEP) \
+    "vmov r6, s2\n"          \
+    "cmp r1, r6\n"           \
     "bne 2b\n"
 
-TILE_FUNCTION(tile_s8_16, 16, TILE_BIASED, TILE_STEPS(15, TILE_STEP), TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_4, 4, TILE_BIASED, TILE_STEPS(3, TILE_STEP), TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_any, 32, TILE_BIASED, TILE_ANY(32, TILE_STEP), TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s32_16, 16, TILE_PLAIN, TILE_STEPS(15, TILE_PLAIN_STEP), TILE_STORE)
-TILE_FUNCTION(tile_s32_any, 16, TILE_PLAIN, TILE_ANY(16, TILE_PLAIN_STEP), TILE_STORE)
+TILE_FUNCTION(tile_s8_16, "", TILE_BIASED, TILE_STEPS(15, TILE_STEP), TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_4, "", TILE_BIASED, TILE_STEPS(3, TILE_STEP), TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_any, TILE_ENTER(32), TILE_BIASED, TILE_ANY(32, TILE_STEP), TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s32_16, "", TILE_PLAIN, TILE_STEPS(15, TILE_PLAIN_STEP), TILE_STORE)
+TILE_FUNCTION(tile_s32_any, TILE_ENTER(16), TILE_PLAIN, TILE_ANY(16, TILE_PLAIN_STEP), TILE_STORE)
 /* clang-format on */
 
-void tt_tiles_s8(const tile_run *run) {
-    const int32_t words = (int32_t)(run->w_end - run->w);
-    if (words == 64) {
-        tile_s8_16(run);
-    } else if (words == 16) {
-        tile_s8_4(run);
-    } else {
-        tile_s8_any(run);
-    }
+tile_runner tt_tiles_s8(int32_t words) {
+    return words == 64 ? tile_s8_16 : (words == 16 ? tile_s8_4 : tile_s8_any);
 }
 
-void tt_tiles_s32(const tile_run *run) {
-    if (run->w_end - run->w == 64) {
-        tile_s32_16(run);
-    } else {
-        tile_s32_any(run);
-    }
+tile_runner tt_tiles_s32(int32_t words) {
+    return words == 64 ? tile_s32_16 : tile_s32_any;
 }

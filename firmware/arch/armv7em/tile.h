@@ -30,10 +30,13 @@ static inline void set_words(tile_run *run, const uint32_t *w, int32_t words) {
     run->more = words / 4 - 1;
 }
 
+/* What runs over panels of so many words. */
+typedef void (*tile_runner)(const tile_run *run);
+
 /* y[t,o], y[t,o+1] of both rows as int8: rows of the panel x, columns of the panel w. */
-void tt_tiles_s8(const tile_run *run);
+tile_runner tt_tiles_s8(int32_t words);
 
 /* Sums: of column 0 with rows 0 and 1 to out0, of column 1 to out1. */
-void tt_tiles_s32(const tile_run *run);
+tile_runner tt_tiles_s32(int32_t words);
 
 #endif
