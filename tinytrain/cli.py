@@ -1,4 +1,4 @@
-"""``tinytrain plan | build | run | export | boards | doctor``: thin commands over the library."""
+"""``tinytrain plan | build | run | select | export | boards | doctor``: thin commands over the library."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ from .export import Exporter, trained_of
 from .fit import Planning
 from .memory_map import map_format, write_map
 from .recipe import Recipe, load_recipe
+from .scheme_file import SUFFIX, read_scheme
+from .selection import Settings, auto, is_auto
+from .selection import select as select_scheme
+from .selection.explain import explain as explain_scheme
+from .selection.report import facts_of, plot_format, plot_front, print_selection
+from .selection.resolve import with_file
 from .session import StepResult
 from .what_if import what_if
 
@@ -38,8 +44,8 @@ Source = Annotated[Path, typer.Argument(help="Python file that defines recipe()"
 BoardName = Annotated[str, typer.Option("--board", help="board; see tinytrain boards")]
 Scheme = Annotated[
     str | None,
-    typer.Option(help="full, head_only, bias_only, last_k:N, lora:R, lora:R+head "
-                      "(default: the recipe's)"),
+    typer.Option(help="full, head_only, bias_only, last_k:N, lora:R, lora:R+head, auto, or a "
+                      "scheme file (.toml) (default: the recipe's)"),
 ]  # fmt: skip
 Rule = Annotated[str | None, typer.Option("--optimizer", help="lsb, sgd or sgd-noqas")]
 Weights = Annotated[str | None, typer.Option(help="storage of trained weights: int8 or int16")]
@@ -60,6 +66,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else
 
 
 Track = Callable[[Iterable[Any]], Iterable[Any]]
+Stage = Callable[[str, int], Callable[[], None]]
 
 
 @contextmanager
@@ -74,6 +81,21 @@ def progress(title: str, quiet: bool) -> Iterator[tuple[Track, Callable[[str], N
             lambda items: bar.track(items, description=title),
             lambda text: bar.update(waiting, description=text, visible=True),
         )
+
+
+@contextmanager
+def stages(quiet: bool) -> Iterator[tuple[Stage, Callable[[str], None]]]:
+    """On stderr: a bar for each stage of a search, a moving one beside what is said."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=err, disable=quiet, transient=True) as bar:
+        waiting = bar.add_task("", total=None, visible=False)
+
+        def stage(title: str, total: int) -> Callable[[], None]:
+            task = bar.add_task(title, total=total)
+            return lambda: bar.advance(task)
+
+        yield stage, lambda text: bar.update(waiting, description=text, visible=True)
 
 
 def overridden(
@@ -102,7 +124,18 @@ def overridden(
                 raise RecipeError(f"--{name.replace('_', '-')} {value}: must be positive")
             changes[name] = value
     recipe = recipe.replace(optimizer=replace(recipe.optimizer, **changes))
-    return recipe if scheme is None else recipe.replace(scheme=scheme)
+    if scheme is None or not scheme.endswith(SUFFIX):
+        return recipe if scheme is None else recipe.replace(scheme=scheme)
+    file = read_scheme(scheme)
+    return with_file(recipe, file) if rate is None else recipe.replace(scheme=file.scheme)
+
+
+def automatic(recipe: Recipe, board: Board, planning: Planning, quiet: bool) -> Recipe:
+    """The recipe; where its scheme is ``auto``, with the one that is selected for the board."""
+    if not is_auto(recipe):
+        return recipe
+    with stages(quiet) as (stage, say):
+        return auto(recipe, board, planning=planning, stage=stage, say=say)
 
 
 def planned(recompute: str, tile: str, planner: str) -> Planning:
@@ -142,6 +175,7 @@ def plan(
     """What a training step costs on a board: SRAM by part, flash, MACs. Links the firmware."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
+    recipe = automatic(recipe, target, planning, json_)
     if compare:
         show_what_if(recipe, target, planning, json_)
         return
@@ -190,6 +224,7 @@ def build(
     """Generate the C of a board, compile and link it."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
+    recipe = automatic(recipe, target, planning, json_)
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, target, planning=planning, progress=track, say=say)
     artifact = build_firmware(compiled.files, target, folder)
@@ -223,6 +258,7 @@ def run(
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     board = with_sram(load_board("host" if target == "numpy" else target), sram)
     planning = planned(recompute, tile, planner)
+    recipe = automatic(recipe, board, planning, json_)
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, board, planning=planning, progress=track, say=say)
     facts = run_facts(recipe, compiled, target, limit, lines, state, export, quiet=json_)
@@ -270,6 +306,63 @@ def run_facts(
             exporter.save(session.weights(), export)
     done.measured = runner.measurements(session, artifact)
     return {"model": recipe.name, "scheme": compiled.scheme} | done.facts(recipe.metric)
+
+
+@app.command()
+def select(
+    source: Source, board: BoardName = "host", sram: SramBudget = None,
+    path: Annotated[Path, typer.Option("--out", help="scheme file to write")] = Path("scheme.toml"),
+    plot: Annotated[
+        Path | None, typer.Option(help="write the Pareto front as .svg, .png or .html")
+    ] = None,
+    explain: Annotated[bool, typer.Option(help="why each layer is in or out")] = False,
+    objective: Annotated[
+        str | None, typer.Option(help="accuracy or loss (default: that of the recipe's metric)")
+    ] = None,
+    search: Annotated[str, typer.Option(help="cpsat or optuna")] = "cpsat",
+    trials: Annotated[int, typer.Option(help="schemes that are trained at full length")] = 16,
+    seconds: Annotated[float | None, typer.Option(help="no training begins later")] = None,
+    contributions: Annotated[
+        str, typer.Option(help="measured one by one, or the first-order estimate alone")
+    ] = "measured",
+    contribution_steps: Annotated[
+        int | None, typer.Option(help="steps of each such run (default: a third of the recipe's)")
+    ] = None,
+    channels: Annotated[
+        str, typer.Option(help="which train first: contribution, magnitude or random")
+    ] = "contribution",
+    folds: Annotated[int, typer.Option(help="parts of the adaptation samples, without proxies")] = 3,
+    storage: Annotated[
+        str | None, typer.Option(help="URL of the Optuna study (default: in memory)")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="processes; 0: one a core")] = 0,
+    scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
+    seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
+    tile: Tile = "auto", planner: Planner = "auto", json_: Json = False,
+) -> None:  # fmt: skip
+    """Search for the scheme that is worth most within a board's SRAM; write it to a file."""
+    recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
+    target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
+    settings = Settings(objective, search, trials, contribution_steps, seconds, contributions,
+                        channels, folds, storage=storage, jobs=jobs)  # type: ignore[arg-type]  # fmt: skip
+    if plot:
+        plot_format(plot)
+    writable(path, plot)
+    with progress("calibrating", json_) as (track, _):
+        quantized = prepare(recipe, track)
+    with stages(json_) as (stage, say):
+        found = select_scheme(
+            recipe, target, settings, planning, quantized, stage=stage, say=say
+        )  # fmt: skip
+        reasons = explain_scheme(found, say) if explain else []
+    found.file.write(path)
+    if plot:
+        plot_front(found, plot)
+    if json_:
+        show(facts_of(found, reasons) | {"path": str(path)})
+    else:
+        print_selection(out, found, reasons)
+        out.print(f"wrote {path}")
 
 
 @app.command()

@@ -15,9 +15,9 @@ PACKAGE = ROOT / "tinytrain"
 ORDER = """
 errors recipe session assets numerics tables values ir execute ops boards codec schedule_rate
 placement frontend quantize adapters select autodiff schedule recompute loops memory room fusion
-keep search fit emit build interpreter compiler export
+keep search fit emit build interpreter compiler export scheme_file
 emulator link device qemu calls runner doctor occupancy memory_map what_if report
-datasets zoo pretrain baseline demo cli __main__ __init__
+datasets zoo pretrain baseline demo selection cli __main__ __init__
 """.split()  # noqa: SIM905 - one line a stage reads better
 MAX_LINES = 400
 SOURCES = [*PACKAGE.rglob("*.py"), *(ROOT / "firmware").rglob("*.[chS]")]

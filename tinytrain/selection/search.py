@@ -1,0 +1,144 @@
+"""The most valuable choice within a budget: CP-SAT, which learns what the arena needs as it goes.
+
+    maximise   sum over blocks of min(sum of gains, what the whole block gave)
+    subject to states(choice) + arena <= budget - fixed,   arena >= a(S) for each fact S covered
+
+The solver proposes, the planner checks. A proposal that does not fit becomes a fact, and the solver
+is asked again. The first one that fits is the best under the values given, as far as the facts
+hold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ortools.sat.python import cp_model
+
+from ..compiler import silent
+from ..select import block_of
+from .contribution import Values
+from .memory import Memory, Need
+from .options import NOTHING, Choice, Option
+
+SCALE = 100_000  # integers a unit of value
+ROUNDS = 40  # proposals, at most
+SECONDS = 10.0  # of one proposal; such a model takes a hundredth of that
+THRIFT = 0.02  # of the best value: what the use of the whole budget must be worth
+
+Literals = dict[str, dict[Option, cp_model.IntVar]]
+
+
+@dataclass(frozen=True)
+class Within:
+    """Where to look: at least ``least`` layers from each of ``apart``, at most ``most`` from
+    ``near``."""
+
+    apart: Sequence[Choice] = ()
+    least: int = 2
+    near: Choice | None = None
+    most: int = 2
+
+
+def best_choice(
+    memory: Memory, values: Values, within: Within | None = None,
+    say: Callable[[str], None] = silent, end: float | None = None,
+) -> tuple[Choice, Need] | None:  # fmt: skip
+    """The best choice that fits the board, and what it needs. None when nothing is left, or at
+    ``end`` (``time.monotonic``)."""
+    room = memory.board.sram_budget_bytes - memory.fixed_bytes()
+    refused: list[Choice] = []
+    for at in range(ROUNDS):
+        say(f"proposal {at + 1}, {len(memory.facts)} facts about memory")
+        choice = propose(memory, values, room, within or Within(), refused)
+        if choice is None:
+            return None
+        need = memory.need(memory.scheme(choice))
+        if need.fits:
+            return choice, need
+        if end is not None and time.monotonic() > end:
+            return None
+        refused.append(choice)
+        memory.learn(choice, need)
+    return None
+
+
+def propose(
+    memory: Memory, values: Values, room: int, within: Within, refused: Sequence[Choice]
+) -> Choice | None:
+    """The best choice as far as is known."""
+    model = cp_model.CpModel()
+    taken: Literals = {}
+    for name, options in memory.options.items():
+        taken[name] = {o: model.new_bool_var(f"{name}: {o}") for o in options}
+        model.add_exactly_one(taken[name].values())
+    model.add_bool_or([v for x in taken.values() for o, v in x.items() if o != NOTHING])
+    arena = model.new_int_var(0, max(0, room), "arena")
+    states = [memory.bytes[name][o] * v for name, x in taken.items() for o, v in x.items()]
+    model.add(sum(states) + arena <= room)
+    for fact in memory.facts:
+        inside = [_covering(model, taken[name], option) for name, option in fact.choice.items()]
+        if fact.arena_bytes > room:
+            model.add_bool_or([v.negated() for v in inside])
+        else:
+            model.add(arena >= fact.arena_bytes).only_enforce_if(inside)
+    for other, least in [*((c, within.least) for c in within.apart), *((c, 1) for c in refused)]:
+        model.add(_distance(taken, other) >= least)
+    if within.near is not None:
+        model.add(_distance(taken, within.near) <= within.most)
+    worth, most = _value(model, taken, values)
+    scale = THRIFT * most / max(1, room)
+    model.maximize(worth * 1000 - sum(states) * max(1, round(1000 * scale)))
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = 0
+    solver.parameters.max_time_in_seconds = SECONDS
+    if solver.solve(model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return None
+    return {
+        name: option
+        for name, x in taken.items()
+        for option, v in x.items()
+        if option != NOTHING and solver.boolean_value(v)
+    }
+
+
+def _distance(taken: Literals, other: Choice) -> cp_model.LinearExprT:
+    """The number of layers in which a choice differs from ``other``, whose options may be none of
+    ours."""
+    same = [x[o] for name, x in taken.items() if (o := other.get(name, NOTHING)) in x]
+    return cp_model.LinearExpr.sum([len(taken), *(-v for v in same)])
+
+
+def _covering(
+    model: cp_model.CpModel, options: dict[Option, cp_model.IntVar], least: Option
+) -> cp_model.IntVar:
+    """Whether the option taken trains all of ``least``."""
+    inside = model.new_bool_var("covers")
+    model.add(sum(v for o, v in options.items() if o.covers(least)) == inside)
+    return inside
+
+
+def _value(
+    model: cp_model.CpModel, taken: Literals, values: Values
+) -> tuple[cp_model.LinearExprT, int]:
+    """The objective, and the largest gain of a layer, in integers."""
+    blocks: dict[str, list[cp_model.LinearExprT]] = {}
+    most = 1
+    for name, options in taken.items():
+        gains = {o: round(SCALE * values.gain[name][o]) for o in options}
+        most = max(most, *gains.values())
+        blocks.setdefault(block_of(name) or name, []).extend(
+            g * options[o] for o, g in gains.items()
+        )
+    total: list[cp_model.LinearExprT] = []
+    for block, parts in blocks.items():
+        if block in values.most:
+            limit = round(SCALE * values.most[block])
+            capped = model.new_int_var(-(2**40), max(0, limit), block)
+            model.add(capped <= sum(parts))
+            total.append(capped)
+        else:
+            total.extend(parts)
+    return sum(total), most
