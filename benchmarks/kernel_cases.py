@@ -86,7 +86,7 @@ def _layer(make: Maker, t: int, c: int, o: int) -> None:
     make.add("linear_s8", shape, (x, w, None, None, bias, None, mult, shift), {"scale": 0.05})
     make.add("linear_dx_s8", shape, (g, make.exponents(t), w, None, None), GRADIENT)
     e = np.array([-12], np.int16)
-    moment = np.array([(2.0**-12 * 4000) ** 2], np.float32)
+    moment = np.array([(2.0**-12 * 73**2) ** 2 * t], np.float32)  # of such sums
     ins = (g, e, x, w, None, moment, None, None)
     make.add("linear_update_s8", shape, ins, {"stream": 5})
 

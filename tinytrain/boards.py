@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from .assets import boards_dir, firmware_dir
 from .errors import BoardError
+from .stm32 import Stm32, read_stm32, storage_sector
+from .toml_table import Table, read_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
+# What the tests do with a board: the most that is claimed of it.
 SUPPORT = {
     "tested": "every test runs on it",
-    "emulated": "the firmware runs under QEMU in the tests",
-    "compiled": "the firmware is only compiled and linked in the tests",
+    "compiled": "the firmware is only compiled",
+    "linked": "the firmware is linked with the board's memories, which hold what was planned",
+    "emulated": "the firmware runs under QEMU",
+    "hardware": "the firmware ran on the board itself",
 }
-# Folders of firmware/arch: kernels that use instructions which C does not name.
-ARCHS = ("armv7em",)
+# Folders of firmware/arch: kernels for a processor, in place of portable ones.
+ARCHS = ("armv7em", "armv81m_mve", "host")
 # Emulators, by the ending of their program's name.
 SYSTEMS = ("arm", "riscv32")
 ADDRESSES = 2**32 - 1
+# Ports that run on a framework, which compiles and links; first what a project prefers.
+PORTED = ("espidf", "arduino")
+PLATFORMS = ("ststm32", "espressif32")
+FRAMEWORKS = (
+    "arduino", "cmsis", "espidf", "libopencm3", "mbed", "spl", "stm32cube", "zephyr",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,16 @@ class Uart:
 
 
 @dataclass(frozen=True)
+class PlatformIO:
+    """What PlatformIO calls a board: ``board``, ``platform`` and the frameworks that it has there;
+    none of them is bare metal."""
+
+    id: str
+    platform: str
+    frameworks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Board:
     """A place that firmware is built for.
 
@@ -53,7 +67,10 @@ class Board:
     others serve the arena alone. ``prefix`` is put before ``gcc``, ``flags`` choose its CPU.
     ``port`` is the folder in ``firmware/port/`` (``host``: a shared library, with no flash, ram or
     uart). ``arch`` is the folder in ``firmware/arch/`` whose kernels take the place of the portable
-    ones; empty: none. ``qemu_machine`` is emulated by ``qemu-system-<qemu_system>``.
+    ones; empty: none. ``storage``: the end of the flash, kept for the state. ``clock_hz``: of the
+    core; 0: not known. ``qemu_serial``: which of the machine's serial ports. ``sources``: the
+    documents that the facts are from. ``qemu_machine`` is emulated by
+    ``qemu-system-<qemu_system>``.
     """
 
     name: str
@@ -69,17 +86,36 @@ class Board:
     ram: tuple[Memory, ...] = ()
     uart: Uart | None = None
     qemu_machine: str | None = None
+    qemu_serial: int = 0
     qemu_system: str = "arm"
     arch: str = ""
+    mcu: str = ""
+    clock_hz: int = 0
+    storage: Memory | None = None
+    platformio: PlatformIO | None = None
+    stm32: Stm32 | None = None
+    sources: tuple[str, ...] = ()
 
     @property
     def is_host(self) -> bool:
         return self.port == "host"
 
     @property
+    def on_framework(self) -> bool:
+        """Whether a framework compiles and links its firmware, and not tinytrain."""
+        return self.port in PORTED
+
+    @property
     def beside(self) -> tuple[Memory, ...]:
         """Memory that only the arena uses, in the order in which it is filled."""
         return self.ram[1:]
+
+    @property
+    def code(self) -> Memory | None:
+        """The flash without what is kept for the state."""
+        if self.flash is None or self.storage is None:
+            return self.flash
+        return replace(self.flash, length_bytes=self.storage.origin - self.flash.origin)
 
 
 def all_boards() -> list[Board]:
@@ -112,20 +148,15 @@ def with_sram(board: Board, sram_bytes: int | None) -> Board:
 def read_board(file: Path) -> Board:
     """Read and check one ``board.toml``. Raises BoardError naming the file, the key and what is
     allowed there."""
-    try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BoardError(f"{file}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BoardError(f"{file}: not valid TOML: {error}") from error
-    top = _Table(file, "", data)
+    top = read_toml(file)
     compiler = top.table("compiler")
     assert compiler is not None
     port = top.text("port", _ports())
-    flash, uart, qemu = (
-        top.table(key, needed=port != "host" and key != "qemu") for key in ("flash", "uart", "qemu")
-    )
+    flash, uart = (top.table(key, needed=port != "host") for key in ("flash", "uart"))
+    stm32 = top.table("stm32", needed=port == "stm32")
+    qemu, pio, storage = (top.table(key, needed=False) for key in ("qemu", "platformio", "storage"))
     ram = tuple(_memory(part, part.text("name")) for part in top.tables("ram", port != "host"))
+    clock_hz = top.number("clock_hz", 1_000_000, ADDRESSES, 1_000_000, needed=stm32 is not None)
     board = Board(
         name=top.text("name", (file.parent.name,)),
         title=top.text("title"),
@@ -138,14 +169,19 @@ def read_board(file: Path) -> Board:
         flags=compiler.texts("flags"),
         flash=_memory(flash, "flash") if flash else None,
         ram=ram,
-        uart=Uart(uart.number("base", 0, ADDRESSES), uart.number("baud", 300, 10_000_000))
-        if uart
-        else None,
+        uart=_uart(uart) if uart else None,
         qemu_machine=qemu.text("machine") if qemu else None,
+        qemu_serial=qemu.number("serial", 0, 7, needed=False) if qemu else 0,
         qemu_system=(qemu.text("system", SYSTEMS, needed=False) if qemu else "") or SYSTEMS[0],
         arch=top.text("arch", ARCHS, needed=False),
+        mcu=top.text("mcu", needed=stm32 is not None),
+        clock_hz=clock_hz,
+        storage=_memory(storage, "storage") if storage else None,
+        platformio=_platformio(pio) if pio else None,
+        stm32=read_stm32(stm32, clock_hz) if stm32 else None,
+        sources=top.texts("sources", needed=pio is not None),
     )
-    for table in (compiler, uart, qemu):
+    for table in (compiler, qemu):
         if table:
             table.done()
     top.done()
@@ -153,6 +189,7 @@ def read_board(file: Path) -> Board:
         top.fail("sram_budget_bytes", board.sram_budget_bytes,
                  f"at most the {ram[0].length_bytes} bytes of ram {ram[0].name!r}")  # fmt: skip
     _check_ram(top, ram, board.flash)
+    _check_storage(top, board)
     if board.stack_bytes > board.sram_budget_bytes // 2:
         top.fail("stack_bytes", board.stack_bytes, "at most half of sram_budget_bytes")
     return board
@@ -166,23 +203,60 @@ def runtime_bytes() -> int:
     return int(found[1])
 
 
+def port_bytes(board: Board) -> int:
+    """``.data`` and ``.bss`` of the board's port: TT_PORT_BYTES of a header in its folder, which is
+    absent where a port has none."""
+    for header in sorted((firmware_dir() / "port" / board.port).glob("*.h")):
+        if found := re.search(r"#define TT_PORT_BYTES (\d+)", header.read_text(encoding="utf-8")):
+            return int(found[1])
+    return 0
+
+
+def port_defines(board: Board) -> dict[str, int]:
+    """What the C of a port is compiled with: names and values of macros."""
+    found: dict[str, int] = {}
+    if board.uart:
+        found |= {"TT_UART_BASE": board.uart.base, "TT_UART_BAUD": board.uart.baud}
+    if board.clock_hz:
+        found["TT_CORE_HZ"] = board.clock_hz
+    if board.storage:
+        found |= {"TT_STORAGE_ORIGIN": board.storage.origin,
+                  "TT_STORAGE_BYTES": board.storage.length_bytes,
+                  "TT_STORAGE_SECTOR": _storage_sector(board)}  # fmt: skip
+    return found | (board.stm32.defines() if board.stm32 else {})
+
+
 def _names() -> list[str]:
     return sorted(file.parent.name for file in boards_dir().glob("*/board.toml"))
 
 
 def _ports() -> tuple[str, ...]:
     folders = (firmware_dir() / "port").iterdir()
-    return ("host", *sorted(f.name for f in folders if f.is_dir() and any(f.glob("*.c"))))
+    return ("host", *sorted(f.name for f in folders if any(f.glob("port.c*"))))
 
 
-def _memory(table: _Table, name: str) -> Memory:
+def _uart(table: Table) -> Uart:
+    base, baud = table.number("base", 0, ADDRESSES), table.number("baud", 300, 10_000_000)
+    table.done()
+    return Uart(base, baud)
+
+
+def _platformio(table: Table) -> PlatformIO:
+    found = PlatformIO(
+        table.text("id"), table.text("platform", PLATFORMS), table.texts("frameworks", FRAMEWORKS)
+    )
+    table.done()
+    return found
+
+
+def _memory(table: Table, name: str) -> Memory:
     origin = table.number("origin", 0, ADDRESSES)
     length = table.number("length_bytes", 1024, ADDRESSES + 1 - origin)
     table.done()
     return Memory(name, origin, length)
 
 
-def _check_ram(top: _Table, ram: Sequence[Memory], flash: Memory | None) -> None:
+def _check_ram(top: Table, ram: Sequence[Memory], flash: Memory | None) -> None:
     """What follows the first is named in C and in the linker script; none may overlap."""
     for i, memory in enumerate(ram):
         if i and not re.fullmatch(r"[a-z][a-z0-9_]*", memory.name):
@@ -197,67 +271,23 @@ def _check_ram(top: _Table, ram: Sequence[Memory], flash: Memory | None) -> None
                 top.fail(f"ram[{i}].origin", memory.origin, f"addresses outside of {other.name!r}")
 
 
-class _Table:
-    """One table of a TOML file; what is not asked for is an error in ``done``."""
+def _check_storage(top: Table, board: Board) -> None:
+    """Storage is the end of the flash, behind the code."""
+    flash, storage = board.flash, board.storage
+    if storage is None:
+        return
+    end = storage.origin + storage.length_bytes
+    if flash is None or end != flash.origin + flash.length_bytes or storage.origin <= flash.origin:
+        top.fail("storage", f"{storage.origin:#x} to {end:#x}", "the last bytes of the flash")
+    try:
+        _storage_sector(board)
+    except ValueError as error:
+        top.fail("storage", f"{storage.length_bytes} bytes from {storage.origin:#x}", str(error))
 
-    def __init__(self, file: Path, where: str, data: Mapping[str, Any]) -> None:
-        self.file, self.where, self.data = file, where, data
-        self.asked: list[str] = []
 
-    def fail(self, key: str, value: object, allowed: str) -> None:
-        raise BoardError(f"{self.file}: {self.where}{key} is {value!r}; allowed: {allowed}")
-
-    def get(self, key: str, kind: type, allowed: str, needed: bool = True) -> Any:
-        self.asked.append(key)
-        if key not in self.data:
-            if needed:
-                raise BoardError(f"{self.file}: {self.where}{key} is missing; allowed: {allowed}")
-            return None
-        value = self.data[key]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.fail(key, value, allowed)
-        return value
-
-    def text(
-        self, key: str, among: tuple[str, ...] = (), empty: bool = False, needed: bool = True
-    ) -> str:
-        """Empty where it is absent and not needed."""
-        allowed = " or ".join(map(repr, among)) if among else "a text"
-        value: str | None = self.get(key, str, allowed, needed)
-        if value is None:
-            return ""
-        if (among and value not in among) or not (value or empty) or "\n" in value:
-            self.fail(key, value, allowed)
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self.get(key, list, "a list of texts")
-        if not all(isinstance(v, str) and v for v in value):
-            self.fail(key, value, "a list of texts")
-        return tuple(value)
-
-    def number(self, key: str, low: int, high: int, multiple: int = 1) -> int:
-        allowed = f"an integer from {low} to {high}"
-        if multiple > 1:
-            allowed += f", a multiple of {multiple}"
-        value: int = self.get(key, int, allowed)
-        if not low <= value <= high or value % multiple:
-            self.fail(key, value, allowed)
-        return value
-
-    def table(self, key: str, needed: bool = True) -> _Table | None:
-        value = self.get(key, dict, "a table", needed)
-        return None if value is None else _Table(self.file, f"{self.where}{key}.", value)
-
-    def tables(self, key: str, needed: bool) -> list[_Table]:
-        allowed = "one or more tables"
-        value = self.get(key, list, allowed, needed) or []
-        if (needed and not value) or not all(isinstance(v, dict) for v in value):
-            self.fail(key, value, allowed)
-        return [_Table(self.file, f"{key}[{i}].", v) for i, v in enumerate(value)]
-
-    def done(self) -> None:
-        for key in self.data:
-            if key not in self.asked:
-                allowed = ", ".join(self.asked)
-                raise BoardError(f"{self.file}: unknown key {self.where}{key}; allowed: {allowed}")
+def _storage_sector(board: Board) -> int:
+    assert board.flash and board.storage
+    if board.stm32 is None:
+        return 0
+    offset = board.storage.origin - board.flash.origin
+    return storage_sector(board.stm32.family, offset, board.storage.length_bytes)

@@ -23,7 +23,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from .assets import codegen_dir, firmware_dir
-from .boards import Board, Memory
+from .boards import Board, Memory, port_defines
 from .errors import BudgetError, ToolchainError
 
 COMMON = (
@@ -192,6 +192,12 @@ def kernel_sources(arch: str = "") -> list[Path]:
     return [files[name] for name in sorted(files)]
 
 
+def port_sources(board: Board) -> list[Path]:
+    """The C of a board's port: its folder, and what ports of this core share."""
+    folders = [board.port, *(["cortex_m"] if board.cpu.startswith("cortex-m") else [])]
+    return [p for name in folders for p in sorted((firmware_dir() / "port" / name).glob("*.c"))]
+
+
 def _sources(board: Board) -> list[tuple[str, Path]]:
     """The hand-written C of a board, each with what it belongs to: kernels, runtime, or the name of
     the port. The host has no protocol and no port."""
@@ -200,8 +206,7 @@ def _sources(board: Board) -> list[tuple[str, Path]]:
     if board.is_host:
         return [*kernels, ("runtime", firmware / "runtime" / "runtime.c")]
     runtime = [("runtime", path) for path in sorted((firmware / "runtime").glob("*.c"))]
-    port = sorted((firmware / "port" / board.port).glob("*.c"))
-    return [*kernels, *runtime, *((board.port, path) for path in port)]
+    return [*kernels, *runtime, *((board.port, path) for path in port_sources(board))]
 
 
 def _flags(board: Board, kind: str, guard: bool = False) -> list[str]:
@@ -214,8 +219,8 @@ def _flags(board: Board, kind: str, guard: bool = False) -> list[str]:
         if kind == "foreign":  # its calls of the C library may become instructions
             flags.append("-fhosted")
         flags.append("-O2" if kind in ("kernels", "foreign") else "-Os")
-        if board.uart and kind == board.port:
-            flags += [f"-DTT_UART_BASE={board.uart.base:#x}", f"-DTT_UART_BAUD={board.uart.baud}"]
+        if kind == board.port:
+            flags += [f"-D{name}={value:#x}u" for name, value in port_defines(board).items()]
     if guard and kind == "generated":
         flags.append("-DTT_GUARD")
     return [*flags, *os.environ.get("TINYTRAIN_CFLAGS", "").split()]
@@ -300,7 +305,7 @@ def _link(
         over = re.findall(r"region `(\w+)' overflowed by (\d+) bytes", str(error))
         if not over:
             raise
-        sizes = {"RAM": board.sram_budget_bytes, "FLASH": board.flash.length_bytes}  # type: ignore[union-attr]
+        sizes = {"RAM": board.sram_budget_bytes, "FLASH": board.code.length_bytes}  # type: ignore[union-attr]
         names = {"RAM": "SRAM budget", "FLASH": "flash"}
         for memory in board.beside:
             name = f"ARENA_{memory.name.upper()}"

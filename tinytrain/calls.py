@@ -18,7 +18,7 @@ import numpy as np
 
 from .assets import firmware_dir
 from .boards import Board
-from .build import Artifact, build_program, kernel_sources
+from .build import Artifact, build_program, kernel_sources, port_sources
 from .errors import ToolchainError
 from .ir import DTYPES, Array, Case, Op, Step
 from .qemu import emulate, plugin_options
@@ -127,11 +127,10 @@ def build_calls(
     """The program with these functions of the board's kernels, and no others. ``more``: sources
     besides the kernels; ``foreign``: those of others, and flags for them."""
     firmware = firmware_dir()
-    port = sorted((firmware / "port" / board.port).glob("*.c"))
     sources = [("kernels", path) for path in kernel_sources(board.arch)]
     sources += [("kernels", path) for path in more]
     sources += [("foreign", path) for path in foreign[0]]
-    sources += [(board.port, path) for path in port]
+    sources += [(board.port, path) for path in port_sources(board)]
     sources += [("runtime", firmware / "runtime" / "memory.c"),
                 ("emulator", firmware / "emulator" / "calls.c")]  # fmt: skip
     wanted = [f"-Wl,-u,{name}" for name in ("tt_nothing", *functions)]

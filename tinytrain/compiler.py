@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from .adapters import DOWN, UP
 from .autodiff import differentiate, with_loss
-from .boards import Board, runtime_bytes
+from .boards import Board, port_bytes, runtime_bytes
 from .codec import Codec, Tensor
 from .emit import (
     CONST_ALIGN,
@@ -39,7 +40,8 @@ from .select import apply_scheme, layers_of, resolve
 @dataclass(frozen=True)
 class Sram:
     """Every byte of the first memory that the firmware has. Planned: all but the stack's use are
-    exact. ``beside``: bytes of the arena in each of the other memories."""
+    exact. ``runtime_bytes``: with the port's. ``beside``: bytes of the arena in each of the other
+    memories."""
 
     arena_bytes: int
     trained_weight_bytes: int
@@ -97,6 +99,11 @@ class Compiled:
     @property
     def knots(self) -> list[tuple[int, np.float32]]:
         return knots(self.optimizer)
+
+    @property
+    def model_hash(self) -> int:
+        """TT_MODEL_HASH: what the firmware says that it is."""
+        return zlib.crc32(self.files["model.c"].encode())
 
     @property
     def parameters(self) -> int:
@@ -211,7 +218,7 @@ def compile_recipe(
         trained_weight_bytes=sum(t.bytes for t in tensors if t.kind == "trained"),
         optimizer_bytes=sum(t.bytes for t in tensors if t.kind == "optimizer"),
         io_bytes=aligned(source.bytes) + aligned(2 * logits[0]),
-        runtime_bytes=runtime_bytes(),
+        runtime_bytes=runtime_bytes() + port_bytes(board),
         stack_bytes=board.stack_bytes,
     )
     planning = planning or Planning()
@@ -267,10 +274,10 @@ def check_budget(compiled: Compiled) -> None:
     sram, budget = compiled.sram, compiled.board.sram_budget_bytes
     if sram.sram_bytes <= budget:
         return
-    found = compiled.dominant_plan
-    graph = compiled.train if found is compiled.train_plan else compiled.evaluate
-    node = graph.nodes[min(found.peak_node, len(graph.nodes) - 1)]
-    live = ", ".join(f"{b.name} {b.bytes} B" for b in found.live_at(found.peak_node)[:5])
+    live = ", ".join(
+        f"{b.name} {b.bytes} B"
+        for b in compiled.dominant_plan.live_at(compiled.dominant_plan.peak_node)[:5]
+    )
     raise BudgetError(
         f"{compiled.name} with scheme {compiled.scheme} needs {sram.sram_bytes} bytes of SRAM "
         f"{_form(compiled.planning)}; {compiled.board.name} has {budget} "
@@ -278,9 +285,17 @@ def check_budget(compiled: Compiled) -> None:
         f"arena {sram.arena_bytes}, trained weights {sram.trained_weight_bytes}, optimizer "
         f"{sram.optimizer_bytes}, I/O {sram.io_bytes}, runtime {sram.runtime_bytes}, stack "
         f"{sram.stack_bytes} bytes.\n"
-        f"The arena peaks at {node.op.name} of {node.layer or node.name}; largest live values: "
+        f"The arena peaks at {arena_peak(compiled)}; largest live values: "
         f"{live}.\nNext: {_advice(compiled)}."
     )
+
+
+def arena_peak(compiled: Compiled) -> str:
+    """Operator and layer where the most bytes are alive."""
+    found = compiled.dominant_plan
+    graph = compiled.train if found is compiled.train_plan else compiled.evaluate
+    node = graph.nodes[min(found.peak_node, len(graph.nodes) - 1)]
+    return f"{node.op.name} of {node.layer or node.name}"
 
 
 def _form(planning: Planning) -> str:

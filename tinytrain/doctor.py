@@ -62,7 +62,7 @@ def checks() -> list[Check]:
             _apt("gcc-xtensa-lx106"),
         ),
         _tool("clang-format", "formatting the C of this project", _pip("clang-format")),
-        _tool("platformio", "flashing real boards (planned)", _pip(PLATFORMIO)),
+        _tool("platformio", "building and flashing for real boards", _pip(PLATFORMIO)),
         _tool("npm", "fetching the text data set", _apt("npm")),
         _watch_data(),
         _fashion_data(),
@@ -172,7 +172,7 @@ def _serial_ports() -> Check:
         "USB serial ports",
         bool(ports),
         None,
-        "training on a real board (planned)",
+        "training on a real board",
         "connect a board by USB; on Linux your user must be in the group dialout",
         detail=", ".join(ports),
     )

@@ -44,5 +44,9 @@ class ToolchainError(TinytrainError):
     """A compiler or an emulator is absent or failed."""
 
 
+class ProjectError(TinytrainError):
+    """A folder that cannot be written, or PlatformIO: absent, failed, or no board found."""
+
+
 class LinkError(TinytrainError):
     """The serial link: a frame that was refused, a device that does not answer."""

@@ -101,7 +101,8 @@ class Machine:
         return [
             *emulate(self.board, self._elf),
             "-chardev", f"socket,id=uart,fd={listener},server=on,wait=on,nodelay=on",
-            "-serial", "chardev:uart", *self._plugin,
+            *["-serial", "null"] * self.board.qemu_serial, "-serial", "chardev:uart",
+            "-no-reboot", *self._plugin,  # a board that starts again is one that has ended
         ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .across import Verdict
 from .boards import Board
 from .build import Artifact, build
 from .compiler import Compiled
@@ -25,7 +26,7 @@ from .what_if import Cell
 SRAM_PARTS = (
     ("arena", "arena_bytes"), ("trained weights", "trained_weight_bytes"),
     ("optimizer", "optimizer_bytes"), ("input and labels", "io_bytes"),
-    ("runtime", "runtime_bytes"), ("stack (reserved)", "stack_bytes"),
+    ("runtime and port", "runtime_bytes"), ("stack (reserved)", "stack_bytes"),
 )  # fmt: skip
 
 
@@ -33,6 +34,8 @@ def flash_facts(compiled: Compiled, artifact: Artifact | None = None) -> dict[st
     """Flash of the linked firmware; None with a reason where there is no compiler for it.
 
     Linking is the only way to know the code's size; the model's part of it is planned."""
+    if compiled.board.on_framework:
+        return {"flash_bytes": None, "flash_note": f"linked by {compiled.board.port}"}
     try:
         if artifact is None:
             with tempfile.TemporaryDirectory() as folder:
@@ -134,6 +137,26 @@ def print_what_if(console: Console, model: str, board: Board, cells: Sequence[Ce
     console.print(table)
 
 
+def print_across(console: Console, recipe: str, scheme: str, found: Sequence[Verdict]) -> None:
+    """One line a board; below, why those do not fit that do not."""
+    table = Table(title=f"{recipe}, scheme {scheme}")
+    table.add_column("board", no_wrap=True)
+    for title in ("SRAM", "budget", "beside", "flash"):
+        table.add_column(title, justify="right")
+    table.add_column("fits")
+    reasons: dict[str, list[str]] = {}
+    for v in found:
+        beside = v.beside_bytes if v.beside_capacity_bytes else None
+        numbers = (v.sram_bytes, v.sram_budget_bytes, beside, v.flash_bytes)
+        cells = ["" if n is None else f"{n:,}" for n in numbers]
+        table.add_row(v.board, *cells, "[green]yes[/]" if v.fits else "[red]no[/]")
+        if v.why:
+            reasons.setdefault(v.why, []).append(v.board)
+    console.print(table)
+    for why, boards in reasons.items():
+        console.print(f"{', '.join(boards)}: {why}", markup=False, highlight=False)
+
+
 def print_run(console: Console, facts: Mapping[str, Any]) -> None:
     table = Table(title=f"{facts['model']} on {facts['target']}: {facts['steps']} steps, "
                         f"scheme {facts['scheme']}")  # fmt: skip
@@ -152,11 +175,17 @@ def print_run(console: Console, facts: Mapping[str, Any]) -> None:
 
 
 def print_boards(console: Console, boards: Sequence[Board]) -> None:
+    """What there is to build for; KB of the first memory and of those beside it, and of flash."""
     table = Table(title="boards")
-    for title in ("board", "what", "cpu", "SRAM budget", "support"):
-        table.add_column(title, no_wrap=title == "board")
+    for title in ("board", "what", "SRAM KB", "flash KB", "support"):
+        table.add_column(
+            title, no_wrap=title != "what", justify="right" if "KB" in title else "left"
+        )
     for b in boards:
-        table.add_row(b.name, b.title, b.cpu, f"{b.sram_budget_bytes:,}", b.support)
+        beside = sum(memory.length_bytes for memory in b.beside) // 1024
+        sram = f"{b.sram_budget_bytes // 1024}{f' + {beside}' if beside else ''}"
+        flash = f"{b.flash.length_bytes // 1024}" if b.flash else ""
+        table.add_row(b.name, b.title, sram, flash, b.support)
     console.print(table)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from .boards import load_board
 from .build import Artifact, arena_section, build
 from .compiler import Compiled
+from .device import SerialSession
 from .recipe import Dataset, Recipe
 from .session import Evaluation, Session, StepResult
 
@@ -59,11 +60,18 @@ def metric_of(found: Evaluation, metric: str) -> float:
     return found.accuracy if metric == "accuracy" else found.bits
 
 
-def open_session(compiled: Compiled, target: str, out: Path) -> tuple[Session, Artifact | None]:
-    """A session on ``numpy``, ``host`` or an emulated board; builds what it needs in ``out``.
+def open_session(
+    compiled: Compiled, target: str, out: Path, port: str | None = None
+) -> tuple[Session, Artifact | None]:
+    """A session on ``numpy``, ``host`` or an emulated board; builds what it needs in ``out``. With
+    a serial ``port``, on the board behind it, which runs this model already.
 
-    Raises ToolchainError without a compiler or emulator, BoardError for an unknown target.
+    Raises ToolchainError without a compiler or emulator, BoardError for an unknown target,
+    LinkError when nothing, or another model, answers on the port.
     """
+    if port is not None:
+        baud = compiled.board.uart.baud if compiled.board.uart else 115200
+        return SerialSession(port, compiled.codec, baud=baud, model_hash=compiled.model_hash), None
     if target == "numpy":
         return compiled.session(), None
     board = load_board(target)

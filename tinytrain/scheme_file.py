@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +10,15 @@ from typing import Any
 
 from .errors import SchemeError
 from .recipe import UpdateScheme
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from .toml_table import Table, read_toml
 
 VERSION = 1
 SUFFIX = ".toml"
+CHANNELS = '"all" or a list of indices from 0'
 LINE = 96  # letters of a line of channels
 HEAD = """\
 # What trains of each layer; everything else stays as it is. For --scheme, or for a recipe through
-# tinytrain.scheme_file.read_scheme. Channels are those of the layer's output; "all" or their indices.
+# tinytrain.scheme_file.read_scheme. Channels: of the layer's output, "all" or their indices.
 """
 Scalar = str | int | float | bool
 
@@ -68,86 +64,51 @@ class SchemeFile:
 def read_scheme(path: str | Path) -> SchemeFile:
     """Raises SchemeError for a file that is absent, no TOML, of another version, or has a key or a
     value that is not allowed."""
-    path = Path(path)
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SchemeError(f"{path}: cannot be read: {error.strerror}; give a scheme file, or make "
-                          "one with tinytrain select") from error  # fmt: skip
-    except ValueError as error:
-        raise SchemeError(f"{path}: not a TOML file: {error}") from error
-    top = _Keys(path, "", data)
-    version = top.get("version", int, f"{VERSION}")
-    if version != VERSION:
-        top.fail("version", version, f"{VERSION}; this tinytrain reads no other")
-    name = top.get("name", str, "a text")
-    optimizer = _Keys(path, "optimizer.", top.get("optimizer", dict, "a table", {}))
-    rule = optimizer.get("rule", str, "'lsb' or 'sgd'", None)
-    if rule not in (None, "lsb", "sgd"):
-        optimizer.fail("rule", rule, "'lsb' or 'sgd'")
-    rate = optimizer.get("learning_rate", (int, float), "a positive number", None)
-    if rate is not None and not rate > 0:
-        optimizer.fail("learning_rate", rate, "a positive number")
-    optimizer.done()
-    provenance = top.get("provenance", dict, "a table", {})
+    top = read_toml(Path(path), SchemeError)
+    top.number("version", VERSION, VERSION)
+    name = top.text("name")
+    optimizer = top.table("optimizer", needed=False)
+    rule, rate = _optimizer(optimizer) if optimizer else (None, None)
+    provenance = top.get("provenance", dict, "a table", needed=False) or {}
     layers = top.get("layers", dict, "a table for each layer")
     top.done()
     weights: dict[str, float | tuple[int, ...]] = {}
     adapters: dict[str, int] = {}
     biases = []
-    for layer, table in layers.items():
-        if not isinstance(table, dict):
-            top.fail(f"layers.{layer}", table, "a table")
-        keys = _Keys(path, f"layers.{layer}.", table)
-        channels = keys.get("channels", (str, list), '"all" or a list of indices', None)
+    for layer, data in layers.items():
+        if not isinstance(data, dict):
+            top.fail(f"layers.{layer}", data, "a table")
+        table = Table(top.file, f"layers.{layer}.", data, SchemeError)
+        channels = table.get("channels", (str, list), CHANNELS, needed=False)
         if channels is not None:
-            weights[layer] = _read_channels(keys, channels)
-        rank = keys.get("adapter_rank", int, "an integer from 1", None)
-        if rank is not None:
+            weights[layer] = _read_channels(table, channels)
+        if rank := table.number("adapter_rank", 1, 2**15, needed=False):
             adapters[layer] = rank
-        if keys.get("bias", bool, "true or false", False):
+        if table.get("bias", bool, "true or false", needed=False):
             biases.append(layer)
-        keys.done()
-    scheme = UpdateScheme(weights, tuple(biases), name, adapters)
-    return SchemeFile(scheme, rule, None if rate is None else float(rate), provenance)
+        table.done()
+    return SchemeFile(UpdateScheme(weights, tuple(biases), name, adapters), rule, rate, provenance)
 
 
-def _read_channels(keys: _Keys, channels: Any) -> float | tuple[int, ...]:
+def _optimizer(table: Table) -> tuple[str, float]:
+    rule = table.text("rule", ("lsb", "sgd"))
+    rate = float(table.get("learning_rate", (int, float), "a positive number"))
+    if not 0 < rate < float("inf"):
+        table.fail("learning_rate", rate, "a positive number")
+    table.done()
+    return rule, rate
+
+
+def _read_channels(table: Table, channels: Any) -> float | tuple[int, ...]:
     if channels == "all":
         return 1.0
-    whole = isinstance(channels, list) and all(type(c) is int and c >= 0 for c in channels)
-    if not whole or not channels:
-        keys.fail("channels", channels, '"all" or a list of indices from 0')
+    if (
+        not isinstance(channels, list)
+        or not channels
+        or any(type(c) is not int or c < 0 for c in channels)
+    ):
+        table.fail("channels", channels, CHANNELS)
     return tuple(channels)
-
-
-class _Keys:
-    """A table of the file; ``done`` refuses what was not asked for."""
-
-    def __init__(self, path: Path, where: str, data: Mapping[str, Any]) -> None:
-        self.path, self.where, self.data = path, where, data
-        self.asked: list[str] = []
-
-    def fail(self, key: str, value: object, allowed: str) -> None:
-        raise SchemeError(f"{self.path}: {self.where}{key} is {value!r}; allowed: {allowed}")
-
-    def get(self, key: str, kind: Any, allowed: str, default: Any = ...) -> Any:
-        self.asked.append(key)
-        if key not in self.data:
-            if default is ...:
-                raise SchemeError(f"{self.path}: {self.where}{key} is missing; give {allowed}")
-            return default
-        value = self.data[key]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            self.fail(key, value, allowed)
-        return value
-
-    def done(self) -> None:
-        for key in self.data:
-            if key not in self.asked:
-                raise SchemeError(
-                    f"{self.path}: unknown key {self.where}{key}; allowed: {', '.join(self.asked)}"
-                )
 
 
 def _toml(value: Scalar) -> str:

@@ -2,10 +2,32 @@
 
 #include "tinytrain/tt_rows.h"
 
+/* Four loads, then four stores: y may be x. */
+static inline void look_up(int8_t *y, const int8_t *x, const int8_t *middle) {
+    const int32_t a = x[0], b = x[1], c = x[2], d = x[3];
+    y[0] = middle[a];
+    y[1] = middle[b];
+    y[2] = middle[c];
+    y[3] = middle[d];
+}
+
+void tt_lut_s8(int8_t *y, const int8_t *x, const int8_t *table, int32_t count) {
+    const int8_t *middle = table + 128;
+    int32_t i = 0;
+    for (; i + 7 < count; i += 8) {
+        look_up(y + i, x + i, middle);
+        look_up(y + i + 4, x + i + 4, middle);
+    }
+    for (; i < count; i++) {
+        y[i] = middle[x[i]];
+    }
+}
+
 void tt_affine_s8(int8_t *y, const int8_t *x, const int32_t *m, const int32_t *c, int32_t T,
                   int32_t C, int32_t shift) {
     const int32_t half = 1 << (shift - 1);
     for (int32_t t = 0; t < T; t++) {
+        TT_UNROLL
         for (int32_t i = 0; i < C; i++) {
             const int32_t at = t * C + i;
             y[at] = (int8_t)tt_clamp((x[at] * m[i] + c[i] + half) >> shift, 127);
@@ -18,10 +40,11 @@ typedef struct {
     const int16_t *m;
 } scaled_row;
 
-static void make_scaled(int32_t *acc, const void *row, int32_t from, int32_t n) {
+static void make_scaled(int32_t *restrict acc, const void *row, int32_t from, int32_t n) {
     const scaled_row *r = (const scaled_row *)row;
     const int8_t *g = r->g + from;
     const int16_t *m = r->m + from;
+    TT_UNROLL
     for (int32_t i = 0; i < n; i++) {
         acc[i] = g[i] * m[i];
     }

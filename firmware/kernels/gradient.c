@@ -8,10 +8,11 @@ typedef struct {
     int32_t factor_1, factor_2, down;
 } sum_row;
 
-static void make_sum(int32_t *acc, const void *row, int32_t from, int32_t n) {
+static void make_sum(int32_t *restrict acc, const void *row, int32_t from, int32_t n) {
     const sum_row *r = (const sum_row *)row;
     const int8_t *a = r->first + from, *b = r->second + from;
     const int32_t p = r->factor_1, q = r->factor_2, down = r->down;
+    TT_UNROLL
     for (int32_t i = 0; i < n; i++) {
         acc[i] = a[i] * p + ((b[i] * q) >> down);
     }

@@ -11,17 +11,23 @@ static inline uint32_t exp_of(int32_t d) {
     return ((uint32_t)tt_exp16[i >> 4] * tt_exp256[i & 15] + (1u << 14)) >> 15;
 }
 
-/* First largest of n logits. */
-static int32_t first_largest(const int16_t *a, int32_t n) {
-    int32_t best = 0, top = a[0];
+/* Largest of n logits. */
+static int32_t largest(const int16_t *a, int32_t n) {
+    int32_t top = a[0];
+    TT_UNROLL
     for (int32_t j = 1; j < n; j++) {
-        const int32_t v = a[j];
-        if (v > top) {
-            top = v;
-            best = j;
-        }
+        top = a[j] > top ? a[j] : top;
     }
-    return best;
+    return top;
+}
+
+/* Whether the label is the first of the largest. */
+static int first_is(const int16_t *a, int32_t label, int32_t top) {
+    int32_t j = 0;
+    while (j < label && a[j] != top) {
+        j++;
+    }
+    return j == label && a[j] == top;
 }
 
 /* 2^16 ln(x), x > 0: the exponent, seven bits by table, linear between. */
@@ -44,14 +50,14 @@ void tt_row_loss_s16(int32_t *loss, int8_t *verdict, const int16_t *logits, cons
         if (label < 0 || label >= V) {
             continue;
         }
-        const int32_t best = first_largest(a, V);
-        const int32_t top = a[best];
+        const int32_t top = largest(a, V);
         uint32_t sum = 0;
+        TT_UNROLL
         for (int32_t j = 0; j < V; j++) {
             sum += exp_of(top - a[j]);
         }
         loss[t] = log_q16(sum) - log_q16(65535) + (top - a[label]) * 256;
-        verdict[t] = best == label;
+        verdict[t] = (int8_t)first_is(a, label, top);
     }
 }
 
@@ -71,48 +77,67 @@ static inline int32_t probability(uint32_t e, uint32_t sum) {
     return (int32_t)((e * ONE + sum / 2) / sum);
 }
 
-/* Exponentials of n logits, the label's left out where it is among them, and the sum of all; *wrong:
- * the largest that was not left out. The rounding of the tables may make an exponential rise by one
- * where the logit falls, so the largest logit does not tell. */
-static uint32_t make_exp(int32_t *e, const int16_t *a, int32_t n, int32_t top, int32_t label,
-                         uint32_t *wrong) {
-    uint32_t sum = 0, largest = *wrong;
+typedef struct {
+    uint32_t sum;
+    uint32_t largest;
+} exp_sums;
+
+/* Exponentials of n logits, counted into sums. */
+static void make_exp(int32_t *restrict e, const int16_t *restrict a, int32_t n, int32_t top,
+                     exp_sums *sums) {
+    uint32_t sum = sums->sum, most = sums->largest;
+    TT_UNROLL
     for (int32_t j = 0; j < n; j++) {
         const uint32_t v = exp_of(top - a[j]);
         e[j] = (int32_t)v;
         sum += v;
+        most = v > most ? v : most;
     }
-    if (label >= 0 && label < n) {
-        e[label] = 0;
-    }
-    for (int32_t j = 0; j < n; j++) {
-        largest = (uint32_t)e[j] > largest ? (uint32_t)e[j] : largest;
-    }
-    *wrong = largest;
-    return sum;
+    sums->sum = sum;
+    sums->largest = most;
 }
 
-/* The gradient of a row that counts; returns its exponent. */
+/* The same for all but the label, where it is among the n: it gets 0. */
+static void make_others(int32_t *e, const int16_t *a, int32_t n, int32_t top, int32_t label,
+                        exp_sums *sums) {
+    if (label < 0 || label >= n) {
+        make_exp(e, a, n, top, sums);
+        return;
+    }
+    make_exp(e, a, label, top, sums);
+    e[label] = 0;
+    make_exp(e + label + 1, a + label + 1, n - label - 1, top, sums);
+}
+
+/* The gradient of a row that counts; returns its exponent. The largest probability of a wrong class
+ * is that of the largest exponential: by the rounding of the tables one may rise where the logit falls. */
 static int16_t gradient_row(int8_t *g, const int16_t *a, int32_t label, int32_t V, int32_t exp_add,
                             uint32_t key, uint32_t first) {
-    const int32_t top = a[first_largest(a, V)];
     int32_t acc[TT_ROW_PART], at = 0, count = 0;
-    uint32_t wrong = 0, sum = 0;
+    const int32_t top = largest(a, V);
+    const uint32_t right = exp_of(top - a[label]);
+    exp_sums others = {0, 0};
     for (int32_t next = 0; next < V; next += count) {
         at = next;
         count = V - at < TT_ROW_PART ? V - at : TT_ROW_PART;
-        sum += make_exp(acc, a + at, count, top, label - at, &wrong);
+        make_others(acc, a + at, count, top, label - at, &others);
     }
-    const int32_t missing = ONE - probability(exp_of(top - a[label]), sum);
-    const int32_t most = probability(wrong, sum);
+    const uint32_t sum = others.sum + right;
+    const int32_t missing = ONE - probability(right, sum);
+    const int32_t most = probability(others.largest, sum);
     const int32_t peak = missing > most ? missing : most;
     const int32_t shift = tt_gradient_shift(peak);
     for (; at >= 0; at -= TT_ROW_PART, count = TT_ROW_PART) {
-        if (at + count < V) { /* the last part is there from the sum */
-            (void)make_exp(acc, a + at, count, top, label - at, &wrong);
-        }
-        for (int32_t j = 0; j < count; j++) {
-            acc[j] = probability((uint32_t)acc[j], sum);
+        if (at + count < V) {
+            TT_UNROLL
+            for (int32_t j = 0; j < count; j++) {
+                acc[j] = probability(exp_of(top - a[at + j]), sum);
+            }
+        } else { /* the last part has its exponentials */
+            TT_UNROLL
+            for (int32_t j = 0; j < count; j++) {
+                acc[j] = probability((uint32_t)acc[j], sum);
+            }
         }
         if (label >= at && label < at + count) {
             acc[label - at] = -missing;

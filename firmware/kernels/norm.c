@@ -35,6 +35,7 @@ void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t
 /* n values; gives the larger of peak and their largest magnitude. */
 static int32_t make_values(int32_t *values, const int8_t *g, const int8_t *y, int32_t n,
                            norm_values v, int32_t peak) {
+    TT_UNROLL
     for (int32_t i = 0; i < n; i++) {
         const int32_t value = g[i] * v.each - v.less - y[i] * v.u, a = tt_abs(value);
         values[i] = value;

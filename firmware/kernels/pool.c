@@ -26,10 +26,25 @@ static int32_t weights(int32_t *p, const int8_t *a, int32_t T, int32_t mult, int
 void tt_sequence_pool_s8(int8_t *y, const int8_t *x, const int8_t *a, int32_t *scratch, int32_t T,
                          int32_t C, int32_t mult, int32_t shift, int32_t y_mult, int32_t y_shift) {
     (void)weights(scratch, a, T, mult, shift);
-    for (int32_t c = 0; c < C; c++) {
+    int32_t c = 0;
+    for (; c + 3 < C; c += 4, x += 4) {
+        int32_t acc[4] = {0, 0, 0, 0};
+        const int8_t *at = x;
+        for (int32_t t = 0; t < T; t++, at += C) {
+            const int32_t p = scratch[t];
+            acc[0] += p * at[0];
+            acc[1] += p * at[1];
+            acc[2] += p * at[2];
+            acc[3] += p * at[3];
+        }
+        for (int32_t i = 0; i < 4; i++) {
+            y[c + i] = (int8_t)tt_requantize(acc[i], y_mult, y_shift, 127);
+        }
+    }
+    for (; c < C; c++, x++) {
         int32_t acc = 0;
         for (int32_t t = 0; t < T; t++) {
-            acc += scratch[t] * x[t * C + c];
+            acc += scratch[t] * x[t * C];
         }
         y[c] = (int8_t)tt_requantize(acc, y_mult, y_shift, 127);
     }
@@ -43,6 +58,7 @@ void tt_sequence_pool_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const 
     int32_t *acc = scratch + T;
     (void)weights(scratch, a, T, mult, shift);
     for (int32_t t = 0; t < T; t++) {
+        TT_UNROLL
         for (int32_t c = 0; c < C; c++) {
             acc[c] = scratch[t] * g[c];
         }
@@ -60,6 +76,7 @@ void tt_sequence_pool_da_s8(int8_t *ga, int16_t *ga_exp, const int8_t *g, const 
     int64_t r = 0;
     for (int32_t t = 0; t < T; t++) {
         int32_t dot = 0;
+        TT_UNROLL
         for (int32_t c = 0; c < C; c++) {
             dot += g[c] * x[t * C + c];
         }

@@ -2,6 +2,7 @@
 
 int32_t tt_peak(const int32_t *acc, int32_t n) {
     uint32_t peak = 0;
+    TT_UNROLL
     for (int32_t i = 0; i < n; i++) {
         const uint32_t sign = (uint32_t)(acc[i] >> 31);
         peak |= ((uint32_t)acc[i] ^ sign) - sign;
@@ -30,6 +31,7 @@ void tt_round_row(int8_t *out, const int32_t *acc, int32_t n, int32_t shift, uin
     uint32_t number = key + ((first + 1u) >> 1) * TT_GOLDEN;
     if (shift <= 16) {
         const int32_t unit = 1 << (16 - shift);
+        TT_UNROLL
         for (; i + 1 < n; i += 2, number += TT_GOLDEN) {
             const uint32_t random = tt_mix(number);
             const int32_t a = acc[i], b = acc[i + 1];
@@ -38,6 +40,7 @@ void tt_round_row(int8_t *out, const int32_t *acc, int32_t n, int32_t shift, uin
         }
     } else {
         const int32_t down = shift - 16;
+        TT_UNROLL
         for (; i + 1 < n; i += 2, number += TT_GOLDEN) {
             const uint32_t random = tt_mix(number);
             const int32_t a = acc[i], b = acc[i + 1];

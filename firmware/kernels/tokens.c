@@ -1,17 +1,43 @@
 #include "tinytrain/tt_tokens.h"
 
-static inline void copy(int8_t *restrict to, const int8_t *restrict from, int32_t count) {
-    for (int32_t i = 0; i < count; i++) {
+/* Four bytes at once; any type may lie there. */
+typedef uint32_t __attribute__((may_alias)) word;
+
+static void copy(int8_t *restrict to, const int8_t *restrict from, int32_t count) {
+    int32_t i = 0;
+    if ((((uintptr_t)to | (uintptr_t)from) & 3u) == 0) {
+        TT_UNROLL
+        for (; i + 3 < count; i += 4) {
+            *(word *)(to + i) = *(const word *)(from + i);
+        }
+    }
+    for (; i < count; i++) {
         to[i] = from[i];
     }
 }
 
 void tt_mean_tokens_s8(int8_t *y, const int8_t *x, int32_t T, int32_t C, int32_t mult,
                        int32_t shift) {
-    for (int32_t i = 0; i < C; i++) {
+    int32_t i = 0;
+    for (; i + 3 < C; i += 4, x += 4) {
+        int32_t a = 0, b = 0, c = 0, d = 0;
+        const int8_t *at = x;
+        TT_UNROLL
+        for (int32_t t = 0; t < T; t++, at += C) {
+            a += at[0];
+            b += at[1];
+            c += at[2];
+            d += at[3];
+        }
+        y[i] = (int8_t)tt_requantize(a, mult, shift, 127);
+        y[i + 1] = (int8_t)tt_requantize(b, mult, shift, 127);
+        y[i + 2] = (int8_t)tt_requantize(c, mult, shift, 127);
+        y[i + 3] = (int8_t)tt_requantize(d, mult, shift, 127);
+    }
+    for (; i < C; i++, x++) {
         int32_t acc = 0;
         for (int32_t t = 0; t < T; t++) {
-            acc += x[t * C + i];
+            acc += x[t * C];
         }
         y[i] = (int8_t)tt_requantize(acc, mult, shift, 127);
     }
@@ -68,6 +94,7 @@ void tt_permute_s8(int8_t *y, const int8_t *x, int32_t n0, int32_t n1, int32_t n
 
 static void requantize_rows(int8_t *y, const int8_t *x, int32_t count, int32_t m, int32_t shift) {
     const int32_t half = 1 << (shift - 1);
+    TT_UNROLL
     for (int32_t i = 0; i < count; i++) {
         y[i] = (int8_t)tt_clamp((x[i] * m + half) >> shift, 127);
     }

@@ -2,6 +2,7 @@
 
 #include "answer.h"
 #include "model.h"
+#include "tinytrain/tt_crc.h"
 #include "tinytrain/tt_port.h"
 #include "tinytrain/tt_runtime.h"
 

@@ -1,4 +1,4 @@
-"""Matrix kernels of emulated boards in many shapes: all small ones, some larger ones, extremes.
+"""Kernels of emulated boards in many shapes: all small ones, some larger ones, extremes.
 
 The shapes take the place of those that the operators' examples are made in.
 """
@@ -6,7 +6,7 @@ The shapes take the place of those that the operators' examples are made in.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -17,23 +17,51 @@ from kernel_calls import STEP, check, outputs, rooms
 from tinytrain.boards import load_board
 from tinytrain.build import Artifact
 from tinytrain.calls import Image, arguments, build_calls
-from tinytrain.ops import REGISTRY, accumulate, attention_heads, linear, update
+from tinytrain.ops import (
+    REGISTRY,
+    accumulate,
+    attention_heads,
+    elementwise,
+    gradient,
+    linear,
+    norm,
+    pool,
+    tokens,
+    update,
+)
 
 pytestmark = pytest.mark.qemu
 
 BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500", "qemu_rv32", "qemu_mps3_an547")
 SMALL = tuple(itertools.product((1, 2, 3, 4, 5), range(1, 10), (1, 2, 3, 4, 5)))  # T, C, O
 HEADS = tuple((t, h * d, h) for t, d, h in itertools.product((1, 2, 5), (1, 2, 3, 4, 7), (1, 3)))
+ROWS = tuple(itertools.product((1, 2, 3), range(1, 19)))  # T, C
+WIDE = tuple((2, c) for c in (63, 64, 65, 66, 128, 130, 252, 256, 260, 300, 516))
 # Where an operator finds its shapes, and which small ones it gets.
 FAMILIES: dict[str, tuple[ModuleType, tuple[Any, ...]]] = {
     "linear_s8": (linear, SMALL), "linear_s16": (linear, SMALL), "linear_dx_s8": (linear, SMALL),
     "linear_update_s8": (update, SMALL[::3]), "weight_sums_s32": (accumulate, SMALL),
     "attention_s8": (attention_heads, HEADS), "attention_grad_s8": (attention_heads, HEADS[::4]),
+    "lut_s8": (elementwise, ROWS[::3]), "lut_dx_s8": (elementwise, ROWS),
+    "add_s8": (elementwise, ROWS), "affine_s8": (elementwise, ROWS),
+    "rescale_grad_s8": (elementwise, ROWS), "clip_mask_u8": (gradient, ROWS),
+    "clip_grad_s8": (gradient, ROWS), "grad_add_s8": (gradient, ROWS[::3]),
+    "align_grad_s8": (gradient, ROWS), "layernorm_s8": (norm, ROWS),
+    "layernorm_dx_s8": (norm, ROWS), "mean_tokens_s8": (tokens, ROWS),
+    "sequence_pool_s8": (pool, ROWS), "sequence_pool_dx_s8": (pool, ROWS),
+    "sequence_pool_da_s8": (pool, ROWS),
 }  # fmt: skip
 
 
-def large(name: str) -> list[tuple[int, int, int]]:
+def of_rows(name: str) -> bool:
+    """Whether an operator's shapes are those of rows: T, C."""
+    return FAMILIES[name][0] in (elementwise, gradient, norm, pool, tokens)
+
+
+def large(name: str) -> Sequence[tuple[int, ...]]:
     rng = np.random.default_rng(8)
+    if of_rows(name):
+        return WIDE
     if name.startswith("attention"):
         return [(33, 32, 4), (40, 36, 2)]
     return [tuple(rng.integers(1, 9 * 2**i, 3).tolist()) for i in (1, 2, 3, 4, 4)]
@@ -79,19 +107,26 @@ def test_large_shapes(program: Artifact, name: str, monkeypatch: pytest.MonkeyPa
     assert compare(program, name) >= len(large(name))
 
 
+def filled(value: int) -> Callable[..., Any]:
+    return lambda rng, *shape: np.full(np.ravel(shape), value, np.int8)
+
+
 EXTREMES: dict[str, Callable[..., Any]] = {
-    "127": lambda rng, *shape: np.full(shape, 127, np.int8),
-    "-127": lambda rng, *shape: np.full(shape, -127, np.int8),
-    "both": lambda rng, *shape: np.where(rng.random(shape) < 0.5, -127, 127).astype(np.int8),
-}
+    "127": filled(127), "-127": filled(-127),
+    "both": lambda rng, *shape: rng.choice([-127, 127], np.ravel(shape)).astype(np.int8),
+}  # fmt: skip
+CODES = {gradient: "_codes", norm: "_rows"}  # what makes random codes, where not `codes`
 
 
 @pytest.mark.parametrize("codes", EXTREMES)
-@pytest.mark.parametrize("name", [name for name in FAMILIES if "attention" not in name])
+@pytest.mark.parametrize(
+    "name", [n for n, (m, _) in FAMILIES.items() if m not in (attention_heads, tokens)]
+)
 def test_extremes(
     program: Artifact, name: str, codes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = FAMILIES[name][0]
-    monkeypatch.setattr(module, "SHAPES", [(1, 7, 3), (3, 64, 5), (64, 33, 9), (5, 300, 2)])
-    monkeypatch.setattr(module, "codes", EXTREMES[codes])
+    shapes = ((1, 7, 3), (3, 64, 5), (64, 33, 9), (5, 300, 2))
+    monkeypatch.setattr(module, "SHAPES", [s[:2] if of_rows(name) else s for s in shapes])
+    monkeypatch.setattr(module, CODES.get(module, "codes"), EXTREMES[codes])
     assert compare(program, name) >= 4

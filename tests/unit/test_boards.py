@@ -49,7 +49,7 @@ def test_boards_that_ship() -> None:
     assert [name for name, board in boards.items() if board.is_host] == ["host"]
     assert all(board.support in SUPPORT for board in boards.values())
     assert all(board.stack_bytes % 8 == 0 for board in boards.values())
-    assert boards["qemu_mps2_an386"].arch == "armv7em" and boards["host"].arch == ""
+    assert boards["qemu_mps2_an386"].arch == "armv7em" and boards["host"].arch == "host"
 
 
 def test_a_good_file(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_memories_beside_the_first(tmp_path: Path) -> None:
         ("stack_bytes = 2048", 'stack_bytes = "2K"', r"stack_bytes is '2K'; allowed: an integer"),
         ("stack_bytes = 2048", "stack_bytes = true", r"stack_bytes is True; allowed: an integer"),
         ("65536", "262144", r"sram_budget_bytes is 262144; .*131072 bytes of ram 'sram'"),
-        ('"compiled"', '"gold"', r"support is 'gold'; allowed: 'tested' or 'emulated'"),
-        ('port = "mps2"', 'port = "mars"', r"port is 'mars'; allowed: 'host' or 'mps2' or 'ri"),
+        ('"compiled"', '"gold"', r"support is 'gold'; allowed: 'tested' or 'compiled'"),
+        ('port = "mps2"', 'port = "mars"', r"port is 'mars'; allowed: 'host' or .*'mps2'"),
         ("stack_bytes", 'arch = "armv5"\nstack_bytes', r"arch is 'armv5'; allowed: 'armv7em'"),
         ("stack_bytes", 'arch = ""\nstack_bytes', r"arch is ''; allowed: 'armv7em'"),
         ('name = "test"', 'name = "other"', r"name is 'other'; allowed: 'test'"),
@@ -125,7 +125,7 @@ def test_a_wrong_file_is_explained(tmp_path: Path, old: str, new: str, says: str
 def test_unknown_board_names_the_close_ones() -> None:
     with pytest.raises(BoardError, match=r"no board 'qemu_an386'; did you mean qemu_mps2_an386"):
         load_board("qemu_an386")
-    with pytest.raises(BoardError, match=r"no board 'zzz'\. Known boards: host"):
+    with pytest.raises(BoardError, match=r"no board 'zzz'\. Known boards: .*host"):
         load_board("zzz")
     with pytest.raises(BoardError):
         load_board("../boards/host")

@@ -216,10 +216,10 @@ def _bias_examples(rng: np.random.Generator) -> list[Case]:
 
 
 def _update_room(ins: Types, attrs: Attrs) -> int:
-    """A row of sums; panels of four columns of g and all of x, sums of four channels."""
+    """Panels of four columns of g and all of x, sums of two channels."""
     rows, channels = need(ins[0]).shape[0], need(ins[2]).shape[1]
     pair, columns = panel_bytes(rows), (channels + 3) // 4 * 4
-    return 4 * columns + 2 * pair + columns // 2 * pair + 4 * 4 * columns
+    return 2 * pair + columns // 2 * pair + 2 * 4 * columns
 
 
 def update_bound(types: Types, attrs: Attrs) -> int:

@@ -103,8 +103,9 @@ def _print_candidates(console: Console, found: Selected) -> None:
     for c in sorted(found.candidates, key=lambda c: c.rank(found.objective), reverse=True):
         name = f"[bold]{c.name}[/]" if c is found.best else c.name
         score = f"{abs(c.score(found.objective)):.3f}"
-        table.add_row(name, "*" if c in found.front else "", score, f"{c.outcome.loss:.3f}",
-                      f"{c.need.sram_bytes:,}", f"{c.need.macs:,}", f"{c.learning_rate:g}")  # fmt: skip
+        numbers = (f"{c.outcome.loss:.3f}", f"{c.need.sram_bytes:,}", f"{c.need.macs:,}")
+        front = "*" if c in found.front else ""
+        table.add_row(name, front, score, *numbers, f"{c.learning_rate:g}")
     console.print(table)
 
 

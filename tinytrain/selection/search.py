@@ -89,7 +89,8 @@ def propose(
         model.add(_distance(taken, within.near) <= within.most)
     worth, most = _value(model, taken, values)
     scale = THRIFT * most / max(1, room)
-    model.maximize(worth * 1000 - sum(states) * max(1, round(1000 * scale)))
+    thrift = max(1, round(1000 * scale))
+    model.maximize(1000 * worth - thrift * cp_model.LinearExpr.sum(states))
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
@@ -108,7 +109,7 @@ def _distance(taken: Literals, other: Choice) -> cp_model.LinearExprT:
     """The number of layers in which a choice differs from ``other``, whose options may be none of
     ours."""
     same = [x[o] for name, x in taken.items() if (o := other.get(name, NOTHING)) in x]
-    return cp_model.LinearExpr.sum([len(taken), *(-v for v in same)])
+    return cp_model.LinearExpr.weighted_sum([*same, 1], [*([-1] * len(same)), len(taken)])
 
 
 def _covering(
@@ -141,4 +142,4 @@ def _value(
             total.append(capped)
         else:
             total.extend(parts)
-    return sum(total), most
+    return cp_model.LinearExpr.sum(total), most

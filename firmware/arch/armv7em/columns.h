@@ -3,8 +3,7 @@
 #define TT_COLUMNS_H
 
 #include "../../kernels/products.h"
-#include "tile.h"
-#include "tinytrain/tt_linear.h"
+#include "panel.h"
 
 typedef struct {
     const int8_t *w, *wt;
@@ -19,7 +18,7 @@ static inline uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
     }
     const int8_t *at = weight_row(w->w, w->wt, w->rows, o, w->C) + i;
     if (i + 4 <= w->C) {
-        return load4(at);
+        return dsp_load(at);
     }
     uint32_t word = 0;
     for (int32_t c = 0; c < w->C - i; c++) {
@@ -28,23 +27,28 @@ static inline uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
     return word;
 }
 
-/* Panels of columns i, i + 1 and i + 2, i + 3. */
-__attribute__((noinline, unused)) static void expand_columns(uint32_t *p, uint32_t *q,
-                                                             const weight *w, int32_t i) {
-    const int32_t C = w->C;
-    int32_t o = 0;
-    if (i + 4 <= C && (w->rows == NULL || w->wt == NULL)) {
-        o = w->O & ~3;
-        if (o > 0) {
-            transpose_rows(p, q, w->w + i, C, o / 4);
+/* Panels, of `words` words, of the pairs of columns begin .. end - 1, a multiple of 4 of them. Gives the word
+ * behind them. */
+__attribute__((noinline, unused)) static uint32_t *
+expand_columns(uint32_t *p, int32_t words, const weight *w, int32_t begin, int32_t end) {
+    const int32_t whole = ((end < w->C ? end : w->C) - begin) & ~3;
+    for (int32_t o = 0; o < w->O; o += 4) {
+        int32_t i = begin;
+        if (o + 4 <= w->O && whole > 0) {
+            const int8_t *rows[4];
+            for (int32_t r = 0; r < 4; r++) {
+                rows[r] = weight_row(w->w, w->wt, w->rows, o + r, w->C) + begin;
+            }
+            transpose_rows(p + o, 4 * words, rows, whole / 4);
+            i += whole;
         }
-        p += o;
-        q += o;
+        for (; i < end; i += 4) {
+            uint32_t *const q = p + (i - begin) / 2 * words + o;
+            transpose(q, q + words, four_columns(w, o, i), four_columns(w, o + 1, i),
+                      four_columns(w, o + 2, i), four_columns(w, o + 3, i));
+        }
     }
-    for (; o < w->O; o += 4, p += 4, q += 4) {
-        transpose(p, q, four_columns(w, o, i), four_columns(w, o + 1, i), four_columns(w, o + 2, i),
-                  four_columns(w, o + 3, i));
-    }
+    return p + (end - begin) / 2 * words;
 }
 
 #endif

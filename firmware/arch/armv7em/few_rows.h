@@ -2,7 +2,7 @@
 #ifndef TT_FEW_ROWS_H
 #define TT_FEW_ROWS_H
 
-#include "tile.h"
+#include "panel.h"
 
 /* Enters a loop over blocks of four groups so that `groups` of them are run in all: jumps to label 1
  * plus what is to be left out, `size` bytes a group. `turns` gets the number of times round. */
@@ -99,9 +99,9 @@ dot_2x2_rows(const int8_t *x0 __attribute__((unused)), const int8_t *x1 __attrib
 /* Panel of one row: pairs (0,2), (1,3) of every four columns. */
 __attribute__((unused)) static void expand_row(uint32_t *p, const int8_t *x, int32_t groups) {
     for (; groups > 0; groups--, x += 4, p += 2) {
-        const uint32_t word = load4(x);
-        p[0] = even_bytes(word);
-        p[1] = odd_bytes(word);
+        const uint32_t word = dsp_load(x);
+        p[0] = dsp_even(word);
+        p[1] = dsp_odd(word);
     }
 }
 
@@ -158,7 +158,7 @@ dots_of_row(int32_t *sums __attribute__((unused)), const uint32_t *x __attribute
                      "pop {r4-r11, pc}\n");
 }
 
-/* Row 0 of tiles of four columns: sums[0, 1, 4, 5] = one row, a panel of pairs (0,2), (1,3), by the
+/* sums[0 .. 3] = one row, a panel of pairs (0,2), (1,3), by the
  * columns of 4 * turns rows of bytes, `stride` apart. */
 __attribute__((naked, noinline, unused)) static void
 columns_by_row(int32_t *sums __attribute__((unused)), const uint32_t *x __attribute__((unused)),
@@ -205,7 +205,7 @@ columns_by_row(int32_t *sums __attribute__((unused)), const uint32_t *x __attrib
                      "subs r4, #1\n"
                      "bne 1b\n"
                      "strd r8, r9, [r0]\n"
-                     "strd r10, r11, [r0, #16]\n"
+                     "strd r10, r11, [r0, #8]\n"
                      "pop {r4-r11, pc}\n");
 }
 

@@ -2,7 +2,7 @@
 
 #include "columns.h"
 #include "few_rows.h"
-#include "quantize.h"
+#include "tile.h"
 
 #define FEW_ROWS 3 /* so many rows leave the weight as bytes */
 #define PRODUCT (127 * 127)
@@ -19,9 +19,7 @@ static inline int32_t requantize(int32_t acc, int32_t mult, int32_t shift, int32
 /* The same to +-127; shift is less by 32, half = 2^(shift-1) - 2^shift: 1 is added at the end, where
  * it saturates. */
 static inline int32_t requantize_code(int32_t acc, int32_t mult, int32_t shift, int32_t half) {
-    int32_t r;
-    __asm__("smmla %0, %1, %2, %3" : "=r"(r) : "r"(acc), "r"(mult), "r"(half));
-    r >>= shift;
+    int32_t r = dsp_multiply_high(acc, mult, half) >> shift;
     __asm__("ssat %0, #8, %0\n"
             "qadd8 %0, %0, %1"
             : "+r"(r)
@@ -47,6 +45,31 @@ static inline void put(const layer *l, int32_t t, int32_t o, int32_t sum) {
         l->y8[t * l->O + o] = (int8_t)v;
     } else {
         l->y16[t * l->O + o] = (int16_t)v;
+    }
+}
+
+/* y[t .. t + n - 1, o] from their sums, which are worth 2^k. */
+__attribute__((noinline)) static void put_column(const layer *l, const int32_t *sums, int32_t t,
+                                                 int32_t n, int32_t o, int32_t k) {
+    const int32_t O = l->O, q = l->per_channel ? o : 0, mult = l->mult[q];
+    const int32_t bias = bias_of(l->b, l->bt, l->rows, o), shift = l->shift[q] - 32;
+    if (shift <= 0) {
+        for (int32_t r = 0; r < n; r++) {
+            put(l, t + r, o, sums[r] >> k);
+        }
+    } else if (l->y8 != NULL) {
+        const int32_t half = (1 << shift >> 1) - (1 << shift);
+        int8_t *y = l->y8 + t * O + o;
+        for (int32_t r = 0; r < n; r++, y += O) {
+            *y = (int8_t)requantize_code((sums[r] >> k) + bias, mult, shift, half);
+        }
+    } else {
+        const int32_t half = 1 << (shift - 1);
+        int16_t *y = l->y16 + t * O + o;
+        for (int32_t r = 0; r < n; r++, y += O) {
+            *y = (int16_t)tt_clamp(dsp_multiply_high((sums[r] >> k) + bias, mult, half) >> shift,
+                                   32767);
+        }
     }
 }
 
@@ -110,9 +133,9 @@ static void two_rows(const layer *l, const uint32_t *xp, int32_t t) {
 static int32_t dot_rest(const int8_t *x, const int8_t *w, int32_t i, int32_t C) {
     int32_t sum = 0;
     for (; i + 4 <= C; i += 4) {
-        const uint32_t u = load4(x + i), v = load4(w + i);
-        sum = smlad(even_bytes(u), even_bytes(v), sum);
-        sum = smlad(odd_bytes(u), odd_bytes(v), sum);
+        const uint32_t u = dsp_load(x + i), v = dsp_load(w + i);
+        sum = dsp_dot(dsp_even(u), dsp_even(v), sum);
+        sum = dsp_dot(dsp_odd(u), dsp_odd(v), sum);
     }
     for (; i < C; i++) {
         sum += x[i] * w[i];
@@ -156,21 +179,21 @@ static void one_row(const layer *l, uint32_t *xp, int32_t t) {
     }
 }
 
-/* Sums of a panel of rows by two columns, a tile at a time; they are worth 2^k. */
-static void plain_tiles(const layer *l, const tile_run *from, int32_t words, int32_t t, int32_t end,
-                        int32_t o, int32_t k) {
+/* Rows t .. end - 1, whose panels begin at run->x, by two rows of the weight, or by one that is
+ * repeated; the sums are worth 2^k. */
+static void plain_tiles(const layer *l, const tile_run *from, int32_t t, int32_t end, int32_t o,
+                        int32_t k) {
+    const int32_t words = (int32_t)(from->w_end - from->w);
     tile_run run = *from;
-    run.bias[0] = run.bias[1] = 0;
-    for (; t < end; t += 2, run.x += words) {
-        int32_t acc[4];
-        run.out = acc;
-        run.x_end = run.x + words;
-        tile_s32(words)(&run);
-        for (int32_t r = 0; r < 2 && t + r < end; r++) {
-            put(l, t + r, o, acc[r] >> k);
-            if (o + 1 < l->O) {
-                put(l, t + r, o + 1, acc[2 + r] >> k);
-            }
+    int32_t sums[2][SUMS];
+    for (int32_t n; t < end; t += n, run.x = run.x_end) {
+        n = end - t < SUMS ? end - t : SUMS;
+        run.x_end = run.x + (n + 1) / 2 * words;
+        run.out0 = sums[0];
+        run.out1 = sums[1];
+        run_s32(&run);
+        for (int32_t c = 0; c < 2 && o + c < l->O; c++) {
+            put_column(l, sums[c], t, n, o + c, k);
         }
     }
 }
@@ -200,15 +223,13 @@ static void many_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin,
                       int32_t k) {
     const int32_t words = panel_words(l->C), C = l->C;
     const int32_t paired = (end - begin) & ~1;
-    const tile_function run_tiles = tile_s8(words);
-    tile_run run = {.w = wp,
-                    .w_end = wp + words,
-                    .x = xp,
+    tile_run run = {.x = xp,
                     .x_end = xp + paired / 2 * words,
-                    .mult0 = l->mult[0],
-                    .mult1 = l->mult[0],
+                    .mult = {l->mult[0], l->mult[0]},
                     .stride = l->O,
-                    .ones = 0x01010101u};
+                    .ones = 0x01010101u,
+                    .half = 0x7F8000};
+    set_words(&run, wp, words);
     int32_t own = 48 - l->shift[0], limit = bias_limit(l->shift[0], C, k);
     for (int32_t o = 0; o < l->O; o += 2) {
         const int32_t next = o + 1 < l->O ? 1 : 0;
@@ -217,8 +238,8 @@ static void many_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin,
         const int32_t b0 = bias_of(l->b, l->bt, l->rows, o);
         const int32_t b1 = bias_of(l->b, l->bt, l->rows, o + next);
         if (l->per_channel) {
-            run.mult0 = l->mult[o];
-            run.mult1 = l->mult[o + next];
+            run.mult[0] = l->mult[o];
+            run.mult[1] = l->mult[o + next];
             own = 48 - l->shift[o];
             limit = own == 48 - l->shift[o + next] ? bias_limit(l->shift[o], C, k) : -1;
         }
@@ -228,16 +249,16 @@ static void many_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin,
             run.out = l->y8 + begin * l->O + o;
             expand(wp, w0, w1, C, own - k);
             if (paired > 0) {
-                run_tiles(&run);
+                run_s8(&run);
             }
             if (begin + paired < end) {
                 tile_run last = run;
                 last.x = run.x_end;
-                plain_tiles(l, &last, words, end - 1, end, o, own);
+                plain_tiles(l, &last, end - 1, end, o, own);
             }
         } else {
             expand(wp, w0, w1, C, 0);
-            plain_tiles(l, &run, words, begin, end, o, k);
+            plain_tiles(l, &run, begin, end, o, k);
         }
     }
 }

@@ -1,15 +1,7 @@
 #include "columns.h"
 #include "few_rows.h"
-#include "quantize.h"
-
-/* Sums of one row of g, as row 0 of tiles. The weight is whole, its rows and columns multiples of 4. */
-static void one_gradient(int32_t *acc, uint32_t *gp, const int8_t *g, const int8_t *w, int32_t C,
-                         int32_t O) {
-    expand_row(gp, g, O / 4);
-    for (int32_t i = 0; i < C; i += 4) {
-        columns_by_row(acc + 2 * i, gp, w + i, C, O / 4);
-    }
-}
+#include "tile.h"
+#include "tinytrain/tt_linear.h"
 
 typedef struct {
     const int8_t *g;
@@ -20,55 +12,97 @@ typedef struct {
     uint32_t key, first; /* number of element (0,0) */
 } gradient;
 
-/* Rows t and, where it exists, t + 1 from their tiles. */
-static void put_gradients(const gradient *d, const int32_t *acc, int32_t t) {
-    const int32_t C = d->C, both = t + 1 < d->T ? 2 : 1;
-    const uint64_t peaks = tile_peaks(acc, panel_words(C) / 4);
-    const uint32_t peak[2] = {(uint32_t)peaks, (uint32_t)(peaks >> 32)};
-    for (int32_t r = 0; r < both; r++) {
-        const int32_t at = t + r;
-        d->gx_exp[at] =
-            quantize_tiles(d->gx + at * C, acc + 2 * r, peak[r], C, d->g_exp[at] + d->exp_add,
-                           d->key, d->first + (uint32_t)(at * C));
+/* Row t from its sums. */
+static void put_gradient(const gradient *d, const int32_t *acc, int32_t t) {
+    d->gx_exp[t] = tt_quantize_row(d->gx + t * d->C, acc, d->C, d->g_exp[t] + d->exp_add, d->key,
+                                   d->first + (uint32_t)(t * d->C));
+}
+
+/* Sums of one row of g. The weight is whole, its rows and columns multiples of 4. */
+static void one_gradient(const gradient *d, const weight *w, uint32_t *scratch) {
+    int32_t *const acc = (int32_t *)(scratch + panel_words(d->O));
+    expand_row(scratch, d->g, d->O / 4);
+    for (int32_t i = 0; i < d->C; i += 4) {
+        columns_by_row(acc + i, scratch, w->w + i, d->C, d->O / 4);
     }
+    put_gradient(d, acc, 0);
 }
 
-/* Panel of rows t, t + 1 of g. */
-static uint32_t *expand_gradients(uint32_t *p, const gradient *d, int32_t t) {
-    const int8_t *row = d->g + t * d->O;
-    return expand(p, row, t + 1 < d->T ? row + d->O : row, d->O, 0);
-}
+/* Panels and sums: of `rows` rows at a time, by `columns` columns of the weight at a time. */
+typedef struct {
+    uint32_t *at;
+    int32_t rows, columns;
+} blocks;
 
-/* `rows` rows at a time, their sums held, by `columns` columns of the weight, their panels held. */
-static void by_blocks(const gradient *d, const weight *w, uint32_t *scratch, int32_t rows,
-                      int32_t columns) {
-    const int32_t words = panel_words(d->O), wide = panel_words(d->C);
-    const tile_function run_tiles = tile_s32(words);
-    uint32_t *const gp = scratch, *const wp = gp + words;
+/* Rows begin .. end - 1. */
+static void by_blocks(const gradient *d, const weight *w, const blocks *b, int32_t begin,
+                      int32_t end) {
+    const int32_t words = panel_words(d->O), wide = panel_words(d->C), columns = b->columns;
+    uint32_t *const gp = b->at, *const wp = gp + words;
     int32_t *const acc = (int32_t *)(wp + columns / 2 * words);
-    tile_run run = {.x = wp, .w = gp, .w_end = wp, .stride = 16};
-    for (int32_t begin = 0; begin < d->T; begin += rows) {
-        const int32_t end = d->T - begin < rows ? d->T : begin + rows;
+    tile_run run = {.x = wp};
+    set_words(&run, gp, words);
+    for (int32_t next, from = begin; from < end; from = next) {
+        next = end - from < b->rows ? end : from + b->rows;
         for (int32_t first = 0; first < wide; first += columns) {
-            const int32_t last = wide - first < columns ? wide : first + columns;
-            if (begin == 0 || columns < wide) {
-                uint32_t *p = wp;
-                for (int32_t i = first; i < last; i += 4, p += 2 * words) {
-                    expand_columns(p, p + words, w, i);
-                }
-                run.x_end = p;
+            if (from == begin || columns < wide) {
+                const int32_t last = wide - first < columns ? wide : first + columns;
+                run.x_end = expand_columns(wp, words, w, first, last);
             }
-            int32_t *sums = acc + 2 * first;
-            for (int32_t t = begin; t < end; t += 2, sums += 2 * wide) {
-                expand_gradients(gp, d, t);
-                run.out = sums;
-                run_tiles(&run);
+            int32_t *sums = acc + first;
+            for (int32_t t = from; t < next; t += 2, sums += 2 * wide) {
+                const int8_t *const row = d->g + t * d->O;
+                expand(gp, row, t + 1 < next ? row + d->O : row, d->O, 0);
+                run.out0 = sums;
+                run.out1 = sums + wide;
+                run_s32(&run);
             }
         }
-        for (int32_t t = begin; t < end; t += 2) {
-            put_gradients(d, acc + (t - begin) * wide, t);
+        for (int32_t t = from; t < next; t++) {
+            put_gradient(d, acc + (t - from) * wide, t);
         }
     }
+}
+
+/* What so many words hold, for the next `left` rows; columns < 4: too little. All of the weight, or
+ * all rows, or as many rows as take 5/8. */
+static blocks fitting(uint32_t *at, int32_t held, int32_t left, int32_t words, int32_t wide) {
+    const int32_t even = (left + 1) & ~1, few = wide < 16 ? wide : 16;
+    blocks b = {at, 2, wide};
+    held -= words;
+    if (held >= wide / 2 * words + 2 * wide) {
+        return b;
+    }
+    b.rows = even;
+    if (held < few / 2 * words + even * wide) {
+        b.rows = held / 8 * 5 / wide & ~1;
+        b.rows = b.rows < 2 ? 2 : (b.rows < even ? b.rows : even);
+    }
+    const int32_t over = held - b.rows * wide;
+    b.columns = over > 0 ? over / (2 * words) * 4 : 0;
+    b.columns = b.columns < wide ? b.columns : wide;
+    return b;
+}
+
+/* Blocks in the scratch, or behind the result of the next rows where that holds more of them. */
+static blocks blocks_of(const gradient *d, int32_t *scratch, int32_t room, int32_t begin) {
+    const int32_t words = panel_words(d->O), wide = panel_words(d->C), left = d->T - begin;
+    blocks b = fitting((uint32_t *)scratch, room / 4, left, words, wide);
+    if (b.columns == wide || (b.columns >= 4 && b.rows >= left)) {
+        return b;
+    }
+    for (int32_t rows = 16; rows >= 2; rows /= 2) {
+        const int32_t behind = ((left - rows) * d->C - 3) / 4 - words - rows * wide;
+        const int32_t columns = behind > 0 ? behind / (2 * words) * 4 : 0;
+        if (columns >= 8 && (b.columns < 4 || rows > b.rows)) {
+            const uintptr_t end = (uintptr_t)(d->gx + (begin + rows) * d->C);
+            b.at = (uint32_t *)((end + 3u) & ~(uintptr_t)3u);
+            b.rows = rows;
+            b.columns = columns < wide ? columns : wide;
+            break;
+        }
+    }
+    return b;
 }
 
 /* acc[i] = sum_o g[o] * w[o,i], two weight rows a pass; the one behind an odd O counts 0 times. Sums
@@ -112,24 +146,18 @@ static void input_gradient_pair(int32_t *restrict acc0, int32_t *restrict acc1,
     }
 }
 
-/* Two rows at a time, the weight read as bytes. */
-static void by_pairs(const gradient *d, const weight *w, int32_t *acc) {
-    const int32_t C = d->C, O = d->O;
-    for (int32_t t = 0; t < d->T; t += 2) {
-        const int8_t *g = d->g + t * O;
-        const int32_t both = t + 1 < d->T ? 2 : 1;
-        if (both == 2) {
-            input_gradient_pair(acc, acc + C, g, g + O, w->w, w->wt, w->rows, C, O);
-        } else {
-            input_gradient_row(acc, g, w->w, w->wt, w->rows, C, O);
-        }
-        for (int32_t r = 0; r < both; r++) {
-            const int32_t at = t + r;
-            d->gx_exp[at] =
-                tt_quantize_row(d->gx + at * C, acc + r * C, C, d->g_exp[at] + d->exp_add, d->key,
-                                d->first + (uint32_t)(at * C));
-        }
+/* One or two rows from t on, the weight read as bytes. Gives how many. */
+static int32_t by_bytes(const gradient *d, const weight *w, int32_t *acc, int32_t t) {
+    const int32_t C = d->C, O = d->O, n = t + 1 < d->T ? 2 : 1;
+    const int8_t *g = d->g + t * O;
+    if (n == 2) {
+        input_gradient_pair(acc, acc + C, g, g + O, w->w, w->wt, w->rows, C, O);
+        put_gradient(d, acc + C, t + 1);
+    } else {
+        input_gradient_row(acc, g, w->w, w->wt, w->rows, C, O);
     }
+    put_gradient(d, acc, t);
+    return n;
 }
 
 void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
@@ -139,33 +167,19 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
     const gradient d = {
         g, g_exp, gx, gx_exp, C, O, T, exp_add, tt_key(st, stream), (uint32_t)(st->row * C)};
     const weight whole = {w, wt, rows, C, O};
-    const int32_t words = panel_words(O), columns = panel_words(C);
-    uint32_t *const p = (uint32_t *)scratch;
-    if (T == 1 && (rows == NULL || wt == NULL) && ((C | O) & 3) == 0 &&
-        room / 4 >= words + 2 * columns) {
-        one_gradient((int32_t *)(p + words), p, g, w, C, O);
-        put_gradients(&d, (int32_t *)(p + words), 0);
+    if (T == 1 && (rows == NULL || wt == NULL) && ((C | O) & 3) == 0 && room / 4 >= O + C) {
+        one_gradient(&d, &whole, (uint32_t *)scratch);
         return;
     }
-    /* All of the weight and two rows, or all rows and 16 columns: what is smaller. */
-    const int32_t left = room / 4 - words, even = (T + 1) & ~1;
-    const int32_t few = columns < 16 ? columns : 16;
-    const int32_t by_weight = columns / 2 * words + 2 * columns;
-    const int32_t by_rows = few / 2 * words + even * columns;
-    int32_t held = 2, block = columns;
-    if (by_rows < by_weight) {
-        held = even;
-        block = few;
-    }
-    if (by_weight > left && by_rows > left) {
-        held = (left - left / 4) / (2 * columns) * 2;
-        held = held < 2 ? 2 : (held < even ? held : even);
-        block = left > held * columns ? (left - held * columns) / (2 * words) * 4 : 0;
-        block = block < columns ? block : columns;
-    }
-    if (block >= 4 && (held >= 4 || block == columns)) {
-        by_blocks(&d, &whole, p, held, block);
-    } else {
-        by_pairs(&d, &whole, scratch);
+    int32_t end;
+    for (int32_t begin = 0; begin < T; begin = end) {
+        const blocks b = blocks_of(&d, scratch, room, begin);
+        if (b.columns < 4) {
+            end = begin + by_bytes(&d, &whole, scratch, begin);
+            continue;
+        }
+        const int everything = b.columns == panel_words(C) && b.at == (uint32_t *)scratch;
+        end = everything || T - begin < b.rows ? T : begin + b.rows;
+        by_blocks(&d, &whole, &b, begin, end);
     }
 }

@@ -1,32 +1,36 @@
 #include "../../kernels/step.h"
 
-/* Peeled rates: delta = (acc << left) * m, 32 + down bits down, rounded half up. */
+/* delta = (acc << left) * m, 32 + down bits down, rounded half up; then clamped to +-limit. */
 typedef struct {
-    int32_t m, left, down;
-    int32_t largest; /* |acc| up to this needs no clamp, and stays in int32 when shifted */
+    int32_t m, left, down, limit;
+    uint64_t fits;  /* acc^2 up to this: acc << left stays in int32 */
+    uint64_t small; /* and up to this: nothing needs the clamp */
 } step_rate;
 
-/* largest < 0: none serves. */
+static uint64_t square_of(int32_t x) {
+    return (uint64_t)((int64_t)x * x);
+}
+
+/* fits = 0 where a rate is too large or too small. */
 static step_rate step_rate_of(tt_multiplier rate, int32_t limit) {
-    step_rate r = {0, 0, 0, INT32_MAX};
-    if (rate.m == 0) {
-        return r;
-    }
-    r.m = rate.m;
+    step_rate r = {.m = rate.m, .limit = limit};
     if (rate.shift > 32) {
         r.down = rate.shift - 32;
-    } else {
+    } else if (rate.m != 0) {
         const int32_t up = 32 - rate.shift;
         r.m <<= up < 7 ? up : 7;
         r.left = up < 7 ? 0 : up - 7;
     }
     if (r.down > 6 || r.left > 16 || limit > 1 << 24) {
-        r.largest = -1;
+        r.left = r.down = 0;
         return r;
     }
-    const float most = 0.999f * (float)limit / (float)rate.m * tt_pow2f(rate.shift);
-    const int32_t most_shifted = INT32_MAX >> r.left;
-    r.largest = most < (float)most_shifted ? (int32_t)most : most_shifted;
+    const int32_t widest = INT32_MAX >> r.left;
+    r.fits = r.small = square_of(widest);
+    if (rate.m != 0) {
+        const float most = 0.999f * (float)limit / (float)rate.m * tt_pow2f(rate.shift);
+        r.small = most < (float)widest ? square_of((int32_t)most) : r.small;
+    }
     return r;
 }
 
@@ -139,34 +143,35 @@ static void step_one(const tt_weight_step *s, int8_t *w, int8_t *fraction, int32
     }
 }
 
-/* Weights of two planes, no delta of which needs a clamp. */
-static void step_planes(int8_t *w, int8_t *fraction, const int32_t *acc, int32_t C,
-                        const step_rate *r) {
-    const int32_t half = r->down > 0 ? 1 << (r->down - 1) : 0;
-    for (const int32_t *end = acc + C; acc != end; acc++, w++, fraction++) {
-        int32_t d;
-        if (r->down > 0) {
-            __asm__("smmla %0, %1, %2, %3" : "=r"(d) : "r"(*acc), "r"(r->m), "r"(half));
-            d >>= r->down;
-        } else {
-            __asm__("smmulr %0, %1, %2" : "=r"(d) : "r"(*acc << r->left), "r"(r->m));
-        }
-        step_wide(w, fraction, d);
+static inline int32_t delta_of(int32_t acc, const step_rate *r) {
+    int32_t d;
+    if (r->down > 0) {
+        const int32_t half = 1 << (r->down - 1);
+        __asm__("smmla %0, %1, %2, %3" : "=r"(d) : "r"(acc), "r"(r->m), "r"(half));
+        d >>= r->down;
+    } else {
+        __asm__("smmulr %0, %1, %2" : "=r"(d) : "r"(acc << r->left), "r"(r->m));
+    }
+    return tt_clamp(d, r->limit);
+}
+
+static inline int8_t code_of(int32_t wide) {
+    int32_t v;
+    __asm__("ssat %0, #8, %1, asr #16" : "=r"(v) : "r"(wide));
+    return (int8_t)(v < -127 ? -127 : v);
+}
+
+/* n weights, pairs from an even number on, whose deltas may need the clamp. */
+static void step_clamped(int8_t *w, const int32_t *acc, int32_t n, uint32_t number,
+                         const step_rate *r) {
+    for (const int8_t *end = w + n; w != end; w += 2, acc += 2, number += TT_GOLDEN) {
+        const uint32_t random = tt_mix(number);
+        w[0] = code_of(w[0] * 65536 - delta_of(acc[0], r) + (int32_t)(random & 0xFFFFu));
+        w[1] = code_of(w[1] * 65536 - delta_of(acc[1], r) + (int32_t)(random >> 16));
     }
 }
 
-/* Largest |acc|. */
-static int32_t peak_of(const int32_t *acc, int32_t n) {
-    int32_t peak = 0;
-    for (int32_t i = 0; i < n; i++) {
-        const int32_t a = tt_abs(acc[i]);
-        peak = a > peak ? a : peak;
-    }
-    return peak;
-}
-
-#define PIECE 128 /* weights that are looked at together for one that needs a clamp */
-#define BLOCK 8   /* and where there is one */
+#define PIECE 256 /* weights that are looked at together for one that needs the clamp */
 
 /* Adds the squares of n sums; gives the largest sum of eight of them, or of one. */
 static uint64_t add_squares(uint64_t *sum, const int32_t *acc, int32_t n) {
@@ -175,36 +180,11 @@ static uint64_t add_squares(uint64_t *sum, const int32_t *acc, int32_t n) {
         most = squares_of(acc, n / 8, sum);
     }
     for (int32_t i = n & ~7; i < n; i++) {
-        const uint64_t square = (uint64_t)((int64_t)acc[i] * acc[i]);
+        const uint64_t square = square_of(acc[i]);
         *sum += square;
         most = square > most ? square : most;
     }
     return most;
-}
-
-/* n weights from number `at` on, none of which needs a clamp. */
-static void step_fast(const tt_weight_step *s, step_run *run, int8_t *w, int8_t *fraction,
-                      const int32_t *acc, int32_t n, int32_t at, const step_rate *r) {
-    if (fraction != NULL) {
-        step_planes(w + at, fraction + at, acc, n, r);
-        return;
-    }
-    int32_t i = 0;
-    if ((at & 1) == 0 && n >= 4) {
-        run->acc = acc;
-        run->w = w + at;
-        run->number = s->key + ((uint32_t)at >> 1) * TT_GOLDEN;
-        run->turns = n / 4;
-        if (r->down == 0) {
-            step_left(run);
-        } else {
-            step_down(run);
-        }
-        i = n & ~3;
-    }
-    for (; i < n; i++) {
-        step_one(s, w, fraction, acc[i], at + i);
-    }
 }
 
 void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const int32_t *acc,
@@ -213,7 +193,6 @@ void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const in
         s->rate = sgd_rate(s->eta, coef[0], s->exponent);
     }
     const step_rate r = step_rate_of(s->rate, s->limit);
-    const uint64_t widest = (uint64_t)((int64_t)r.largest * r.largest);
     step_run run = {.mix1 = 0x7FEB352Du,
                     .mix2 = 0x846CA68Bu,
                     .golden = TT_GOLDEN,
@@ -224,26 +203,35 @@ void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const in
         run.bias = run.bias * (1 << r.down) + (1 << (r.down - 1));
         run.shift = r.down;
     }
-    int32_t i = 0;
-    while (i < C) {
-        const int32_t at = s->count, odd = at & 1;
-        const int32_t n = odd ? 1 : (C - i < PIECE ? C - i : PIECE);
-        const uint64_t most = add_squares(&s->squares, acc + i, n);
-        if (r.largest >= 0 && most <= widest) {
-            step_fast(s, &run, w, fraction, acc + i, n, at, &r);
-        } else {
-            for (int32_t j = 0, b; j < n; j += b) {
-                b = n - j < BLOCK ? n - j : BLOCK;
-                if (peak_of(acc + i + j, b) <= r.largest) {
-                    step_fast(s, &run, w, fraction, acc + i + j, b, at + j, &r);
-                    continue;
-                }
-                for (int32_t k = j; k < j + b; k++) {
-                    step_one(s, w, fraction, acc[i + k], at + k);
-                }
+    for (int32_t n; C > 0; C -= n, acc += n) {
+        const int32_t at = s->count;
+        n = at & 1 ? 1 : (C < PIECE ? C : PIECE);
+        const uint64_t most = add_squares(&s->squares, acc, n);
+        int32_t i = 0;
+        if (fraction != NULL && most <= r.fits) {
+            for (; i < n; i++) {
+                step_wide(w + at + i, fraction + at + i, delta_of(acc[i], &r));
             }
+        } else if (fraction == NULL && n >= 4 && most <= r.small) {
+            run.acc = acc;
+            run.w = w + at;
+            run.number = s->key + ((uint32_t)at >> 1) * TT_GOLDEN;
+            run.turns = n / 4;
+            if (r.down == 0) {
+                step_left(&run);
+            } else {
+                step_down(&run);
+            }
+            i = n & ~3;
+        }
+        if (fraction == NULL && n - i >= 2 && most <= r.fits) {
+            const uint32_t number = s->key + ((uint32_t)(at + i) >> 1) * TT_GOLDEN;
+            step_clamped(w + at + i, acc + i, (n - i) & ~1, number, &r);
+            i = n & ~1;
+        }
+        for (; i < n; i++) {
+            step_one(s, w, fraction, acc[i], at + i);
         }
         s->count += n;
-        i += n;
     }
 }

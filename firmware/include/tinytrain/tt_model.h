@@ -6,6 +6,7 @@
 #define TT_MODEL_H
 
 #include "tinytrain/tt_math.h"
+#include "tinytrain/tt_types.h"
 
 /* Bytes in SRAM that persist between steps: trained weights, fractions, biases, moments. */
 typedef struct {
@@ -19,13 +20,6 @@ typedef struct {
     uint32_t step;
     float rate;
 } tt_knot;
-
-/* Sum of the loss over the labels that count (>= 0), in nats * 2^16; how many were the arg max. */
-typedef struct {
-    int32_t loss_q16;
-    int32_t correct;
-    int32_t count;
-} tt_metrics;
 
 extern const tt_region tt_model_regions[];
 extern const uint32_t tt_model_region_count;

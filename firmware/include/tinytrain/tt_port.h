@@ -1,8 +1,16 @@
-/* What a port must give: a byte stream, a clock, a stack that can be measured, a way out. */
+/* What a port must give: a byte stream, and a way out. What it may give: a clock, the use of the
+ * stack, random numbers, flash that keeps the state. firmware/runtime/absent.c stands for each of
+ * the latter that a port leaves out. */
 #ifndef TT_PORT_H
 #define TT_PORT_H
 
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- needed ---- */
 
 /* The next byte of the stream, or -1 when none has arrived. */
 int32_t tt_port_read(void);
@@ -13,6 +21,11 @@ void tt_port_write(const uint8_t *bytes, uint32_t count);
 /* Called while no byte is there; may sleep until one is. */
 void tt_port_idle(void);
 
+/* End of the program; boards that have nowhere to go start again. */
+__attribute__((noreturn)) void tt_port_exit(int32_t status);
+
+/* ---- may be left out ---- */
+
 /* Microseconds modulo 2^27 (134 s); always 0 where the board has no clock. */
 #define TT_PORT_TIME_MASK 0x7FFFFFFu
 uint32_t tt_port_time_us(void);
@@ -21,7 +34,21 @@ uint32_t tt_port_time_us(void);
 uint32_t tt_port_stack_bytes(void);
 uint32_t tt_port_stack_used(void);
 
-/* End of the program; boards that have nowhere to go start again. */
-_Noreturn void tt_port_exit(int32_t status);
+/* A number that no other start has, for a seed; 0 where the board has no source of one. */
+uint32_t tt_port_random(void);
+
+/* Flash kept for the state: its bytes (0: there is none), and of how many bytes each piece that is
+ * programmed must be a multiple. Offsets are from its start. The functions return 0, or -1 when the
+ * flash does not hold what it should afterwards; then erase it before the next try. Erased bytes
+ * are 0xFF; a byte is programmed once between two erasures. The core may stand still meanwhile. */
+uint32_t tt_port_flash_bytes(void);
+uint32_t tt_port_flash_unit(void);
+int32_t tt_port_flash_read(uint32_t offset, uint8_t *out, uint32_t count);
+int32_t tt_port_flash_erase(void);
+int32_t tt_port_flash_program(uint32_t offset, const uint8_t *bytes, uint32_t count);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -33,6 +33,10 @@
 #define TT_ESCAPED_END 0xDCu
 #define TT_ESCAPED_ESCAPE 0xDDu
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Say that the device is there: line "ready", with the fields of "info". */
 void tt_protocol_start(void);
 
@@ -42,7 +46,8 @@ void tt_protocol_feed(uint8_t byte);
 /* Line "error", code "fault", of a crash: program counter and fault status register. */
 void tt_protocol_fault(uint32_t pc, uint32_t status);
 
-/* CRC-32 of zlib, continued: start with 0. */
-uint32_t tt_crc32(uint32_t crc, const uint8_t *bytes, uint32_t count);
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -6,8 +6,13 @@
 
 #include "tinytrain/tt_math.h"
 
-/* Accumulators that are made at once; even, so that parts begin where pairs of numbers do. */
+/* Accumulators that are made at once, on the stack; even, so that parts begin where pairs of numbers
+ * do. */
+#if UINTPTR_MAX > UINT32_MAX
+#define TT_ROW_PART 256
+#else
 #define TT_ROW_PART 64
+#endif
 
 /* A number with as many bits as the largest |acc|, 0 only where all are. |acc| < 2^31. */
 int32_t tt_peak(const int32_t *acc, int32_t n);

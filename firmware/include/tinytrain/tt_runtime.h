@@ -11,13 +11,6 @@
 /* Bytes behind the regions in the state: seed and step, uint32 each. */
 #define TT_STATE_TAIL_BYTES 8
 
-typedef enum {
-    TT_OK = 0,
-    TT_BAD_LABEL = 1, /* a label is not in [-1, TT_LOGITS / TT_LABELS) */
-    TT_BAD_TOKEN = 2, /* a token of the input is not below TT_TOKENS */
-    TT_BAD_RANGE = 3  /* bytes outside of the state */
-} tt_status;
-
 typedef struct {
     /* First: the state's last bytes are its seed and step. Its alignment pads the size to 8. */
     _Alignas(8) tt_step step;

@@ -2,28 +2,14 @@
 
 #include "tinytrain/tt_rows.h"
 
-void tt_lut_s8(int8_t *y, const int8_t *x, const int8_t *table, int32_t count) {
-    const int8_t *middle = table + 128;
-    int32_t i = 0;
-    for (; i + 3 < count; i += 4) {
-        const int32_t a = x[i], b = x[i + 1], c = x[i + 2], d = x[i + 3];
-        y[i] = middle[a];
-        y[i + 1] = middle[b];
-        y[i + 2] = middle[c];
-        y[i + 3] = middle[d];
-    }
-    for (; i < count; i++) {
-        y[i] = middle[x[i]];
-    }
-}
-
 typedef struct {
     const int8_t *g, *x, *slope; /* slope of 0 */
 } lut_row;
 
-static void make_lut(int32_t *acc, const void *row, int32_t from, int32_t n) {
+static void make_lut(int32_t *restrict acc, const void *row, int32_t from, int32_t n) {
     const lut_row *r = (const lut_row *)row;
     const int8_t *g = r->g + from, *x = r->x + from, *slope = r->slope;
+    TT_UNROLL
     for (int32_t i = 0; i < n; i++) {
         acc[i] = g[i] * slope[x[i]];
     }

@@ -6,21 +6,6 @@
 /* Products that are held at once, half of their bytes in the place of the result. */
 #define PART 256
 
-void tt_lut_s8(int8_t *y, const int8_t *x, const int8_t *table, int32_t count) {
-    const int8_t *middle = table + 128;
-    int32_t i = 0;
-    for (; i + 3 < count; i += 4) {
-        const int32_t a = x[i], b = x[i + 1], c = x[i + 2], d = x[i + 3];
-        y[i] = middle[a];
-        y[i + 1] = middle[b];
-        y[i + 2] = middle[c];
-        y[i + 3] = middle[d];
-    }
-    for (; i < count; i++) {
-        y[i] = middle[x[i]];
-    }
-}
-
 /* Products of g and slope[x], slope that of 0: registers of values 0 and 2 to first, 1 and 3 to second,
  * which may be g or x. Gives two numbers, in its halves, that together have as many bits as the
  * largest magnitude. 4 * turns products, turns > 0. */

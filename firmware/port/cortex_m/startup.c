@@ -1,5 +1,5 @@
-/* Reset and faults of a Cortex-M with FPU. The stack lies below everything else in RAM, so that
- * one that grows too far faults instead of overwriting weights. */
+/* Reset, interrupts and faults of a Cortex-M with FPU, for each port of one. The stack lies below
+ * everything else in RAM, so that one that grows too far faults instead of overwriting weights. */
 #include "tinytrain/tt_port.h"
 #include "tinytrain/tt_protocol.h"
 
@@ -11,6 +11,22 @@ extern const uint32_t tt_data_image[];
 #define PAINT 0xA5C3A5C3u
 #define COPROCESSOR_ACCESS (*(volatile uint32_t *)0xE000ED88)
 #define FAULT_STATUS (*(volatile uint32_t *)0xE000ED28)
+#define VECTORS (*(volatile uint32_t *)0xE000ED08)
+
+typedef union {
+    const uint32_t *stack;
+    void (*handler)(void);
+} vector;
+
+/* A port with interrupts compiles with TT_UART_IRQ and has tt_uart_interrupt. */
+#ifdef TT_UART_IRQ
+#define ENTRIES (16 + TT_UART_IRQ + 1)
+void tt_uart_interrupt(void);
+#else
+#define ENTRIES 16
+#endif
+
+extern const vector tt_vectors[ENTRIES];
 
 int main(void);
 void tt_port_start(void);
@@ -31,7 +47,8 @@ uint32_t tt_port_stack_used(void) {
 }
 
 _Noreturn void tt_reset(void) {
-    COPROCESSOR_ACCESS |= 0xFu << 20; /* FPU */
+    VECTORS = (uint32_t)(uintptr_t)tt_vectors; /* a boot loader may have set another */
+    COPROCESSOR_ACCESS |= 0xFu << 20;          /* FPU */
     __asm__ volatile("dsb\n isb" ::: "memory");
     uint32_t *used;
     __asm__ volatile("mov %0, sp" : "=r"(used));
@@ -65,15 +82,16 @@ _Noreturn void tt_report_fault(const uint32_t *frame) {
     tt_port_exit(3);
 }
 
-typedef union {
-    const uint32_t *stack;
-    void (*handler)(void);
-} vector;
+/* The port's, where it has one. */
+__attribute__((weak, alias("tt_fault"))) void tt_tick(void);
 
-extern const vector tt_vectors[16];
-__attribute__((section(".vectors"), used)) const vector tt_vectors[16] = {
-    {.stack = tt_stack_end}, {.handler = tt_reset}, {.handler = tt_fault}, {.handler = tt_fault},
-    {.handler = tt_fault},   {.handler = tt_fault}, {.handler = tt_fault}, {.handler = tt_fault},
-    {.handler = tt_fault},   {.handler = tt_fault}, {.handler = tt_fault}, {.handler = tt_fault},
-    {.handler = tt_fault},   {.handler = tt_fault}, {.handler = tt_fault}, {.handler = tt_fault},
+__attribute__((section(".vectors"), used)) const vector tt_vectors[ENTRIES] = {
+    [0] = {.stack = tt_stack_end},
+    [1] = {.handler = tt_reset},
+    [2 ... 14] = {.handler = tt_fault},
+    [15] = {.handler = tt_tick},
+#ifdef TT_UART_IRQ
+    [16 ... 16 + TT_UART_IRQ - 1] = {.handler = tt_fault},
+    [16 + TT_UART_IRQ] = {.handler = tt_uart_interrupt},
+#endif
 };

@@ -1,0 +1,160 @@
+/* The end of the flash keeps the state: TT_STORAGE_BYTES from TT_STORAGE_ORIGIN, which begin with
+ * sector TT_STORAGE_SECTOR. An F4 or F7 has one sector there, an H743 one of bank 2, an L4 pages. */
+#include "stm32.h"
+
+#include "tinytrain/tt_port.h"
+
+#ifdef TT_STORAGE_ORIGIN
+
+#define KEY_1 0x45670123u
+#define KEY_2 0xCDEF89ABu
+#define LOOKS 400000000u /* an erasure of 256 KB takes up to 4 s */
+
+#if defined(TT_STM32_H7)
+#define BANK_2 0x52002100u
+#define FLASH_KEY (BANK_2 + 0x04u)
+#define FLASH_CONTROL (BANK_2 + 0x0Cu)
+#define FLASH_STATE (BANK_2 + 0x10u)
+#define FLASH_CLEAR (BANK_2 + 0x14u)
+#define BUSY 5u /* or a write is queued */
+#define LOCK 1u
+#define PROGRAM (1u << 1 | 3u << 4) /* 64 bits in parallel */
+#define ERASE (1u << 2 | 3u << 4)
+#define START (1u << 7)
+#define SECTOR(number) ((uint32_t)(number) << 8)
+#define ERRORS 0x07EE0000u
+#define UNIT 32u
+#define PIECE_BYTES TT_STORAGE_BYTES
+#elif defined(TT_STM32_L4)
+#define FLASH_ACCESS 0x40022000u
+#define FLASH_KEY 0x40022008u
+#define FLASH_STATE 0x40022010u
+#define FLASH_CLEAR FLASH_STATE
+#define FLASH_CONTROL 0x40022014u
+#define BUSY (1u << 16)
+#define LOCK (1u << 31)
+#define PROGRAM 1u
+#define ERASE 2u
+#define START (1u << 16)
+#define SECTOR(number) ((uint32_t)(number) << 3) /* bit 11, the bank, is bit 8 of the page */
+#define ERRORS 0x0000C3FAu
+#define UNIT 8u
+#define PIECE_BYTES 2048u
+#else
+#define FLASH_ACCESS 0x40023C00u
+#define FLASH_KEY 0x40023C04u
+#define FLASH_STATE 0x40023C0Cu
+#define FLASH_CLEAR FLASH_STATE
+#define FLASH_CONTROL 0x40023C10u
+#define BUSY (1u << 16)
+#define LOCK (1u << 31)
+#define PROGRAM (1u | 2u << 8) /* 32 bits in parallel, at 2.7 to 3.6 V */
+#define ERASE (2u | 2u << 8)
+#define START (1u << 16)
+#define SECTOR(number) ((uint32_t)(number) << 3)
+#define ERRORS 0x000000F2u
+#define UNIT 4u
+#define PIECE_BYTES TT_STORAGE_BYTES
+#endif
+
+#define DATA_CACHE_ON (1u << 10)
+#define DATA_CACHE_RESET (1u << 12)
+#define INVALIDATE_LINE 0xE000EF5Cu
+#define LINE_BYTES 32u
+
+/* What the core may still hold of the storage from before. */
+static void forget_cached(void) {
+#if defined(TT_STM32_F7) || defined(TT_STM32_H7)
+    tt_barrier();
+    for (uint32_t at = 0; at < TT_STORAGE_BYTES; at += LINE_BYTES) {
+        tt_set(INVALIDATE_LINE, TT_STORAGE_ORIGIN + at);
+    }
+    tt_barrier();
+#else
+    tt_change(FLASH_ACCESS, DATA_CACHE_ON, 0);
+    tt_change(FLASH_ACCESS, 0, DATA_CACHE_RESET);
+    tt_change(FLASH_ACCESS, DATA_CACHE_RESET, DATA_CACHE_ON);
+#endif
+}
+
+static int32_t done(void) {
+    return tt_await(FLASH_STATE, BUSY, 0, LOOKS) && (tt_get(FLASH_STATE) & ERRORS) == 0;
+}
+
+static int32_t unlock(void) {
+    if (tt_get(FLASH_CONTROL) & LOCK) {
+        tt_set(FLASH_KEY, KEY_1);
+        tt_set(FLASH_KEY, KEY_2);
+    }
+    if (!tt_await(FLASH_STATE, BUSY, 0, LOOKS)) {
+        return 0;
+    }
+    tt_set(FLASH_CLEAR, ERRORS);
+    return 1;
+}
+
+static uint32_t word_of(const uint8_t *b) {
+    return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+}
+
+static int32_t inside(uint32_t offset, uint32_t count) {
+    return offset <= TT_STORAGE_BYTES && count <= TT_STORAGE_BYTES - offset;
+}
+
+uint32_t tt_port_flash_bytes(void) {
+    return TT_STORAGE_BYTES;
+}
+
+uint32_t tt_port_flash_unit(void) {
+    return UNIT;
+}
+
+int32_t tt_port_flash_read(uint32_t offset, uint8_t *out, uint32_t count) {
+    if (!inside(offset, count)) {
+        return -1;
+    }
+    for (uint32_t at = offset; at < offset + count; at++) {
+        const uint32_t word = tt_get(TT_STORAGE_ORIGIN + (at & ~3u));
+        *out++ = (uint8_t)(word >> 8u * (at & 3u));
+    }
+    return 0;
+}
+
+int32_t tt_port_flash_erase(void) {
+    int32_t good = unlock();
+    for (uint32_t i = 0; good && i < TT_STORAGE_BYTES / PIECE_BYTES; i++) {
+        tt_set(FLASH_CONTROL, ERASE | SECTOR(TT_STORAGE_SECTOR + i));
+        tt_set(FLASH_CONTROL, ERASE | SECTOR(TT_STORAGE_SECTOR + i) | START);
+        good = done();
+    }
+    tt_set(FLASH_CONTROL, LOCK);
+    forget_cached();
+    for (uint32_t at = 0; good && at < TT_STORAGE_BYTES; at += 4) {
+        good = tt_get(TT_STORAGE_ORIGIN + at) == 0xFFFFFFFFu;
+    }
+    return good ? 0 : -1;
+}
+
+int32_t tt_port_flash_program(uint32_t offset, const uint8_t *bytes, uint32_t count) {
+    if (!inside(offset, count) || (offset | count) % UNIT != 0) {
+        return -1;
+    }
+    const uint32_t place = TT_STORAGE_ORIGIN + offset;
+    int32_t good = unlock();
+    tt_set(FLASH_CONTROL, PROGRAM);
+    for (uint32_t at = 0; good && at < count; at += UNIT) {
+        for (uint32_t i = at; i < at + UNIT; i += 4) {
+            tt_set(place + i, word_of(bytes + i));
+        }
+        tt_barrier();
+        good = done();
+    }
+    tt_set(FLASH_CONTROL, LOCK);
+    forget_cached();
+    for (uint32_t at = 0; good && at < count; at += 4) {
+        good = tt_get(place + at) == word_of(bytes + at);
+    }
+    return good ? 0 : -1;
+}
+
+#endif
