@@ -50,8 +50,9 @@ def first_look(
 ) -> tuple[Estimate, dict[str, list[int]], float]:
     """The first-order estimate, the channels in the order in which they train, seconds."""
     began = time.monotonic()
-    graph = runs.quantized.graph
-    guess = estimate(recipe, graph, layers, runs.tasks)
+    context = runs.pool.context
+    graph = context.quantized.graph
+    guess = estimate(recipe, graph, layers, context.tasks)
     magnitudes = {
         n.layer: np.abs(graph.params[n.inputs[1].name].data.astype(np.int64)).sum(axis=1)
         for n in graph.nodes

@@ -20,6 +20,7 @@ from .analysis import Analysis, Stage, analyse, first_look
 from .front import Candidate, pareto
 from .memory import Memory
 from .options import Choice, explicit
+from .pool import Context, Pool
 from .proxy import digest_of, tasks_of
 from .runs import Job, Outcome, Runs
 from .search import best_choice
@@ -78,10 +79,11 @@ def select(
     quantized = quantized or prepare(recipe, track)
     store, objective = store or Store(), objective_of(recipe, settings)
     tasks, layers = tasks_of(recipe, settings.folds, settings.seed), layers_of(quantized.graph)
-    with Runs(recipe, quantized, tasks, store, settings.jobs) as runs:
+    with Pool(Context(recipe, quantized, tasks), settings.jobs) as pool:
+        runs = Runs(pool, store)
         say("first-order estimate")
         guess, order, seconds = first_look(recipe, runs, layers, settings)
-        memory = Memory(recipe, quantized, board, planning, store, order)
+        memory = Memory(pool, board, planning, store, order)
         _check_smallest(memory)
         analysis = analyse(recipe, runs, memory, guess, seconds, settings, end, stage)
         trials = Trials(runs, memory, objective, settings.trials, end, stage, say)

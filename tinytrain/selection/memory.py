@@ -11,13 +11,13 @@ the planner is a heuristic: where a larger choice was planned with less, the fac
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from ..boards import Board
-from ..compiler import compile_recipe
+from ..compiler import compile_recipe, silent
 from ..fit import Planning
-from ..quantize import Quantized
-from ..recipe import Recipe, UpdateScheme
+from ..recipe import UpdateScheme
 from ..select import layers_of, selections
 from .options import (
     BIAS,
@@ -31,6 +31,7 @@ from .options import (
     scheme_of,
     state_bytes,
 )
+from .pool import Context, Pool
 from .store import Store, graph_digest, key_of
 
 
@@ -60,21 +61,21 @@ class Memory:
     same recipe with another budget, whose facts hold here, too."""
 
     def __init__(
-        self, recipe: Recipe, quantized: Quantized, board: Board, planning: Planning, store: Store,
-        order: Order, other: Memory | None = None,
+        self, pool: Pool, board: Board, planning: Planning, store: Store, order: Order,
+        other: Memory | None = None,
     ) -> None:  # fmt: skip
-        self.recipe, self.board, self.store, self.order = recipe, board, store, order
-        # Addresses are those of the heuristic, and adapters need no samples to be planned.
+        self.pool, self.board, self.store, self.order = pool, board, store, order
         self.planning = replace(planning, planner="heuristic")
-        self.quantized = replace(quantized, samples=quantized.samples[:1])
+        recipe, quantized = pool.context.recipe, pool.context.quantized
         self.layers = layers_of(quantized.graph)
         self.options = {
             layer.name: options_of(layer, layer is self.layers[-1]) for layer in self.layers
         }
         self.bytes: dict[str, dict[Option, int]] = other.bytes if other else state_bytes(
-            self.quantized, self.layers, self.options, recipe.optimizer)  # fmt: skip
+            quantized, self.layers, self.options, recipe.optimizer)  # fmt: skip
         self.facts: list[Fact] = other.facts if other else []
         self.corrected = self.planned = 0
+        self._singles: bool = other._singles if other else False
         self._needs: dict[str, Need] = {}
         optimizer = recipe.optimizer.rule, recipe.optimizer.qas, recipe.optimizer.weights
         regions = [(m.name, m.length_bytes) for m in board.beside]
@@ -98,59 +99,56 @@ class Memory:
     def scheme(self, choice: Choice, name: str = "selected") -> UpdateScheme:
         return scheme_of(choice, self.layers, self.order, name)
 
-    def need(self, scheme: UpdateScheme, planning: Planning | None = None) -> Need:
+    def need(self, scheme: UpdateScheme) -> Need:
         """What a scheme needs: planned now, before, or by another search."""
-        planning = planning or self.planning
-        key = key_of("need", self.digest, planning, selections(scheme, self.layers))
-        if key not in self._needs:
-            data = self.store.get(key)
-            if data is None:
-                data = asdict(self._planned(scheme, planning))
-                self.store.put(key, data)
-            self._needs[key] = Need(**data)
-        return self._needs[key]
+        return self.needs([scheme], self.planning)[0]
 
-    def _planned(self, scheme: UpdateScheme, planning: Planning) -> Need:
-        self.planned += 1
-        made = compile_recipe(
-            self.recipe.replace(scheme=scheme), self.board, self.quantized, check=False,
-            planning=planning,
-        )  # fmt: skip
-        sram = made.sram
-        states = sram.trained_weight_bytes + sram.optimizer_bytes
-        return Need(
-            sram.sram_bytes, sram.arena_bytes, states, sram.sram_bytes - sram.arena_bytes - states,
-            sram.sram_bytes <= self.board.sram_budget_bytes, made.train.macs(),
-            made.trained_parameters,
-        )  # fmt: skip
+    def needs(self, schemes: Sequence[UpdateScheme], planning: Planning) -> list[Need]:
+        """The same of several, over processes."""
+        keys = [key_of("need", self.digest, planning, selections(s, self.layers)) for s in schemes]
+        for key in keys:
+            if key not in self._needs and (data := self.store.get(key)) is not None:
+                self._needs[key] = Need(**data)
+        todo = [i for i, key in enumerate(keys) if key not in self._needs]
+        asked = [(schemes[i], self.board, planning) for i in todo]
+        for at, need in self.pool.results(planned, asked):
+            self.planned += 1
+            self._needs[keys[todo[at]]] = need
+            self.store.put(keys[todo[at]], asdict(need))
+        return [self._needs[key] for key in keys]
 
-    def learn(self, choice: Choice, need: Need) -> None:
+    def learn(self, choice: Choice, need: Need, say: Callable[[str], None] = silent) -> None:
         """Facts of a choice that does not fit: of itself, and of the least that trains in the same
-        layers in the same way, which says more."""
-        self._correct(choice, need)
-        self._add(choice, need.arena_bytes)
-        core = {name: self.least(name, option) for name, option in choice.items()}
-        if core != dict(choice):
-            small = self.need(self.scheme(core), replace(self.planning, recompute="min-memory"))
-            self._correct(core, small)
-            self._add(core, small.arena_bytes)
+        layers in the same way; before the first such, of the least that trains in each layer."""
+        smallest = self.planning
+        if smallest.recompute != "off":
+            smallest = replace(smallest, recompute="min-memory")
+        least = {name: self.least(name, option) for name, option in choice.items()}
+        cores: list[Choice] = [least] if least != dict(choice) else []
+        if not self._singles:
+            say(f"planning each of {len(self.layers)} layers alone")
+            cores += [{layer.name: BIAS} for layer in self.layers]
+            self._singles = True
+        self._fact(choice, need)
+        made = self.needs([self.scheme(core) for core in cores], smallest)
+        for core, small in zip(cores, made, strict=True):
+            self._fact(core, small)
+
+    def _fact(self, choice: Choice, need: Need) -> None:
+        for fact in self.facts:
+            if covers(choice, fact.choice) and need.arena_bytes < fact.arena_bytes:
+                fact.arena_bytes = need.arena_bytes
+                self.corrected += 1
+        choice = {name: option for name, option in choice.items() if option != NOTHING}
+        if all(f.arena_bytes < need.arena_bytes or not covers(choice, f.choice)
+               for f in self.facts):  # fmt: skip
+            self.facts.append(Fact(choice, need.arena_bytes))
 
     def least(self, name: str, option: Option) -> Option:
         """The smallest option of a layer that trains the same kind of thing."""
         kinds = [o for o in self.options[name] if bool(o.channels) == bool(option.channels)
                  and bool(o.rank) == bool(option.rank) and o.bias == option.bias]  # fmt: skip
         return min(kinds)
-
-    def _add(self, choice: Choice, arena_bytes: int) -> None:
-        choice = {name: option for name, option in choice.items() if option != NOTHING}
-        if all(f.arena_bytes < arena_bytes or not covers(choice, f.choice) for f in self.facts):
-            self.facts.append(Fact(choice, arena_bytes))
-
-    def _correct(self, choice: Choice, need: Need) -> None:
-        for fact in self.facts:
-            if covers(choice, fact.choice) and need.arena_bytes < fact.arena_bytes:
-                fact.arena_bytes = need.arena_bytes
-                self.corrected += 1
 
     def smallest(self) -> Need:
         """What the bias of the head alone needs."""
@@ -159,3 +157,18 @@ class Memory:
     def fixed_bytes(self) -> int:
         """What every scheme needs beside states and arena."""
         return self.smallest().fixed_bytes
+
+
+def planned(context: Context, asked: tuple[UpdateScheme, Board, Planning]) -> Need:
+    """Compile, without samples for adapters, which memory does not depend on."""
+    scheme, board, planning = asked
+    few = replace(context.quantized, samples=context.quantized.samples[:1])
+    made = compile_recipe(
+        context.recipe.replace(scheme=scheme), board, few, check=False, planning=planning
+    )
+    sram = made.sram
+    states = sram.trained_weight_bytes + sram.optimizer_bytes
+    return Need(
+        sram.sram_bytes, sram.arena_bytes, states, sram.sram_bytes - sram.arena_bytes - states,
+        sram.sram_bytes <= board.sram_budget_bytes, made.train.macs(), made.trained_parameters,
+    )  # fmt: skip

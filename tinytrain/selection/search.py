@@ -60,7 +60,7 @@ def best_choice(
         if end is not None and time.monotonic() > end:
             return None
         refused.append(choice)
-        memory.learn(choice, need)
+        memory.learn(choice, need, say)
     return None
 
 
@@ -76,7 +76,7 @@ def propose(
     model.add_bool_or([v for x in taken.values() for o, v in x.items() if o != NOTHING])
     arena = model.new_int_var(0, max(0, room), "arena")
     states = [memory.bytes[name][o] * v for name, x in taken.items() for o, v in x.items()]
-    model.add(sum(states) + arena <= room)
+    model.add(cp_model.LinearExpr.sum([*states, arena]) <= room)
     for fact in memory.facts:
         inside = [_covering(model, taken[name], option) for name, option in fact.choice.items()]
         if fact.arena_bytes > room:
@@ -90,7 +90,8 @@ def propose(
     worth, most = _value(model, taken, values)
     scale = THRIFT * most / max(1, room)
     thrift = max(1, round(1000 * scale))
-    model.maximize(1000 * worth - thrift * cp_model.LinearExpr.sum(states))
+    used = cp_model.LinearExpr.sum(states)
+    model.maximize(cp_model.LinearExpr.weighted_sum([worth, used], [1000, -thrift]))
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
@@ -109,7 +110,7 @@ def _distance(taken: Literals, other: Choice) -> cp_model.LinearExprT:
     """The number of layers in which a choice differs from ``other``, whose options may be none of
     ours."""
     same = [x[o] for name, x in taken.items() if (o := other.get(name, NOTHING)) in x]
-    return cp_model.LinearExpr.weighted_sum([*same, 1], [*([-1] * len(same)), len(taken)])
+    return len(taken) - cp_model.LinearExpr.sum(same)
 
 
 def _covering(

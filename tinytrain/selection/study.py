@@ -39,8 +39,8 @@ def study(trials: Trials, analysis: Analysis, settings: Settings) -> None:
     optuna = optuna_module()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     memory = trials.memory
-    name = key_of("study", memory.digest, trials.runs.digest, trials.runs.recipe.optimizer,
-                  trials.objective)  # fmt: skip
+    optimizer = memory.pool.context.recipe.optimizer
+    name = key_of("study", memory.digest, trials.runs.digest, optimizer, trials.objective)
     sampler = optuna.samplers.NSGAIISampler(
         population_size=max(4, min(24, settings.trials // 2)), seed=settings.seed,
         constraints_func=_over,

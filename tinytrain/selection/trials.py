@@ -58,12 +58,12 @@ class Trials:
 
     @property
     def rate(self) -> float:
-        return self.runs.recipe.optimizer.learning_rate
+        return self.runs.pool.context.recipe.optimizer.learning_rate
 
     def train(self, wanted: Sequence[Wanted]) -> None:
         """Train these, as many as may be."""
         wanted = wanted[: max(0, self.rest)]
-        optimizer = self.runs.recipe.optimizer
+        optimizer = self.runs.pool.context.recipe.optimizer
         jobs = [Job(w.scheme, replace(optimizer, learning_rate=w.learning_rate)) for w in wanted]
         title = wanted[0].name if len(wanted) == 1 else "schemes at full length"
         outcomes = self.runs.all(jobs, self.end, self.stage(title, len(jobs))) if jobs else []
@@ -161,8 +161,8 @@ def _smaller(trials: Trials, values: Values, share: float) -> list[Wanted]:
     budget = int(share * memory.board.sram_budget_bytes) // 8 * 8
     if budget <= 2 * memory.board.stack_bytes:
         return []
-    small = Memory(memory.recipe, trials.runs.quantized, with_sram(memory.board, budget),
-                   memory.planning, memory.store, memory.order, memory)  # fmt: skip
+    board = with_sram(memory.board, budget)
+    small = Memory(memory.pool, board, memory.planning, memory.store, memory.order, memory)
     return _proposals(trials, values, f"selected, {budget:,} bytes", 1, [], small)
 
 
@@ -173,7 +173,7 @@ def _near(trials: Trials, values: Values) -> list[Wanted]:
         return []
     known: list[Choice] = [c.choice for c in trials.found]
     found: list[Wanted] = []
-    for _ in range(min(trials.runs.jobs, trials.rest - len(RATES) * RATED)):
+    for _ in range(min(trials.runs.pool.jobs, trials.rest - len(RATES) * RATED)):
         within = Within([*known, *(w.choice for w in found)], 1, best[0].choice, NEAR)
         made = best_choice(trials.memory, values, within, trials.say, trials.end)
         if made is None:
