@@ -43,7 +43,7 @@ class SchemeFile:
             lines += ["", "[provenance]"]
             lines += [f"{key} = {_toml(value)}" for key, value in self.provenance.items()]
         scheme = self.scheme
-        for layer in dict.fromkeys([*scheme.weights, *scheme.adapters, *scheme.biases]):
+        for layer in dict.fromkeys([*scheme.biases, *scheme.weights, *scheme.adapters]):
             lines += ["", f"[layers.{json.dumps(layer)}]"]
             if layer in scheme.weights:
                 lines.append(f"channels = {_channels(scheme.weights[layer])}")

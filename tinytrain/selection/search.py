@@ -1,6 +1,7 @@
 """The most valuable choice within a budget: CP-SAT, which learns what the arena needs as it goes.
 
-    maximise   sum over blocks of min(sum of gains, what the whole block gave)
+    maximise   sum over blocks of min(sum, most) + 0.3 max(0, sum - most),
+               sum of the gains in a block, most what the whole block gave
     subject to states(choice) + arena <= budget - fixed,   arena >= a(S) for each fact S covered
 
 The solver proposes, the planner checks. A proposal that does not fit becomes a fact, and the solver
@@ -24,6 +25,7 @@ from .options import NOTHING, Choice, Option
 
 SCALE = 100_000  # integers a unit of value
 ROUNDS = 40  # proposals, at most
+BEYOND = 0.3  # what a gain counts beyond that of the whole block, in tenths
 SECONDS = 10.0  # of one proposal; such a model takes a hundredth of that
 THRIFT = 0.02  # of the best value: what the use of the whole budget must be worth
 
@@ -131,16 +133,16 @@ def _value(
     for name, options in taken.items():
         gains = {o: round(SCALE * values.gain[name][o]) for o in options}
         most = max(most, *gains.values())
-        blocks.setdefault(block_of(name) or name, []).extend(
-            g * options[o] for o, g in gains.items()
-        )
+        parts = blocks.setdefault(block_of(name) or name, [])
+        parts.extend(g * options[o] for o, g in gains.items())
     total: list[cp_model.LinearExprT] = []
     for block, parts in blocks.items():
-        if block in values.most:
-            limit = round(SCALE * values.most[block])
-            capped = model.new_int_var(-(2**40), max(0, limit), block)
-            model.add(capped <= sum(parts))
-            total.append(capped)
-        else:
-            total.extend(parts)
-    return cp_model.LinearExpr.sum(total), most
+        if block not in values.most:
+            total.extend(10 * part for part in parts)
+            continue
+        limit = max(0, round(SCALE * values.most[block]))
+        capped = model.new_int_var(-(2**40), limit, block)
+        model.add(capped <= cp_model.LinearExpr.sum(parts))
+        total.append(round(10 * (1 - BEYOND)) * capped)
+        total.extend(round(10 * BEYOND) * part for part in parts)
+    return cp_model.LinearExpr.sum(total), 10 * most

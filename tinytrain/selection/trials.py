@@ -131,7 +131,7 @@ def proposed(trials: Trials, analysis: Analysis) -> None:
         wanted += _proposals(trials, values, kind, count, [w.choice for w in wanted])
     for share in SMALLER:
         wanted += _smaller(trials, analysis.values, share)
-    trials.train(wanted)
+    trials.train(list({(repr(w.choice), w.need.sram_bytes): w for w in wanted}.values()))
     while trials.rest > len(RATES) * RATED and not trials.over:
         more = _near(trials, analysis.values)
         if not more:
