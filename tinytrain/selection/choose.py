@@ -95,6 +95,8 @@ def select(
         else:
             proposed(trials, analysis)
         rated(trials)
+        say("planning the front")
+        front = planned_front(trials)
         before = runs.known(Job(None, recipe.optimizer))
         trained = runs.started
     choice, scheme, rate, best = _chosen(trials, analysis)
@@ -107,7 +109,7 @@ def select(
     file = SchemeFile(scheme, recipe.optimizer.rule, rate, facts)
     return Selected(
         scheme, choice, rate, compiled, objective, analysis, before, best, tuple(trials.found),
-        tuple(pareto(trials.found, objective)), memory, file, time.monotonic() - began, trained,
+        tuple(front), memory, file, time.monotonic() - began, trained,
     )  # fmt: skip
 
 
@@ -132,6 +134,17 @@ def _chosen(
     if made is None:
         raise RecipeError("the search found no scheme that fits; give more memory (--sram)")
     return made[0], trials.memory.scheme(made[0]), trials.rate, None
+
+
+def planned_front(trials: Trials) -> list[Candidate]:
+    """The front, with what builds of its schemes need instead of what the search assumed."""
+    front = pareto(trials.found, trials.objective)
+    best = trials.best()
+    wanted = [*front, *(c for c in best if c not in front)]
+    needs = trials.memory.exact([c.scheme for c in wanted])
+    for candidate, need in zip(wanted, needs, strict=True):
+        trials.found[trials.found.index(candidate)] = replace(candidate, need=need)
+    return pareto(trials.found, trials.objective)
 
 
 def _provenance(

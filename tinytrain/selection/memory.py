@@ -57,7 +57,8 @@ class Fact:
 
 
 class Memory:
-    """Asks the planner, once a scheme. ``planned``: how often it had to run; ``other``: of the
+    """Asks the planner, once a scheme: quickly, for the search; ``final``: how a build would plan.
+    ``planned``: how often it had to run; ``other``: of the
     same recipe with another budget, whose facts hold here, too."""
 
     def __init__(
@@ -65,7 +66,8 @@ class Memory:
         other: Memory | None = None,
     ) -> None:  # fmt: skip
         self.pool, self.board, self.store, self.order = pool, board, store, order
-        self.planning = replace(planning, planner="heuristic")
+        self.final = planning
+        self.planning = replace(planning, planner="heuristic", quick=True)
         recipe, quantized = pool.context.recipe, pool.context.quantized
         self.layers = layers_of(quantized.graph)
         self.options = {
@@ -116,6 +118,10 @@ class Memory:
             self._needs[keys[todo[at]]] = need
             self.store.put(keys[todo[at]], asdict(need))
         return [self._needs[key] for key in keys]
+
+    def exact(self, schemes: Sequence[UpdateScheme]) -> list[Need]:
+        """What a build of these plans, to the byte."""
+        return self.needs(schemes, self.final)
 
     def learn(self, choice: Choice, need: Need, say: Callable[[str], None] = silent) -> None:
         """Facts of a choice that does not fit: of itself, and of the least that trains in the same

@@ -162,7 +162,7 @@ def _smaller(trials: Trials, values: Values, share: float) -> list[Wanted]:
     if budget <= 2 * memory.board.stack_bytes:
         return []
     board = with_sram(memory.board, budget)
-    small = Memory(memory.pool, board, memory.planning, memory.store, memory.order, memory)
+    small = Memory(memory.pool, board, memory.final, memory.store, memory.order, memory)
     return _proposals(trials, values, f"selected, {budget:,} bytes", 1, [], small)
 
 
