@@ -133,7 +133,7 @@ def _chosen(
     made = best_choice(trials.memory, analysis.values)
     if made is None:
         raise RecipeError("the search found no scheme that fits; give more memory (--sram)")
-    return made[0], trials.memory.scheme(made[0]), trials.rate, None
+    return made.choice, trials.memory.scheme(made.choice), trials.rate, None
 
 
 def planned_front(trials: Trials) -> list[Candidate]:

@@ -135,12 +135,13 @@ class Memory:
             say(f"planning each of {len(self.layers)} layers alone")
             cores += [{layer.name: BIAS} for layer in self.layers]
             self._singles = True
-        self._fact(choice, need)
+        self.note(choice, need)
         made = self.needs([self.scheme(core) for core in cores], smallest)
         for core, small in zip(cores, made, strict=True):
-            self._fact(core, small)
+            self.note(core, small)
 
-    def _fact(self, choice: Choice, need: Need) -> None:
+    def note(self, choice: Choice, need: Need) -> None:
+        """The fact that a plan tells; facts that it refutes are corrected."""
         for fact in self.facts:
             if covers(choice, fact.choice) and need.arena_bytes < fact.arena_bytes:
                 fact.arena_bytes = need.arena_bytes

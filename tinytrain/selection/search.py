@@ -4,9 +4,9 @@
                sum of the gains in a block, most what the whole block gave
     subject to states(choice) + arena <= budget - fixed,   arena >= a(S) for each fact S covered
 
-The solver proposes, the planner checks. A proposal that does not fit becomes a fact, and the solver
-is asked again. The first one that fits is the best under the values given, as far as the facts
-hold.
+The solver proposes, the planner checks. A proposal that does not fit becomes a fact; a part of it
+that fits is kept, and the solver is asked for something better. A proposal that fits is the best
+under the values given, as far as the facts hold; so is what is kept when there is nothing better.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ortools.sat.python import cp_model
 
@@ -24,7 +25,8 @@ from .memory import Memory, Need
 from .options import NOTHING, Choice, Option
 
 SCALE = 100_000  # integers a unit of value
-ROUNDS = 40  # proposals, at most
+ROUNDS = 12  # proposals, at most
+CLOSE = 0.01  # of its worth: what a proposal must be worth more than what is known to fit
 BEYOND = 0.3  # what a gain counts beyond that of the whole block, in tenths
 SECONDS = 10.0  # of one proposal; such a model takes a hundredth of that
 THRIFT = 0.02  # of the best value: what the use of the whole budget must be worth
@@ -43,69 +45,133 @@ class Within:
     most: int = 2
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """More about a proposal: it is covered by ``inside``, its arena has at least ``arena_bytes``,
+    it is worth at least ``worth``, and it is none of ``refused``."""
+
+    inside: Choice | None = None
+    arena_bytes: int = 0
+    worth: int | None = None
+    refused: Sequence[Choice] = ()
+
+
+class Found(NamedTuple):
+    """A choice that fits, what it needs, and what it is worth in integers of the search."""
+
+    choice: Choice
+    need: Need
+    worth: int
+
+
 def best_choice(
-    memory: Memory, values: Values, within: Within | None = None,
-    say: Callable[[str], None] = silent, end: float | None = None,
-) -> tuple[Choice, Need] | None:  # fmt: skip
-    """The best choice that fits the board, and what it needs. None when nothing is left, or at
-    ``end`` (``time.monotonic``)."""
-    room = memory.board.sram_budget_bytes - memory.fixed_bytes()
+    memory: Memory,
+    values: Values,
+    within: Within | None = None,
+    say: Callable[[str], None] = silent,
+    end: float | None = None,
+) -> Found | None:
+    """The best choice that fits the board, as far as was looked until ``end``
+    (``time.monotonic``). None when nothing fits."""
+    search = _Search(memory, values, within or Within())
+    best: Found | None = None
     refused: list[Choice] = []
     for at in range(ROUNDS):
         say(f"proposal {at + 1}, {len(memory.facts)} facts about memory")
-        choice = propose(memory, values, room, within or Within(), refused)
-        if choice is None:
-            return None
+        floor = None if best is None else best.worth + max(1, round(CLOSE * abs(best.worth)))
+        proposal = search.propose(Bounds(worth=floor, refused=refused))
+        if proposal is None:
+            break
+        choice, worth = proposal
         need = memory.need(memory.scheme(choice))
         if need.fits:
-            return choice, need
-        if end is not None and time.monotonic() > end:
-            return None
-        refused.append(choice)
+            return Found(choice, need, worth)
         memory.learn(choice, need, say)
-    return None
+        refused.append(choice)
+        smaller = search.shrunk(choice, need)
+        if smaller is not None and (best is None or smaller.worth > best.worth):
+            best = smaller
+        if end is not None and time.monotonic() > end:
+            break
+    return best
 
 
-def propose(
-    memory: Memory, values: Values, room: int, within: Within, refused: Sequence[Choice]
-) -> Choice | None:
-    """The best choice as far as is known."""
-    model = cp_model.CpModel()
-    taken: Literals = {}
-    for name, options in memory.options.items():
-        taken[name] = {o: model.new_bool_var(f"{name}: {o}") for o in options}
-        model.add_exactly_one(taken[name].values())
-    model.add_bool_or([v for x in taken.values() for o, v in x.items() if o != NOTHING])
-    arena = model.new_int_var(0, max(0, room), "arena")
-    states = [memory.bytes[name][o] * v for name, x in taken.items() for o, v in x.items()]
-    model.add(cp_model.LinearExpr.sum([*states, arena]) <= room)
-    for fact in memory.facts:
-        inside = [_covering(model, taken[name], option) for name, option in fact.choice.items()]
-        if fact.arena_bytes > room:
-            model.add_bool_or([v.negated() for v in inside])
-        else:
-            model.add(arena >= fact.arena_bytes).only_enforce_if(inside)
-    for other, least in [*((c, within.least) for c in within.apart), *((c, 1) for c in refused)]:
-        model.add(_distance(taken, other) >= least)
-    if within.near is not None:
-        model.add(_distance(taken, within.near) <= within.most)
-    worth, most = _value(model, taken, values)
-    scale = THRIFT * most / max(1, room)
-    thrift = max(1, round(1000 * scale))
-    used = cp_model.LinearExpr.sum(states)
-    model.maximize(cp_model.LinearExpr.weighted_sum([worth, used], [1000, -thrift]))
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = 0
-    solver.parameters.max_time_in_seconds = SECONDS
-    if solver.solve(model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+class _Search:
+    """One search: what is asked of the solver again and again."""
+
+    def __init__(self, memory: Memory, values: Values, within: Within) -> None:
+        self.memory, self.values, self.within = memory, values, within
+        self.room = memory.board.sram_budget_bytes - memory.fixed_bytes()
+
+    def shrunk(self, choice: Choice, need: Need) -> Found | None:
+        """A part of a choice that is too large which fits: less of it with the same arena, for
+        which there may be too little; then without its lowest layer, and so on."""
+        while choice:
+            proposal = self.propose(Bounds(choice, need.arena_bytes))
+            if proposal is not None:
+                less = self.memory.need(self.memory.scheme(proposal[0]))
+                if less.fits:
+                    return Found(proposal[0], less, proposal[1])
+                self.memory.note(proposal[0], less)
+            if self.within.near is not None:
+                return None
+            lowest = next(layer.name for layer in self.memory.layers if layer.name in choice)
+            choice = {name: option for name, option in choice.items() if name != lowest}
+            if choice:
+                need = self.memory.need(self.memory.scheme(choice))
+                self.memory.note(choice, need)
         return None
-    return {
-        name: option
-        for name, x in taken.items()
-        for option, v in x.items()
-        if option != NOTHING and solver.boolean_value(v)
-    }
+
+    def propose(self, bounds: Bounds) -> tuple[Choice, int] | None:
+        """The best choice as far as is known, and its worth."""
+        memory, within, room = self.memory, self.within, self.room
+        if bounds.arena_bytes > room:
+            return None
+        model = cp_model.CpModel()
+        taken: Literals = {}
+        for name, options in memory.options.items():
+            taken[name] = {o: model.new_bool_var(f"{name}: {o}") for o in options}
+            model.add_exactly_one(taken[name].values())
+        model.add_bool_or([v for x in taken.values() for o, v in x.items() if o != NOTHING])
+        arena = model.new_int_var(bounds.arena_bytes, max(0, room), "arena")
+        states = [memory.bytes[name][o] * v for name, x in taken.items() for o, v in x.items()]
+        model.add(cp_model.LinearExpr.sum([*states, arena]) <= room)
+        for fact in memory.facts:
+            inside = [_covering(model, taken[name], option) for name, option in fact.choice.items()]
+            if fact.arena_bytes > room:
+                model.add_bool_or([v.negated() for v in inside])
+            else:
+                model.add(arena >= fact.arena_bytes).only_enforce_if(inside)
+        for other, least in [
+            *((c, within.least) for c in within.apart),
+            *((c, 1) for c in bounds.refused),
+        ]:
+            model.add(_distance(taken, other) >= least)
+        for name, x in taken.items() if bounds.inside is not None else ():
+            outer = bounds.inside.get(name, NOTHING) if bounds.inside else NOTHING
+            model.add_bool_or([v for o, v in x.items() if outer.covers(o)])
+        if within.near is not None:
+            model.add(_distance(taken, within.near) <= within.most)
+        worth, most = _value(model, taken, self.values)
+        if bounds.worth is not None:
+            model.add(worth >= bounds.worth)
+        scale = THRIFT * most / max(1, room)
+        thrift = max(1, round(1000 * scale))
+        used = cp_model.LinearExpr.sum(states)
+        model.maximize(cp_model.LinearExpr.weighted_sum([worth, used], [1000, -thrift]))
+        solver = cp_model.CpSolver()
+        solver.parameters.num_workers = 1
+        solver.parameters.random_seed = 0
+        solver.parameters.max_time_in_seconds = SECONDS
+        if solver.solve(model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+            return None
+        choice = {
+            name: option
+            for name, x in taken.items()
+            for option, v in x.items()
+            if option != NOTHING and solver.boolean_value(v)
+        }
+        return choice, solver.value(worth)
 
 
 def _distance(taken: Literals, other: Choice) -> cp_model.LinearExprT:

@@ -151,7 +151,9 @@ def _proposals(
         if made is None:
             break
         name = f"{kind} {at + 1}" if count > 1 else kind
-        found.append(Wanted(name, memory.scheme(made[0], name), *made, trials.rate))
+        found.append(
+            Wanted(name, memory.scheme(made.choice, name), made.choice, made.need, trials.rate)
+        )
     return found
 
 
@@ -179,7 +181,11 @@ def _near(trials: Trials, values: Values) -> list[Wanted]:
         if made is None:
             break
         name = f"near {best[0].name.removeprefix('near ')}"
-        found.append(Wanted(name, trials.memory.scheme(made[0], name), *made, trials.rate))
+        found.append(
+            Wanted(
+                name, trials.memory.scheme(made.choice, name), made.choice, made.need, trials.rate
+            )
+        )
     return found
 
 
