@@ -515,7 +515,7 @@ def test_other_channels(tmp_path: Path, invented: list[Job], channels: Any) -> N
 
 def test_nothing_fits(tmp_path: Path, invented: list[Job]) -> None:
     with pytest.raises(BudgetError, match="nothing to select: the bias of the head alone needs"):
-        selected(tmp_path, 2_048)
+        selected(tmp_path, 1_800)
 
 
 def test_every_layer_is_explained(tmp_path: Path, invented: list[Job]) -> None:
@@ -531,15 +531,15 @@ def test_optuna_goes_on_where_it_was(tmp_path: Path, invented: list[Job]) -> Non
     optuna = pytest.importorskip("optuna")
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     settings = {"method": "optuna", "storage": storage, "contributions": "estimate"}
-    found = selected(tmp_path, 6_000, trials=12, **settings)
-    assert found.compiled.sram.sram_bytes <= 6_000
+    found = selected(tmp_path, 20_000, trials=9, **settings)
+    assert found.compiled.sram.sram_bytes <= 20_000
     assert any(c.name.startswith("optuna") for c in found.candidates)
     (name,) = optuna.get_all_study_names(storage)
     first = len(optuna.load_study(study_name=name, storage=storage).trials)
-    selected(tmp_path, 6_000, trials=14, **settings)
+    selected(tmp_path, 20_000, trials=11, **settings)
     assert len(optuna.load_study(study_name=name, storage=storage).trials) > first
     with pytest.raises(RecipeError, match="--storage nowhere:"):
-        selected(tmp_path, 6_000, trials=12, **settings | {"storage": "nowhere://x"})
+        selected(tmp_path, 20_000, trials=9, **settings | {"storage": "nowhere://x"})
 
 
 def test_auto_selects_once(tmp_path: Path, invented: list[Job]) -> None:

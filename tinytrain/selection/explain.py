@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..compiler import silent
 from .choose import Selected
-from .options import NOTHING, Choice, Option, covers
+from .options import NOTHING, Choice, Option
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,6 @@ def _over(found: Selected, choice: Choice) -> int:
     memory = found.memory
     known = all(o in memory.bytes[name] for name, o in choice.items())
     budget = memory.board.sram_budget_bytes
-    if known:
-        arena = max((f.arena_bytes for f in memory.facts if covers(choice, f.choice)), default=0)
-        least = memory.states(choice) + memory.fixed_bytes() + arena
-        if least > budget:
-            return least - budget
+    if known and (least := memory.least_bytes(choice)) > budget:
+        return least - budget
     return memory.need(memory.scheme(choice)).sram_bytes - budget

@@ -90,6 +90,11 @@ class Memory:
         """Bytes of trained weights and optimizer."""
         return sum(self.bytes[name][option] for name, option in choice.items())
 
+    def least_bytes(self, choice: Choice) -> int:
+        """SRAM that a choice needs as far as the facts tell, without a plan."""
+        arena = max((f.arena_bytes for f in self.facts if covers(choice, f.choice)), default=0)
+        return self.states(choice) + arena + self.fixed_bytes()
+
     def least_states(self, scheme: UpdateScheme) -> int:
         """Bytes of states that a scheme has at least."""
         choice = choice_of(scheme, self.layers)

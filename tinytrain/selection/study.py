@@ -16,6 +16,7 @@ from .settings import Settings
 from .store import key_of
 from .trials import Trials, Wanted
 
+ASKED = 10  # times as many as are trained; most samples may not fit
 OVER = "over"  # bytes beyond the budget, of a trial
 WORST = {"accuracy": 0.0, "loss": -100.0}  # of a scheme that was not trained
 
@@ -55,7 +56,7 @@ def study(trials: Trials, analysis: Analysis, settings: Settings) -> None:
     for choice in _first(trials, analysis):
         found.enqueue_trial(_parameters(memory.options, choice), skip_if_exists=True)
     asked = 0
-    while not trials.over and asked < 20 * settings.trials:  # most samples may not fit
+    while not trials.over and asked < ASKED * settings.trials:
         asked += 1
         trials.say(f"optuna: {asked} asked, {len(trials.found)} trained")
         trial = found.ask()
@@ -92,13 +93,14 @@ def _values(trials: Trials, trial: Any) -> tuple[float, float, float]:
     }
     choice = {name: option for name, option in choice.items() if option != NOTHING}
     worst = WORST[trials.objective]
-    least = memory.states(choice) + memory.fixed_bytes()
+    least = memory.least_bytes(choice)
     if is_nothing(choice) or least > budget:
         trial.set_user_attr(OVER, max(1, least - budget))
         return worst, float(least), 0.0
     need = memory.need(memory.scheme(choice))
     trial.set_user_attr(OVER, max(0, need.sram_bytes - budget))
     if not need.fits:
+        memory.note(choice, need)
         return worst, float(need.sram_bytes), float(need.macs)
     before = len(trials.found)
     name = f"optuna {trial.number}"
