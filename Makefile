@@ -8,9 +8,8 @@ JOBS ?= 2
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-BOARDS = $(sort $(notdir $(patsubst %/board.toml,%,$(wildcard boards/*/board.toml))))
 BENCHMARKS = $(filter-out $(addprefix benchmarks/,call_sites.py common.py kernel_cases.py page.py peers.py targets.py),$(sort $(wildcard benchmarks/*.py)))
-C_FILES = $(shell find firmware -name '*.[ch]' | sort)
+C_FILES = $(shell find firmware -name '*.[ch]' -o -name '*.cpp' | sort)
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -n $(JOBS)
 
@@ -32,8 +31,8 @@ test-all: setup ## Run the tests and the long sweeps
 bench: setup ## Measure what the documents claim and print the tables
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
 
-size: setup ## Print the memory plan of the HAR example for each board
-	@set -e; for board in $(BOARDS); do $(BIN)/tinytrain plan examples/har.py --board $$board; done
+size: setup ## Print on which boards the HAR example fits, and its SRAM and flash there
+	$(BIN)/tinytrain plan examples/har.py --all-boards
 
 lint: $(STAMP) ## Check style, types and the format of Python and C
 	$(BIN)/ruff check .

@@ -35,12 +35,14 @@ python)
     ;;
 tools)
     need gcc command -v gcc
+    need g++ command -v g++
     need libc6-dev compiles gcc
     need gcc-arm-none-eabi command -v arm-none-eabi-gcc
     need libnewlib-arm-none-eabi compiles arm-none-eabi-gcc
     need qemu-system-arm command -v qemu-system-arm
     need gcc-riscv64-unknown-elf command -v riscv64-unknown-elf-gcc
     need qemu-system-misc command -v qemu-system-riscv32
+    want cmake command -v cmake
     want gcc-xtensa-lx106 command -v xtensa-lx106-elf-gcc
     ;;
 *)

@@ -32,6 +32,9 @@ INTRO = {
     "hottest kernels; MACs are those of the plain step. Cycles are an estimate. *Code bytes*: "
     "flash without the model's tensors and tables. [benchmarks.md](benchmarks.md) says what is in "
     "a phase.",
+    "host": "## This machine\n\nSteps a second of the host emulator and of PyTorch in float32, "
+    "eager, in the same run; one sample a step, one thread, CPU seconds. *One call a step*: from "
+    "Python; the other figure is of all steps in one call.",
     "kernels": "## Kernels\n\nInstructions per MAC or element, the *goal* for these, an estimate "
     "of the Cortex-M4's cycles, and the best of another library's functions in the same run, where "
     "one was given. *Room*: with all of the scratch that makes a kernel fast, or the least.",

@@ -30,6 +30,7 @@ ELEMENT = {
 M55_PRODUCT = ((64, 64, 64), 0.35)
 STEP_PER_MAC = {"har": 1.35, "char_lm": 1.35}
 CODE_BYTES = {"har": 40 * 1024}
+HOST_RATIO = {"har": 5.0, "char_lm": 2.0}  # steps a second on the host, times PyTorch's
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ def of_step(row: Mapping[str, Any]) -> list[Target]:
         return []
     tables = (("per_mac", STEP_PER_MAC), ("code_bytes", CODE_BYTES))
     return [Target(key, table[row["model"]]) for key, table in tables if row["model"] in table]
+
+
+def of_host(row: Mapping[str, Any]) -> list[Target]:
+    """The target of a row of ``host.py``."""
+    return [Target("ratio", HOST_RATIO[row["model"]], at_least=True)]
 
 
 def compared(

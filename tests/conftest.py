@@ -32,7 +32,7 @@ VARIANTS = {
     "portable": ("", []),
     "host": ("host", ["-O3", "-march=native"]),
     "any-host": ("host", []),
-    "plain-host": ("host", ["-DTT_PLAIN_LANES"]),
+    "plain-host": ("host", ["-DTT_PLAIN_LANES", "-DTT_SMALL_BLOCKS"]),
 }
 
 
@@ -40,7 +40,7 @@ VARIANTS = {
 def kernels(request: pytest.FixtureRequest, tmp_path_factory: Any) -> ctypes.CDLL:
     """All kernels as a shared library, with the address and undefined-behaviour checks that need no
     preloaded runtime: portable ones, and the host's own, for this machine's processor, for any of
-    its family, and without the instructions that they name."""
+    its family, and in blocks of few rows without the instructions that they name."""
     arch, flags = VARIANTS[request.param]
     firmware = firmware_dir()
     library = Path(tmp_path_factory.mktemp("kernels")) / "libkernels.so"

@@ -17,6 +17,7 @@ from .fit import Planning
 from .quantize import Quantized
 from .recipe import Recipe
 
+NOT_LINKED = "not linked"
 LINKS = 2  # firmware images that are made at once
 
 
@@ -24,7 +25,7 @@ LINKS = 2  # firmware images that are made at once
 class Verdict:
     """A recipe on a board. ``beside_bytes`` of ``beside_capacity_bytes``: arena in the memories
     beside the first. ``flash_bytes``: of the linked firmware; None where it was not linked, with
-    the reason in ``why``. ``fits``: all that is known."""
+    the reason in ``why``. ``fits``: SRAM and flash; None where only the SRAM is known to fit."""
 
     board: str
     sram_bytes: int
@@ -33,7 +34,7 @@ class Verdict:
     beside_capacity_bytes: int
     flash_bytes: int | None
     flash_capacity_bytes: int | None
-    fits: bool
+    fits: bool | None
     why: str = ""
 
 
@@ -71,26 +72,30 @@ def _planned(recipe: Recipe, board: Board, quantized: Quantized, planning: Plann
 
 def _link(compiled: Compiled) -> tuple[int | None, str]:
     """(bytes of flash, nothing), or None and what went wrong."""
+    if compiled.board.on_framework:
+        return None, f"{NOT_LINKED}: its framework does that"
     with tempfile.TemporaryDirectory(prefix="tinytrain-") as folder:
         try:
             return build(compiled.files, compiled.board, Path(folder) / "link").flash_bytes, ""
-        except (BudgetError, ToolchainError) as error:
-            why = str(error).splitlines()[0]
-            return None, why if isinstance(error, BudgetError) else f"not linked: {why}"
+        except BudgetError as error:  # only the flash can be too small here
+            return None, str(error).removeprefix(f"{compiled.board.name}: ").partition(";")[0]
+        except ToolchainError as error:
+            return None, f"{NOT_LINKED}: {' '.join(str(error).split())[:200]}"
 
 
 def _verdict(compiled: Compiled, link: Future[tuple[int | None, str]] | None) -> Verdict:
     board, sram = compiled.board, compiled.sram
+    fits: bool | None = False
     if link is None:
         over = sram.sram_bytes - board.sram_budget_bytes
         flash, why = None, f"SRAM: {over:,} bytes too many; {_most(compiled)}"
     else:
         flash, why = link.result()
+        fits = None if why.startswith(NOT_LINKED) else flash is not None
     return Verdict(
         board.name, sram.sram_bytes, board.sram_budget_bytes, sum(sram.beside.values()),
         sum(memory.length_bytes for memory in board.beside), flash,
-        board.code.length_bytes if board.code else None,
-        link is not None and (flash is not None or why.startswith("not linked")), why,
+        board.code.length_bytes if board.code else None, fits, why,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,7 +53,7 @@ def flash(folder: Folder, port: Port = None) -> None:
     record = read_record(folder)
     if "platform" not in record:
         raise RecipeError(f"{folder} is no PlatformIO project; build one with --form project")
-    platformio.upload(folder, record, port)
+    platformio.upload(folder, record, port, lambda line: print(line, file=sys.stderr))
     print(f"{record['board']} runs {record['model']} {record['hash']:08x}")
 
 

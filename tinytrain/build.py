@@ -76,6 +76,10 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
     TT_GUARD for the generated files. ``out`` is not touched unless all went well; other files in it
     stay. Raises ToolchainError, and BudgetError when flash or SRAM is too small.
     """
+    if board.on_framework:
+        raise ToolchainError(
+            f"{board.name} is linked by its framework ({board.port}): build a project for it"
+        )
     compiler = find_compiler(board)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +88,7 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
         for file, text in files.items():
             (work / file).write_text(text, encoding="utf-8")
         if not board.is_host:
-            (work / "link.ld").write_text(_linker_script(board), encoding="utf-8")
+            (work / "link.ld").write_text(linker_script(board), encoding="utf-8")
         objects = _compile_all(compiler, board, _sources(board), work, sorted(files), guard)
         made = _link(compiler, board, work, [obj for _, obj in objects])
         frames: dict[str, int] = {}
@@ -108,7 +112,7 @@ def build_program(
     options of the linker. Raises ToolchainError.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "link.ld").write_text(_linker_script(board), encoding="utf-8")
+    (out / "link.ld").write_text(linker_script(board), encoding="utf-8")
     compiler = find_compiler(board)
     objects = _compile_all(compiler, board, sources, out, foreign=foreign)
     made = _link(compiler, board, out, [obj for _, obj in objects], linking)
@@ -200,13 +204,17 @@ def port_sources(board: Board) -> list[Path]:
 
 def _sources(board: Board) -> list[tuple[str, Path]]:
     """The hand-written C of a board, each with what it belongs to: kernels, runtime, or the name of
-    the port. The host has no protocol and no port."""
+    the port. The host has no protocol."""
     firmware = firmware_dir()
     kernels = [("kernels", path) for path in kernel_sources(board.arch)]
+    port = port_sources(board)
     if board.is_host:
-        return [*kernels, ("runtime", firmware / "runtime" / "runtime.c")]
-    runtime = [("runtime", path) for path in sorted((firmware / "runtime").glob("*.c"))]
-    return [*kernels, *runtime, *((board.port, path) for path in port_sources(board))]
+        runtime = [firmware / "runtime" / "runtime.c", *port]
+        return [*kernels, *(("runtime", path) for path in runtime)]
+    runtime = sorted((firmware / "runtime").glob("*.c"))
+    return [
+        *kernels, *(("runtime", path) for path in runtime), *((board.port, path) for path in port),
+    ]  # fmt: skip
 
 
 def _flags(board: Board, kind: str, guard: bool = False) -> list[str]:
@@ -324,7 +332,8 @@ def _run(command: Sequence[str], what: str) -> None:
     if done.returncode == 0:
         return
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    telling = [s for s in lines if re.search(r"error:|overflowed|undefined", s)] or lines
+    signs = r"error:|overflowed|undefined|multiple definition"
+    telling = [s for s in lines if re.search(signs, s)] or lines
     shown = "\n  ".join(telling[:5])
     raise ToolchainError(f"{Path(command[0]).name} could not make {what}:\n  {shown}")
 
@@ -337,7 +346,8 @@ def _frames(usage: Path) -> dict[str, int]:
     return {row[0].rsplit(":", 1)[1]: int(row[1]) for row in rows if len(row) >= 2}
 
 
-def _linker_script(board: Board) -> str:
+def linker_script(board: Board) -> str:
+    """The text of a board's linker script."""
     loader = jinja2.FileSystemLoader(codegen_dir())
     environment = jinja2.Environment(
         loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,

@@ -43,6 +43,9 @@ class Codec:
         array = np.asarray(x)
         if array.shape != self.input.shape:
             raise ShapeError(f"sample has shape {array.shape}, the model takes {self.input.shape}")
+        return self._codes(array)
+
+    def _codes(self, array: Array) -> Array:
         if array.dtype.kind not in "iuf":
             raise ShapeError(f"sample is {array.dtype}, numbers are needed")
         if self.input.dtype == "i8":
@@ -66,18 +69,30 @@ class Codec:
 
     def encode_labels(self, y: Any) -> npt.NDArray[np.int16]:
         """int16 labels ``[T]``; -1 does not count. Raises ShapeError."""
-        labels = np.atleast_1d(np.asarray(y))
-        if labels.shape != (self.labels,) or labels.dtype.kind not in "iu":
+        return self._labels(np.atleast_1d(np.asarray(y)), (self.labels,))
+
+    def _labels(self, labels: Array, shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
+        if labels.shape != shape or labels.dtype.kind not in "iu":
             raise ShapeError(
                 f"labels are {labels.dtype}{list(labels.shape)}, the model takes {self.labels} "
                 "integers a sample"
             )
-        wrong = labels[(labels < -1) | (labels >= self.logits[-1])]
-        if wrong.size:
-            raise ShapeError(
-                f"label {wrong[0]} is not within 0..{self.logits[-1] - 1} (-1: not counted)"
-            )
+        known = self.logits[-1]
+        if labels.size and (labels.min() < -1 or labels.max() >= known):
+            wrong = labels[(labels < -1) | (labels >= known)]
+            raise ShapeError(f"label {wrong[0]} is not within 0..{known - 1} (-1: not counted)")
         return labels.astype(np.int16)
+
+    def encode_samples(self, xs: Any, ys: Any) -> tuple[Array, npt.NDArray[np.int16]]:
+        """Many samples: inputs ``[N, ...]`` as the kernels read them, labels ``[N, T]``."""
+        x, y = np.asarray(xs), np.asarray(ys)
+        if x.shape[1:] != self.input.shape or len(x) != len(y):
+            raise ShapeError(
+                f"samples have shape {x.shape} and there are labels for {len(y)}, the model takes "
+                f"{self.input.shape} a sample"
+            )
+        count = (len(y),)
+        return self._codes(x), self._labels(y.reshape(*count, -1), (*count, self.labels))
 
     def decode_logits(self, raw: Array) -> npt.NDArray[np.float32]:
         """Logits in nats: ``[K]`` for classes, ``[T, V]`` for tokens."""

@@ -62,6 +62,8 @@ def checks() -> list[Check]:
             _apt("gcc-xtensa-lx106"),
         ),
         _tool("clang-format", "formatting the C of this project", _pip("clang-format")),
+        _tool("g++", "tests of the header and the ports for C++ programs", _apt("g++")),
+        _tool("cmake", "the library form in CMake projects", _apt("cmake")),
         _tool("platformio", "building and flashing for real boards", _pip(PLATFORMIO)),
         _tool("npm", "fetching the text data set", _apt("npm")),
         _watch_data(),

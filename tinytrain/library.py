@@ -11,7 +11,6 @@ from typing import Any
 
 from . import __version__
 from .assets import firmware_dir
-from .boards import Board
 from .build import kernel_sources
 from .compiler import Compiled
 from .emit import c_text, commented, environment
@@ -25,26 +24,19 @@ FRAME_BYTES = 16  # of a saved state: hash, length; checksum and its complement
 TAIL_BYTES = 8  # seed and step
 
 
-def c_sources(board: Board, runtime: Iterable[str] | None = None) -> dict[str, str]:
-    """Path below ``src/`` -> text: the public headers, the kernels that a board gets, and of the
-    runtime the files named (None: all)."""
+def c_sources(arch: str, runtime: Iterable[str]) -> dict[str, str]:
+    """Path below ``src/`` -> text: the public headers, the kernels of an arch (empty: the portable
+    ones), and of the runtime the files named."""
     firmware = firmware_dir()
     found: dict[str, str] = {}
     for header in sorted((firmware / "include").rglob("*.h")):
         found[header.relative_to(firmware / "include").as_posix()] = _text(header)
-    portable = firmware / "kernels"
-    for path in [*kernel_sources(board.arch), *sorted(portable.glob("*.h"))]:
-        inside = path.parent == portable
-        found[f"{'kernels' if inside else 'arch'}/{path.name}"] = (
-            _text(path) if inside else _with_paths(path)
-        )
-    if board.arch:
-        for path in sorted((firmware / "arch" / board.arch).glob("*.h")):
-            found[f"arch/{path.name}"] = _with_paths(path)
-    for path in sorted((firmware / "runtime").glob("*.[ch]")):
-        if runtime is None or path.name in runtime:
-            found[f"runtime/{path.name}"] = _text(path)
-    return found
+    kernels = kernel_sources(arch)
+    for folder in ("kernels", *([f"arch/{arch}"] if arch else [])):
+        here = [path for path in kernels if path.parent == firmware / folder]
+        for path in [*here, *sorted((firmware / folder).glob("*.h"))]:
+            found[f"{folder}/{path.name}"] = _with_paths(path)
+    return found | {f"runtime/{name}": _text(firmware / "runtime" / name) for name in runtime}
 
 
 def _text(path: Path) -> str:
@@ -52,12 +44,12 @@ def _text(path: Path) -> str:
 
 
 def _with_paths(path: Path) -> str:
-    """A file of an arch: headers of the portable kernels get their path, as no search path for
-    them can be given to each of the build systems."""
+    """A kernel's file. An arch's names headers of the portable kernels; they get their path, as no
+    search path can be given to each of the build systems."""
 
     def resolved(match: re.Match[str]) -> str:
         here = (path.parent / match[1]).exists()
-        return match[0] if here else f'#include "../kernels/{match[1]}"'
+        return match[0] if here else f'#include "../../kernels/{match[1]}"'
 
     return re.sub(r'^#include "([\w.]+)"$', resolved, _text(path), flags=re.MULTILINE)
 
@@ -80,16 +72,18 @@ def api_facts(compiled: Compiled) -> dict[str, Any]:
 
 
 def library_files(compiled: Compiled) -> dict[str, str]:
-    """Path -> text of a library folder around a compiled model."""
+    """Path -> text of a library folder around a compiled model. Kernels of the host are for its
+    emulator: a library made for it has the portable ones."""
     facts = api_facts(compiled)
     templates = environment()
-    sources = c_sources(compiled.board, ("runtime.c", "crc.c"))
+    arch = "" if compiled.board.is_host else compiled.board.arch
+    sources = c_sources(arch, ("runtime.c", "crc.c"))
     sources |= compiled.files
     sources["runtime/library.c"] = _text(firmware_dir() / "library" / "library.c")
     sources["tinytrain.h"] = templates.get_template("tinytrain.h.j2").render(facts)
     facts |= {
         "sources": sorted(name for name in sources if name.endswith(".c")),
-        "flags": FLAGS, "board": compiled.board, "sram": compiled.sram,
+        "flags": FLAGS, "board": compiled.board, "arch": arch, "sram": compiled.sram,
         "flash_bytes": compiled.const_bytes + compiled.table_bytes,
         "beside": {m.name: compiled.sram.beside[m.name] for m in compiled.board.beside},
     }  # fmt: skip

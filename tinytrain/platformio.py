@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,15 @@ def find_port(platform: str = "") -> str:
     return str(ports[0].device)
 
 
-def upload(folder: Path, record: dict[str, Any], port: str | None = None) -> str:
-    """``pio run -t upload`` in a project; gives what PlatformIO said.
+def unheard(_: str) -> None:
+    """Tells nobody."""
+
+
+def upload(
+    folder: Path, record: dict[str, Any], port: str | None = None,
+    say: Callable[[str], None] = unheard,
+) -> str:  # fmt: skip
+    """``pio run -t upload`` in a project; gives what PlatformIO said; ``say`` is told each line.
 
     Raises ProjectError: PlatformIO absent or failed, no board found, board gone; LinkError: port
     busy.
@@ -85,18 +92,23 @@ def upload(folder: Path, record: dict[str, Any], port: str | None = None) -> str
         SerialWire(port, record["baud"]).close()  # busy, absent and forbidden ports say so here
     command = [pio, "run", "-d", str(folder), "-t", "upload"]
     command += ["--upload-port", port] if port else []
-    return run_pio(command, record["board"])
+    return run_pio(command, record["board"], say)
 
 
-def run_pio(command: Sequence[str], board: str) -> str:
+def run_pio(command: Sequence[str], board: str, say: Callable[[str], None] = unheard) -> str:
     """Run it; its output. Raises ProjectError or LinkError with what its output means."""
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        errors="replace", env={**os.environ, "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no"},
-    )  # fmt: skip
-    if done.returncode == 0:
-        return done.stdout
-    raise explained(done.stdout, board)
+    lines = []
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace",
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            say(line.rstrip("\n"))
+            lines.append(line)
+    if process.returncode == 0:
+        return "".join(lines)
+    raise explained("".join(lines), board)
 
 
 def explained(output: str, board: str) -> LinkError | ProjectError:

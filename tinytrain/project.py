@@ -10,7 +10,7 @@ from typing import Any
 from . import __version__
 from .assets import firmware_dir
 from .boards import PORTED, Board, PlatformIO, port_defines
-from .build import COMMON, CROSS, _linker_script, build, port_sources
+from .build import COMMON, CROSS, build, linker_script, port_sources
 from .compiler import Compiled
 from .emit import environment
 from .errors import BoardError
@@ -26,6 +26,9 @@ FORMS = ("firmware", "project", "library")
 # The user may change these; a second build leaves them as they are then.
 OWN = ("platformio.ini", "README.md", "src/main.c", "src/main.cpp", ".gitignore",
        "partitions.csv", "sdkconfig.defaults")  # fmt: skip
+FP = ("-ffp-contract=off",)
+# Beside a framework: its headers need GNU C, and its own sources none of this.
+GUEST = ("-std=gnu11", *FP)
 HOST_ONLY = ("-Wextra", "-Wmissing-prototypes", "-Wdouble-promotion", "-fstack-usage")
 
 
@@ -100,21 +103,22 @@ def project_files(
     pio = known(board)
     bare = framework == BARE
     program, port = _port(board, board.port if bare else framework)
-    library = c_sources(board, _runtime(bare)) | port
+    library = c_sources(board.arch, _runtime(bare)) | port
     files = {f"lib/tinytrain/src/{name}": text for name, text in library.items()}
     files["lib/tinytrain/library.json"] = manifest(
-        ["-ffp-contract=off"], ["tinytrain/tt_runtime.h"], libArchive=False
+        FP if bare else GUEST, ["tinytrain/tt_runtime.h"], libArchive=False
     )
     files |= {f"src/{name}": text for name, text in program.items()}
     files["src/model.c"] = compiled.files["model.c"]
     files["include/model.h"] = compiled.files["model.h"]
     if bare:
-        files["link.ld"] = _linker_script(board)
+        files["link.ld"] = linker_script(board)
     view = {
         "version": __version__, "board": board, "pio": pio, "bare": bare, "framework": framework,
         "facts": facts, "platform": PLATFORMS[pio.platform],
         "compiler": COMPILERS.get(pio.platform) if bare else None,
         "cpu": list(board.flags) if bare else [], "flags": _flags(board, bare),
+        "own_flags": GUEST,
         "baud": _baud(board), "name": compiled.name,
         "parts": [(title, facts[key]) for title, key in SRAM_PARTS], "source": source,
     }  # fmt: skip
@@ -156,20 +160,19 @@ def _baud(board: Board) -> int:
 
 
 def _flags(board: Board, bare: bool) -> list[str]:
-    """For all sources. A framework chooses the processor and its own warnings."""
+    """For all sources; a framework's own among them."""
+    if not bare:
+        return [f"-DTT_UART_BAUD={_baud(board)}", "-Iinclude"]
     flags = [flag for flag in COMMON if flag not in HOST_ONLY and flag != "-Wall"]
-    if bare:
-        flags += CROSS
-        flags += [f"-D{name}={value:#x}u" for name, value in port_defines(board).items()]
-    else:
-        flags.append(f"-DTT_UART_BAUD={_baud(board)}")
-    return [*flags, "-Iinclude"]
+    defines = [f"-D{name}={value:#x}u" for name, value in port_defines(board).items()]
+    return [*flags, *CROSS, *defines, "-Iinclude"]
 
 
 def _runtime(bare: bool) -> list[str]:
     """Files of the runtime but its program; a framework has the C library's functions itself."""
     without = {"main.c"} if bare else {"main.c", "memory.c"}
-    return [p.name for p in (firmware_dir() / "runtime").glob("*.[ch]") if p.name not in without]
+    found = sorted(path.name for path in (firmware_dir() / "runtime").glob("*.[ch]"))
+    return [name for name in found if name not in without]
 
 
 def _port(board: Board, port: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
+from elftools.elf.elffile import ELFFile
+
 from .assets import firmware_dir
 from .boards import Board, load_board
 from .build import Artifact, cache_dir, find_compiler
@@ -22,6 +24,8 @@ from .errors import BoardError, LinkError, ToolchainError
 Sites = Sequence[tuple[int, int]]
 
 APT = {"arm": "qemu-system-arm", "riscv32": "qemu-system-misc"}
+# Where the core of a machine looks for its first vectors, if that is not the board's flash.
+VECTORS = {"mps3-an547": 0x00000000}
 
 
 class Machine:
@@ -154,12 +158,27 @@ def find_qemu(board: Board) -> str:
 
 
 def emulate(board: Board, elf: Path) -> list[str]:
-    """The command line that runs a program on an emulated board, without its serial line."""
-    bios = ["-bios", "none"] if board.qemu_system == "riscv32" else []
+    """The command line that runs a program on an emulated board, without its serial line. May put
+    a file beside the program."""
+    more = ["-bios", "none"] if board.qemu_system == "riscv32" else []
+    if board.qemu_machine in VECTORS:
+        name = str(_first_vectors(elf)).replace(",", ",,")  # one comma ends a name for QEMU
+        more = ["-device", f"loader,file={name},addr={VECTORS[board.qemu_machine]:#x},force-raw=on"]
     return [
-        find_qemu(board), "-M", str(board.qemu_machine), *bios, "-display", "none",
+        find_qemu(board), "-M", str(board.qemu_machine), *more, "-display", "none",
         "-monitor", "none", "-semihosting-config", "enable=on,target=native", "-kernel", str(elf),
     ]  # fmt: skip
+
+
+def _first_vectors(elf: Path) -> Path:
+    """A file with stack pointer and entry of a firmware for Cortex-M, which begins with them."""
+    with elf.open("rb") as stream:
+        code = ELFFile(stream).get_section_by_name(".text")
+        assert code is not None
+        first = code.data()[:8]
+    made = elf.with_suffix(".vectors")
+    made.write_bytes(first)
+    return made
 
 
 def plugin_options(

@@ -35,7 +35,7 @@ def flash_facts(compiled: Compiled, artifact: Artifact | None = None) -> dict[st
 
     Linking is the only way to know the code's size; the model's part of it is planned."""
     if compiled.board.on_framework:
-        return {"flash_bytes": None, "flash_note": f"linked by {compiled.board.port}"}
+        return {"flash_bytes": None, "flash_note": f"known once {compiled.board.port} links it"}
     try:
         if artifact is None:
             with tempfile.TemporaryDirectory() as folder:
@@ -137,6 +137,9 @@ def print_what_if(console: Console, model: str, board: Board, cells: Sequence[Ce
     console.print(table)
 
 
+FITS = {True: "[green]yes[/]", False: "[red]no[/]", None: "SRAM"}
+
+
 def print_across(console: Console, recipe: str, scheme: str, found: Sequence[Verdict]) -> None:
     """One line a board; below, why those do not fit that do not."""
     table = Table(title=f"{recipe}, scheme {scheme}")
@@ -149,7 +152,7 @@ def print_across(console: Console, recipe: str, scheme: str, found: Sequence[Ver
         beside = v.beside_bytes if v.beside_capacity_bytes else None
         numbers = (v.sram_bytes, v.sram_budget_bytes, beside, v.flash_bytes)
         cells = ["" if n is None else f"{n:,}" for n in numbers]
-        table.add_row(v.board, *cells, "[green]yes[/]" if v.fits else "[red]no[/]")
+        table.add_row(v.board, *cells, FITS[v.fits])
         if v.why:
             reasons.setdefault(v.why, []).append(v.board)
     console.print(table)

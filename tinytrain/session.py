@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,12 @@ class Session(ABC):
 
     def close(self) -> None:  # noqa: B027 - sessions without resources need none
         """Free what the session holds."""
+
+    def steps(
+        self, xs: Sequence[Array] | Array, ys: Sequence[Array | int] | Array
+    ) -> list[StepResult]:
+        """Train on one sample after the other, the same as ``step`` on each."""
+        return [self.step(x, y) for x, y in zip(xs, ys, strict=True)]
 
     def evaluate(self, xs: Iterable[Array], ys: Iterable[Array | int]) -> Evaluation:
         """Score a data set."""

@@ -24,13 +24,31 @@ void tt_clip_mask_u8(uint8_t *bits, const int8_t *y, int32_t T, int32_t C) {
     }
 }
 
+/* g, or 0 where the lowest of the bits is set. */
+static inline int8_t kept(int32_t g, uint32_t bits) {
+    return (int8_t)(g & ((int32_t)(bits & 1u) - 1));
+}
+
 void tt_clip_grad_s8(int8_t *out, const int8_t *g, const uint8_t *bits, int32_t T, int32_t C) {
     for (int32_t t = 0; t < T; t++, out += C, g += C) {
-        for (int32_t i = 0; i < C; i += 8) {
-            const int32_t end = C - i < 8 ? C : i + 8;
+        int32_t i = 0;
+        for (; i + 7 < C; i += 8) {
+            const uint32_t byte = *bits++;
+            const int8_t *p = g + i;
+            int8_t *q = out + i;
+            q[0] = kept(p[0], byte);
+            q[1] = kept(p[1], byte >> 1);
+            q[2] = kept(p[2], byte >> 2);
+            q[3] = kept(p[3], byte >> 3);
+            q[4] = kept(p[4], byte >> 4);
+            q[5] = kept(p[5], byte >> 5);
+            q[6] = kept(p[6], byte >> 6);
+            q[7] = kept(p[7], byte >> 7);
+        }
+        if (i < C) {
             uint32_t byte = *bits++;
-            for (int32_t j = i; j < end; j++, byte >>= 1) {
-                out[j] = (int8_t)(g[j] & ((int32_t)(byte & 1u) - 1));
+            for (; i < C; i++, byte >>= 1) {
+                out[i] = kept(g[i], byte);
             }
         }
     }

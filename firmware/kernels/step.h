@@ -18,4 +18,8 @@ static inline void step_wide(int8_t *w, int8_t *fraction, int32_t delta) {
     fraction[0] = (int8_t)(wide - w[0] * 256);
 }
 
+/* sums[c] = sum over T rows, `stride` apart, of column c: of the first four, or of the `left` that there
+ * are. Gives how many. */
+int32_t tt_bias_sums(int32_t sums[4], const int8_t *g, int32_t T, int32_t stride, int32_t left);
+
 #endif

@@ -1,18 +1,9 @@
 #include "tinytrain/tt_update.h"
 
-#include "products.h"
 #include "step.h"
-
-#define LAST_SHIFT 14 /* products are below 2^14: shifted by more, none is left */
 
 static inline int trains(const int16_t *rows, int32_t o) {
     return rows == NULL || rows[o] >= 0;
-}
-
-static void clear(int32_t *acc, int32_t n) {
-    for (int32_t i = 0; i < n; i++) {
-        acc[i] = 0;
-    }
 }
 
 /* eta * 2^E / sqrt(V); nothing before the first moment is known. */
@@ -56,39 +47,6 @@ void tt_weight_step_end(const tt_weight_step *s, float *moment, float beta) {
     }
 }
 
-/* values / 2^times, rounded half up; times > 0. */
-static inline int32_t halved(int32_t value, int32_t times) {
-    return times > 30 ? 0 : (value + (1 << (times - 1))) >> times;
-}
-
-void tt_weight_sums_s32(int32_t *acc, int16_t *acc_exp, const int8_t *g, const int16_t *g_exp,
-                        const int8_t *x, const tt_step *st, int32_t T, int32_t C, int32_t O) {
-    int32_t top = st->row == 0 ? TT_ZERO_EXPONENT : acc_exp[0];
-    if (st->row == 0) {
-        clear(acc, O * C);
-    }
-    for (int32_t t = 0; t < T; t++) {
-        const int32_t shift = top - g_exp[t];
-        if (shift < 0) {
-            for (int32_t i = 0; i < O * C; i++) {
-                acc[i] = halved(acc[i], -shift);
-            }
-            top = g_exp[t];
-        }
-        for (int32_t o = 0; o < O && shift <= LAST_SHIFT; o++) {
-            if (shift <= 0) {
-                add_gradient_row(acc + o * C, g + t * O, x + t * C, 1, C, O, o);
-                continue;
-            }
-            const int32_t u = g[t * O + o];
-            for (int32_t i = 0; i < C; i++) {
-                acc[o * C + i] += halved(u * x[t * C + i], shift);
-            }
-        }
-    }
-    acc_exp[0] = (int16_t)top;
-}
-
 void tt_weight_step_s8(int8_t *w, int8_t *fraction, float *moment, const int32_t *acc,
                        const int16_t *acc_exp, const float *coefs, const tt_step *st, int32_t C,
                        int32_t O, int32_t per_channel, int32_t stream) {
@@ -115,7 +73,7 @@ void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const
         limit = widest < 16777216.0f ? (int32_t)widest : limit;
     }
     uint64_t squares = 0;
-    int32_t trained = 0;
+    int32_t trained = 0, from = 0, next = 0, sums[4];
     for (int32_t o = 0; o < O; o++) {
         if (!trains(rows, o)) {
             continue;
@@ -123,10 +81,11 @@ void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const
         if (moment == NULL) {
             rate = sgd_rate(st->learning_rate, coefs[per_channel ? o : 0], g_exp[0]);
         }
-        int32_t acc = 0;
-        for (int32_t t = 0; t < T; t++) {
-            acc += g[t * O + o];
+        if (o >= next) {
+            from = o;
+            next = o + tt_bias_sums(sums, g + o, T, O, O - o);
         }
+        const int32_t acc = sums[o - from];
         squares += (uint64_t)((int64_t)acc * acc);
         b[trained] = tt_clamp(b[trained] - tt_apply_multiplier(acc, rate, limit), (1 << 30) - 1);
         trained++;

@@ -66,6 +66,40 @@ def test_restore_continues_with_the_same_bits(opened: Opener) -> None:
     assert advance(other, 10, 20) == losses and other.snapshot() == end
 
 
+def test_many_steps_in_one_call_are_the_same(made: Compiled, artifact: Artifact) -> None:
+    order = np.arange(25) % len(DATA)
+    xs, ys = DATA.x[order], DATA.y[order]
+    with HostSession(artifact.path, made.codec) as host, made.session() as numpy:
+        one_by_one = numpy.steps(xs, ys)
+        assert host.steps(xs[:7], ys[:7]) + host.steps(xs[7:], ys[7:]) == one_by_one
+        assert host.snapshot() == numpy.snapshot() and host.steps([], []) == []
+
+
+def test_many_steps_of_tokens(tmp_path: Path) -> None:
+    made, data = toys.compiled("lm", "some"), toys.data("lm")
+    artifact = build(made.files, made.board, tmp_path / "b")
+    with HostSession(artifact.path, made.codec) as host, made.session() as numpy:
+        assert host.steps(data.x[:9], data.y[:9]) == numpy.steps(data.x[:9], data.y[:9])
+
+
+@pytest.mark.parametrize("change", ["shape", "count", "nan", "label"])
+def test_many_steps_refuse_what_one_refuses(
+    made: Compiled, artifact: Artifact, change: str
+) -> None:
+    xs, ys = DATA.x[:4].copy(), DATA.y[:4].copy()
+    if change == "nan":
+        xs[2, 0, 0] = np.nan
+    if change == "label":
+        ys[3] = 99
+    with HostSession(artifact.path, made.codec) as host:
+        before = host.snapshot()
+        with pytest.raises(ShapeError):
+            host.steps(
+                xs[:, :-1] if change == "shape" else xs, ys[:-1] if change == "count" else ys
+            )
+        assert host.snapshot() == before
+
+
 def test_snapshots_move_between_targets(made: Compiled, artifact: Artifact) -> None:
     numpy = made.session()
     advance(numpy, 0, 10)

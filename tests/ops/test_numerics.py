@@ -18,7 +18,9 @@ from tinytrain.assets import firmware_dir
 
 # What tt_math.h has inline, with plain arguments and an exported name.
 SHIM = """
-#include "tinytrain/tt_math.h"
+#include "norm_rows.h"
+#include "tinytrain/tt_rows.h"
+#include <string.h>
 uint32_t shim_key(uint32_t seed, uint32_t step, int32_t stream);
 uint32_t shim_key(uint32_t seed, uint32_t step, int32_t stream) {
     const tt_step st = {seed, step, 0.0f, 0.0f, 0};
@@ -40,6 +42,17 @@ int32_t shim_gradient_shift(int32_t peak) { return tt_gradient_shift(peak); }
 int32_t shim_stochastic_shift(int32_t acc, int32_t shift, uint32_t key, uint32_t i);
 int32_t shim_stochastic_shift(int32_t acc, int32_t shift, uint32_t key, uint32_t i) {
     return tt_stochastic_shift(acc, shift, key, i);
+}
+int32_t shim_quotient(uint64_t a, uint32_t b);
+int32_t shim_quotient(uint64_t a, uint32_t b) { return norm_quotient(a, b); }
+static void copy(int32_t *acc, const void *row, int32_t from, int32_t n) {
+    memcpy(acc, (const int32_t *)row + from, (size_t)n * sizeof *acc);
+}
+int16_t shim_made(int8_t *out, const int32_t *acc, int32_t n, int32_t base, uint32_t key,
+                  uint32_t first);
+int16_t shim_made(int8_t *out, const int32_t *acc, int32_t n, int32_t base, uint32_t key,
+                  uint32_t first) {
+    return tt_quantize_made(out, copy, acc, n, base, key, first);
 }
 """
 C_FILES = ("math.c", "rounding.c", "rows.c")
@@ -66,13 +79,16 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (folder / "shim.c").write_text(SHIM)
     firmware = firmware_dir()
     sources = [str(folder / "shim.c"), *(str(firmware / "kernels" / name) for name in C_FILES)]
-    command = ["gcc", *STRICT, "-shared", "-fPIC", f"-I{firmware / 'include'}"]
+    command = ["gcc", *STRICT, "-shared", "-fPIC", f"-I{firmware / 'include'}",
+               f"-I{firmware / 'kernels'}"]  # fmt: skip
     subprocess.run([*command, "-o", str(folder / "math.so"), *sources], check=True)
     library = ctypes.CDLL(str(folder / "math.so"))
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "tt_sqrtf": (f32, [f32]), "tt_pow2f": (f32, [i32]), "tt_scaled_float": (f32, [u64, i32]),
         "tt_isqrt64": (u32, [u64]), "tt_float_multiplier": (Multiplier, [f32]),
         "tt_quantize_row": (i16, [ctypes.c_void_p, ctypes.c_void_p, i32, i32, u32, u32]),
+        "shim_made": (i16, [ctypes.c_void_p, ctypes.c_void_p, i32, i32, u32, u32]),
+        "shim_quotient": (i32, [u64, u32]),
         "shim_key": (u32, [u32, u32, i32]), "shim_random16": (i32, [u32, u32]),
         "shim_requantize": (i32, [i32] * 4), "shim_apply": (i32, [i32] * 4),
         "shim_gradient_shift": (i32, [i32]), "shim_stochastic_shift": (i32, [i32, i32, u32, u32]),
@@ -112,6 +128,32 @@ def test_sqrtf(c: Any, pattern: int) -> None:
 @example(0)
 def test_isqrt64(c: Any, x: int) -> None:
     assert c.tt_isqrt64(x) == num.isqrt(x) == math.isqrt(x)
+
+
+@quick
+@given(st.integers(0, 2**60 - 1), st.integers(0, 31), st.integers(1, 2**32 - 1))
+@example(2**60 - 1, 0, 2**29)
+@example(2**63 - 2**31 - 1, 0, 2**32 - 1)
+@example((2**31 - 1) * (2**32 - 2**16 + 1), 0, 2**32 - 2**16 + 1)
+def test_quotient_of_layernorm(c: Any, a: int, down: int, b: int) -> None:
+    assert c.shim_quotient(a >> down, b) == min((a >> down) // b, 2**31 - 1)
+
+
+@pytest.mark.parametrize("channels", [1, 63, 64, 65, 128, 200, 256, 257, 700])
+@pytest.mark.parametrize("first", [0, 7])
+def test_a_row_made_in_parts(c: Any, channels: int, first: int) -> None:
+    """The same as at once, wherever the largest lies."""
+    rng = np.random.default_rng(channels)
+    for place in {0, channels // 2, channels - 1}:
+        acc = rng.integers(-900, 900, channels).astype(np.int32)
+        acc[place] = -70000
+        found = [np.zeros(channels, np.int8) for _ in range(2)]
+        exponents = [
+            run(out.ctypes.data, acc.ctypes.data, channels, -5, 99, first)
+            for run, out in zip((c.tt_quantize_row, c.shim_made), found, strict=True)
+        ]
+        assert exponents[0] == exponents[1] == 17 - 7 - 5
+        np.testing.assert_array_equal(*found)
 
 
 @quick

@@ -9,6 +9,10 @@ import json
 import shutil
 from pathlib import Path
 
+from tinytrain.boards import Board
+from tinytrain.errors import ProjectError
+from tinytrain.platformio import find_pio
+
 SCONS, COMPILER, PLATFORM = "4.41101.0", "1.120301.0", "19.4.0"
 TOOLS = ("gcc", "g++", "ar", "ranlib", "objcopy", "size", "as")
 
@@ -41,7 +45,10 @@ Default([env.Alias("buildprog", image), size])
 
 
 def installed() -> bool:
-    return shutil.which("pio") is not None and shutil.which("scons") is not None
+    try:
+        return (Path(find_pio()).parent / "scons").exists()
+    except ProjectError:
+        return False
 
 
 def make_core(core: Path, uploader: str = "true") -> None:
@@ -71,12 +78,17 @@ def make_core(core: Path, uploader: str = "true") -> None:
     (platform / "boards").mkdir()
 
 
-def add_board(core: Path, name: str, cpu: str) -> None:
+def add_board(core: Path, board: Board) -> None:
     """A board of the platform; of the real file's keys, those that the core reads."""
+    assert board.platformio and board.flash
+    name = board.platformio.id
     _json(core / "platforms" / "ststm32" / "boards" / f"{name}.json", {
-        "build": {"cpu": cpu, "f_cpu": "168000000L", "mcu": name}, "frameworks": ["arduino"],
-        "name": name, "upload": {"maximum_ram_size": 1 << 22, "maximum_size": 1 << 22},
-        "url": "", "vendor": "mock",
+        "build": {"cpu": board.cpu, "f_cpu": f"{board.clock_hz}L", "mcu": board.mcu},
+        "frameworks": ["arduino"], "name": board.title, "url": "", "vendor": "mock",
+        "upload": {
+            "maximum_ram_size": board.ram[0].length_bytes,
+            "maximum_size": board.flash.length_bytes,
+        },
     })  # fmt: skip
 
 

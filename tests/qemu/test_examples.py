@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from elftools.elf.elffile import ELFFile
 
-from tinytrain.boards import load_board, with_sram
+from tinytrain.boards import all_boards, load_board, with_sram
+from tinytrain.build import Artifact, arena_section, build
 from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.pretrain import Settings
 from tinytrain.quantize import Quantized
@@ -28,6 +30,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")
 OTHERS = ("qemu_rv32", "qemu_mps3_an547")
 SPLIT = "qemu_mps2_an386_split"
+F405 = "qemu_netduinoplus2"
+LINKED = [board.name for board in all_boards() if board.support == "linked"]
 OPTIMIZERS = {
     "lsb": Optimizer("lsb", 2.0, steps=200),
     "sgd": Optimizer("sgd", 0.03, steps=200),
@@ -73,24 +77,42 @@ def run(recipe: Recipe, compiled: Compiled, target: str, steps: int, folder: Pat
     return losses, digest, session, artifact
 
 
-def check_plan(compiled: Compiled, session: Any, artifact: Any) -> None:
-    """Arena, .data and .bss to the byte, in every memory; the stack within what is reserved."""
-    sram = compiled.sram
+def check_image(compiled: Compiled, artifact: Artifact) -> int:
+    """Arena, .data and .bss to the byte, in every memory; everything inside of the memories that
+    the board has. Gives the static bytes of the first."""
+    sram, board = compiled.sram, compiled.board
     static = sram.arena_bytes + sram.trained_weight_bytes + sram.optimizer_bytes
     static += sram.io_bytes + sram.runtime_bytes
     assert artifact.sections[".data"] + artifact.sections[".bss"] == static
     assert artifact.sections[".data"] == sum(
         t.bytes for t in compiled.codec.state if compiled.train.params[t.name].data.any()
     )
-    assert artifact.symbols["tt_model_arena"] == sram.arena_bytes
-    measured = measurements(session, artifact)["regions_measured_bytes"]
-    assert measured == sram.beside
-    for memory in compiled.board.beside:
-        at, size = (found[f"tt_model_arena_{memory.name}"] for found in
-                    (artifact.addresses, artifact.symbols))  # fmt: skip
-        assert memory.origin <= at and at + size <= memory.origin + memory.length_bytes
-        assert size == sram.beside[memory.name]
     assert artifact.sections[".stack"] == sram.stack_bytes
+    assert artifact.symbols.get("tt_model_arena", 0) == sram.arena_bytes
+    for memory in board.beside:
+        assert artifact.symbols.get(f"tt_model_arena_{memory.name}", 0) == sram.beside[memory.name]
+        assert artifact.sections[arena_section(memory)] == sram.beside[memory.name]
+    assert board.code
+    first = replace(board.ram[0], length_bytes=board.sram_budget_bytes)
+    memories = [(m.origin, m.origin + m.length_bytes) for m in (board.code, first, *board.beside)]
+    with artifact.path.open("rb") as stream:
+        elf = ELFFile(stream)
+        spans = [(s["sh_addr"], s["sh_size"]) for s in elf.iter_sections() if s["sh_flags"] & 2]
+        spans += [
+            (p["p_paddr"], p["p_filesz"])
+            for p in elf.iter_segments()
+            if p["p_type"] == "PT_LOAD" and p["p_filesz"]
+        ]
+    for at, size in spans:  # where sections run, and from where segments are loaded
+        assert any(low <= at and at + size <= high for low, high in memories if size)
+    return static
+
+
+def check_plan(compiled: Compiled, session: Any, artifact: Artifact) -> None:
+    """The image as planned, and the stack within what is reserved."""
+    sram = compiled.sram
+    static = check_image(compiled, artifact)
+    assert measurements(session, artifact)["regions_measured_bytes"] == sram.beside
     assert 0 < session.stack_used_bytes <= sram.stack_bytes
     assert static + session.stack_used_bytes <= sram.sram_bytes <= 256 * 1024
     assert session.instructions_per_step
@@ -141,6 +163,22 @@ def test_short_runs_have_the_same_bits(name: str, rule: str, storage: str, tmp_p
 @pytest.mark.parametrize("scheme", [ALL_BLOCKS, LAST], ids=lambda s: s.name)
 def test_two_schemes_fit_256_kilobytes(scheme: UpdateScheme, board: str, tmp_path: Path) -> None:
     same_bits("har", board, "lsb", "int16", 3, tmp_path, scheme)
+
+
+def test_the_stm32f405_trains_in_128_kilobytes(tmp_path: Path) -> None:
+    """Over the registers of its USART, by interrupt."""
+    compiled = compiled_for("har", F405, "lsb", "int8")[1]
+    assert compiled.sram.sram_bytes <= 131072 == compiled.board.ram[0].length_bytes
+    same_bits("har", F405, "lsb", "int8", 300, tmp_path, numpy_too=False)
+
+
+@pytest.mark.parametrize("board", LINKED)
+def test_boards_hold_what_was_planned(board: str, tmp_path: Path) -> None:
+    """Linked with the memories of each board that has no emulator."""
+    compiled = compiled_for("har", board, "lsb", "int8")[1]
+    check_image(compiled, build(compiled.files, compiled.board, tmp_path / board))
+    if compiled.board.beside:
+        assert sum(compiled.sram.beside.values())
 
 
 @pytest.mark.parametrize("board", OTHERS)

@@ -34,14 +34,18 @@ pytestmark = pytest.mark.qemu
 
 BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500", "qemu_rv32", "qemu_mps3_an547")
 SMALL = tuple(itertools.product((1, 2, 3, 4, 5), range(1, 10), (1, 2, 3, 4, 5)))  # T, C, O
-HEADS = tuple((t, h * d, h) for t, d, h in itertools.product((1, 2, 5), (1, 2, 3, 4, 7), (1, 3)))
+HEADS = tuple(
+    (t, h * d, h) for h, t, d in itertools.product((1, 3), range(1, 10), (1, 2, 3, 4, 6, 8))
+)
 ROWS = tuple(itertools.product((1, 2, 3), range(1, 19)))  # T, C
 WIDE = tuple((2, c) for c in (63, 64, 65, 66, 128, 130, 252, 256, 260, 300, 516))
 # Where an operator finds its shapes, and which small ones it gets.
 FAMILIES: dict[str, tuple[ModuleType, tuple[Any, ...]]] = {
     "linear_s8": (linear, SMALL), "linear_s16": (linear, SMALL), "linear_dx_s8": (linear, SMALL),
     "linear_update_s8": (update, SMALL[::3]), "weight_sums_s32": (accumulate, SMALL),
-    "attention_s8": (attention_heads, HEADS), "attention_grad_s8": (attention_heads, HEADS[::4]),
+    **{f"attention_{name}": (attention_heads, HEADS) for name in (
+        "probs_u8", "mix_s8", "ds_s8", "dq_s8", "dk_s8", "dv_s8", "s8")},
+    "attention_grad_s8": (attention_heads, HEADS[::5]),
     "lut_s8": (elementwise, ROWS[::3]), "lut_dx_s8": (elementwise, ROWS),
     "add_s8": (elementwise, ROWS), "affine_s8": (elementwise, ROWS),
     "rescale_grad_s8": (elementwise, ROWS), "clip_mask_u8": (gradient, ROWS),
@@ -63,8 +67,9 @@ def large(name: str) -> Sequence[tuple[int, ...]]:
     if of_rows(name):
         return WIDE
     if name.startswith("attention"):
-        return [(33, 32, 4), (40, 36, 2)]
-    return [tuple(rng.integers(1, 9 * 2**i, 3).tolist()) for i in (1, 2, 3, 4, 4)]
+        return [(33, 32, 4), (40, 36, 2), (32, 64, 4), (68, 48, 2)]
+    some = [tuple(rng.integers(1, 9 * 2**i, 3).tolist()) for i in (1, 2, 3, 4, 4)]
+    return [*some, (7, 48, 6), (9, 160, 10), (5, 528, 4)]
 
 
 @pytest.fixture(scope="module", params=BOARDS)
@@ -119,14 +124,14 @@ CODES = {gradient: "_codes", norm: "_rows"}  # what makes random codes, where no
 
 
 @pytest.mark.parametrize("codes", EXTREMES)
-@pytest.mark.parametrize(
-    "name", [n for n, (m, _) in FAMILIES.items() if m not in (attention_heads, tokens)]
-)
+@pytest.mark.parametrize("name", [n for n, (m, _) in FAMILIES.items() if m is not tokens])
 def test_extremes(
     program: Artifact, name: str, codes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = FAMILIES[name][0]
     shapes = ((1, 7, 3), (3, 64, 5), (64, 33, 9), (5, 300, 2))
+    if module is attention_heads:
+        shapes = ((1, 7, 1), (3, 64, 2), (64, 33, 3), (36, 48, 3))
     monkeypatch.setattr(module, "SHAPES", [s[:2] if of_rows(name) else s for s in shapes])
     monkeypatch.setattr(module, CODES.get(module, "codes"), EXTREMES[codes])
     assert compare(program, name) >= 4

@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tinytrain.boards import SUPPORT, all_boards, load_board, read_board, runtime_bytes
+from tinytrain.boards import (
+    SUPPORT,
+    all_boards,
+    load_board,
+    port_bytes,
+    port_defines,
+    read_board,
+    runtime_bytes,
+)
 from tinytrain.errors import BoardError
+from tinytrain.stm32 import storage_sector
 
 GOOD = """
 name = "test"
@@ -133,3 +142,110 @@ def test_unknown_board_names_the_close_ones() -> None:
 
 def test_runtime_bytes_are_read_from_the_header() -> None:
     assert runtime_bytes() % 8 == 0 and re.fullmatch(r"\d+", str(runtime_bytes()))
+
+
+STM32 = """
+name = "test"
+title = "A board"
+cpu = "cortex-m4"
+mcu = "STM32F411CE"
+port = "stm32"
+support = "compiled"
+clock_hz = 100_000_000
+sram_budget_bytes = 65536
+stack_bytes = 2048
+sources = ["a datasheet"]
+[compiler]
+prefix = "arm-none-eabi-"
+flags = ["-mcpu=cortex-m4"]
+[flash]
+origin = 0x08000000
+length_bytes = 0x80000
+[storage]
+origin = 0x08060000
+length_bytes = 0x20000
+[[ram]]
+name = "sram"
+origin = 0x20000000
+length_bytes = 131072
+[uart]
+base = 0x40011000
+baud = 115200
+[stm32]
+family = "f4"
+oscillator = "hse"
+oscillator_hz = 25_000_000
+tx = "PA9"
+rx = "PB10"
+alternate = 7
+irq = 37
+[platformio]
+id = "blackpill_f411ce"
+platform = "ststm32"
+frameworks = ["arduino", "stm32cube"]
+"""
+
+
+def test_an_stm32_board(tmp_path: Path) -> None:
+    board = read_board(write(tmp_path, STM32))
+    assert board.code and board.code.length_bytes == 0x60000 and board.clock_hz == 100_000_000
+    assert board.platformio and board.platformio.frameworks == ("arduino", "stm32cube")
+    assert board.sources == ("a datasheet",) and board.mcu == "STM32F411CE"
+    defines = port_defines(board)
+    assert defines["TT_UART_TX"] == 9 and defines["TT_UART_RX"] == 16 + 10
+    assert defines["TT_STM32_F4"] == 1 and defines["TT_STORAGE_SECTOR"] == 7
+    assert defines["TT_HSE_HZ"] == 25_000_000 and defines["TT_HSE_BYPASS"] == 0
+    assert port_bytes(board) == 272 and port_bytes(load_board("qemu_mps2_an386")) == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"f4"', '"f5"', r"stm32\.family is 'f5'; allowed: 'f4' or 'f7' or 'h7' or 'l4'"),
+        ('"f4"', '"l4"', r"stm32\.family is 'l4'; .*at most 80000000 Hz, and clock_hz is 1000"),
+        ("clock_hz = 100_000_000", "", r"clock_hz is missing; allowed: an integer from 1000000"),
+        ("100_000_000", "100_500_000", r"clock_hz is 100500000; .*multiple of 1000000"),
+        ('mcu = "STM32F411CE"', "", r"mcu is missing"),
+        ('"hse"', '"lse"', r"stm32\.oscillator is 'lse'; allowed: 'hsi' or 'hse' or 'hse_bypass'"),
+        ('"hse"', '"hsi"', r"stm32\.oscillator_hz is 25000000; allowed: 16000000, the chip's own"),
+        ("25_000_000", "24_500_000", r"stm32\.oscillator_hz is 24500000; .*multiple of 1000000"),
+        ("25_000_000", "1_000_000", r"stm32\.oscillator_hz is 1000000; .*from 4000000"),
+        ('"PA9"', '"A9"', r"stm32\.tx is 'A9'; allowed: a pin from 'PA0' to 'PK15'"),
+        ('"PB10"', '"PB16"', r"stm32\.rx is 'PB16'; allowed: a pin"),
+        ("alternate = 7", "alternate = 16", r"stm32\.alternate is 16; .*from 0 to 15"),
+        ("irq = 37", "", r"stm32\.irq is missing; allowed: an integer from 0 to 149"),
+        ("irq = 37", "irq = 37\nrng = 2", r"stm32\.rng is 2; .*multiple of 4"),
+        ("irq = 37", "irq = 37\nled = 1", r"unknown key stm32\.led; allowed: family, oscillator"),
+        ("[stm32]", "[stm33]", r"stm32 is missing; allowed: a table"),
+        ("0x08060000", "0x08040000", r"storage is '0x8040000 to 0x8060000'; .*the last bytes of"),
+        ("0x08060000\nlength_bytes = 0x20000", "0x08070000\nlength_bytes = 0x10000",
+         r"storage is '65536 bytes from 0x8070000'; allowed: whole sectors, as the one of 131072"),
+        ('sources = ["a datasheet"]', "", r"sources is missing; allowed: a list of texts"),
+        ('id = "blackpill_f411ce"', "", r"platformio\.id is missing; allowed: a text"),
+        ('"ststm32"', '"atmelavr"', r"platformio\.platform is 'atmelavr'; allowed: 'ststm32' or"),
+        ('"arduino", ', '"qt", ', r"platformio\.frameworks is \['qt', .*a list of 'arduino' or"),
+    ],
+)  # fmt: skip
+def test_a_wrong_stm32_board_is_explained(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in STM32
+    file = write(tmp_path, STM32.replace(old, new, 1))
+    with pytest.raises(BoardError, match=says) as error:
+        read_board(file)
+    assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "offset", "length", "sector"),
+    [
+        ("f4", 0x60000, 0x20000, 7), ("f4", 0x0C000, 0x4000, 3), ("f4", 0x10000, 0x10000, 4),
+        ("f7", 0xC0000, 0x40000, 7), ("h7", 0x1E0000, 0x20000, 7), ("h7", 0x100000, 0x20000, 0),
+        ("l4", 0xE0000, 0x20000, 448), ("l4", 0xE0000, 0x1000, 448),
+    ],
+)  # fmt: skip
+def test_sectors_of_the_flash(family: str, offset: int, length: int, sector: int) -> None:
+    assert storage_sector(family, offset, length) == sector
+
+
+def test_the_first_bank_of_an_h7_runs_the_program() -> None:
+    with pytest.raises(ValueError, match=r"second bank, from offset 0x100000"):
+        storage_sector("h7", 0x20000, 0x20000)

@@ -27,7 +27,34 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path / "cache"
 
 
-@pytest.mark.parametrize("board", all_boards(), ids=lambda board: board.name)
+LINKED = [board for board in all_boards() if not board.on_framework]
+ON_FRAMEWORK = [board for board in all_boards() if board.on_framework and board.cpu != "xtensa-lx7"]
+
+
+@pytest.mark.parametrize("board", ON_FRAMEWORK, ids=lambda board: board.name)
+def test_what_a_framework_links_compiles_without_warning(
+    board: module.Board, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the port. Debian's Xtensa compiler is for the LX106, which has no FPU and stands for
+    the LX6 and the LX7."""
+    if board.cpu.startswith("xtensa"):
+        board = replace(board, prefix="xtensa-lx106-elf-", flags=("-mlongcalls",))
+    if shutil.which(board.prefix + "gcc") is None:
+        pytest.skip(f"no {board.prefix}gcc")
+    monkeypatch.setenv("TINYTRAIN_CFLAGS", "-Werror")
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    sources = [(kind, p) for kind, p in module._sources(board) if kind in ("kernels", "runtime")]
+    compiler = module.find_compiler(board)
+    objects = module._compile_all(compiler, board, sources, tmp_path, sorted(FILES))
+    assert {"model.c", "linear.c", "runtime.c"} <= dict(objects).keys()
+    with pytest.raises(
+        ToolchainError, match=r"linked by its framework \(espidf\): build a project"
+    ):
+        build(FILES, board, tmp_path / "out")
+
+
+@pytest.mark.parametrize("board", LINKED, ids=lambda board: board.name)
 def test_no_warning_for_any_board(
     board: module.Board, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -36,6 +63,18 @@ def test_no_warning_for_any_board(
     assert artifact.path.is_file() and artifact.path.parent == tmp_path / "out"
     assert artifact.sections[".text"] > 1000 and artifact.symbols["tt_run"] == runtime_bytes()
     assert artifact.frames["tt_train_step"] > 0
+
+
+def test_storage_takes_its_sectors_from_the_code(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the port has no flash, and the code has all."""
+    monkeypatch.setenv("TINYTRAIN_CFLAGS", "-Werror")
+    board = load_board("nucleo_f446re")
+    for chosen, length in ((board, 0x60000), (replace(board, storage=None), 0x80000)):
+        build(FILES, chosen, tmp_path / f"{length}")
+        script = (tmp_path / f"{length}" / "link.ld").read_text()
+        assert f"ORIGIN = 0x08000000, LENGTH = {length}\n" in script
 
 
 def test_a_second_build_compiles_nothing(

@@ -28,6 +28,7 @@ from .attention_heads import (
     merge_heads,
     probabilities,
     product_macs,
+    product_room,
     sizes,
     split_heads,
 )
@@ -126,12 +127,13 @@ def _mix_examples(rng: np.random.Generator) -> list[Case]:
 
 attention_probs_u8 = Op(
     "attention_probs_u8", _probs_infer, _probs_ref, _dims, grad=_probs_grad, macs=product_macs,
-    scratch=lambda ins, a: 4 * need(ins[0]).shape[0],
+    scratch=lambda ins, a: 4 * need(ins[0]).shape[0], room=product_room,
     bound=lambda ins, a: 2 * PRODUCT * head_width(need(ins[0]).shape[1], a),
     examples=_probs_examples,
 )  # fmt: skip
 attention_mix_s8 = Op(
     "attention_mix_s8", _mix_infer, _mix_ref, _dims, grad=_mix_grad, macs=product_macs,
+    room=product_room,
     bound=lambda ins, a: FULL * 127 * need(ins[0]).shape[-1], examples=_mix_examples,
 )  # fmt: skip
 OPS = (attention_probs_u8, attention_mix_s8)

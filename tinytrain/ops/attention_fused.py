@@ -23,7 +23,7 @@ from .attention_grad import (
     attention_dv_s8,
     gradient_cases,
 )
-from .attention_heads import cases, head_width, product_macs, sizes
+from .attention_heads import cases, head_width, product_macs, product_room, sizes
 from .base import need, need_gradient
 
 
@@ -149,6 +149,17 @@ def _grad_scratch(types: Types, attrs: Attrs) -> int:
     return rows + exponents + held + (k or v) * tokens * keys
 
 
+def _room(types: Types, attrs: Attrs) -> int:
+    return product_room(types, attrs["probs"], 2)
+
+
+def _grad_room(types: Types, attrs: Attrs) -> int:
+    """One panel at a time with all keys at once, else three and a second row."""
+    tokens, keys = need(types[0]).shape[0], attrs["dk"] or attrs["dv"]
+    panels = 1 if keys and attrs["keys"] == tokens else 3
+    return _grad_scratch(types, attrs) + product_room(types, attrs["probs"], panels) + tokens + 4
+
+
 def _grad_macs(types: Types, attrs: Attrs) -> int:
     """Products for P, for the gradient of the scores, for each result; for the first two again."""
     q, k, v, again = (int(bool(x)) for x in (attrs["dq"], attrs["dk"], attrs["dv"],
@@ -204,11 +215,11 @@ def _grad_examples(rng: np.random.Generator) -> list[Case]:
 
 attention_s8 = Op(
     "attention_s8", _infer, _ref, _dims, inplace=((0, 0),), macs=_macs, bound=_bound,
-    scratch=lambda ins, a: 4 * need(ins[0]).shape[0], examples=_examples,
+    scratch=lambda ins, a: 4 * need(ins[0]).shape[0], room=_room, examples=_examples,
 )  # fmt: skip
 attention_grad_s8 = Op(
     "attention_grad_s8", _grad_infer, _grad_ref, _grad_dims, uses_step=True,
-    inplace=((0, 0), (0, 2), (2, 3), (4, 4)), scratch=_grad_scratch, macs=_grad_macs,
-    bound=_grad_bound, examples=_grad_examples,
+    inplace=((0, 0), (0, 2), (2, 3), (4, 4)), scratch=_grad_scratch, room=_grad_room,
+    macs=_grad_macs, bound=_grad_bound, examples=_grad_examples,
 )  # fmt: skip
 OPS = (attention_s8, attention_grad_s8)

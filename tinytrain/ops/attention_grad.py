@@ -26,6 +26,7 @@ from .attention_heads import (
     merge_heads,
     probabilities,
     product_macs,
+    product_room,
     sizes,
     split_heads,
     visible,
@@ -155,6 +156,23 @@ def _dv_scratch(types: Types, attrs: Attrs) -> int:
     return 4 * width + tokens * (2 * heads + width + 1)
 
 
+def _dq_room(types: Types, attrs: Attrs) -> int:
+    """Exponents of all rows and heads besides."""
+    tokens, _, heads = _shape(types, attrs)
+    return product_room(types, attrs) + 2 * tokens * heads
+
+
+def _dk_room(types: Types, attrs: Attrs) -> int:
+    """The same, and the aligned gradient of the scores of a head."""
+    tokens, _, heads = _shape(types, attrs)
+    return _dq_room(types, attrs) + 2 * heads + tokens**2 + 4
+
+
+def _dv_room(types: Types, attrs: Attrs) -> int:
+    tokens, width, _ = _shape(types, attrs)
+    return _dq_room(types, attrs) + tokens * width + 4
+
+
 GRADIENT = {"stream": 3, "exp_add": -5, "scale": 0.75}
 QUERIES = {**GRADIENT, "stream_heads": 4}
 SUMMED = {**QUERIES, "stream_rows": 5}
@@ -217,20 +235,21 @@ def _scores_examples(more: dict[str, Any]) -> Callable[[np.random.Generator], li
 
 attention_ds_s8 = Op(
     "attention_ds_s8", _ds_infer, _ds_ref, _dims, uses_step=True, macs=product_macs,
-    bound=_ds_bound, scratch=lambda ins, a: 4 * need(ins[0]).shape[0], examples=_ds_examples,
+    bound=_ds_bound, scratch=lambda ins, a: 4 * need(ins[0]).shape[0], room=product_room,
+    examples=_ds_examples,
 )  # fmt: skip
 attention_dq_s8 = Op(
     "attention_dq_s8", _scores_infer, _dq_ref, _dims, uses_step=True, macs=product_macs,
-    scratch=_dq_scratch, bound=_bound(127),
+    scratch=_dq_scratch, room=_dq_room, bound=_bound(127),
     examples=_scores_examples(QUERIES),
 )  # fmt: skip
 attention_dk_s8 = Op(
     "attention_dk_s8", _scores_infer, _dk_ref, _dims, uses_step=True, macs=product_macs,
-    scratch=_dk_scratch, bound=_bound(127),
+    scratch=_dk_scratch, room=_dk_room, bound=_bound(127),
     examples=_scores_examples(SUMMED),
 )  # fmt: skip
 attention_dv_s8 = Op(
     "attention_dv_s8", _dv_infer, _dv_ref, _dims, uses_step=True, macs=product_macs,
-    scratch=_dv_scratch, bound=_bound(FULL), examples=_dv_examples,
+    scratch=_dv_scratch, room=_dv_room, bound=_bound(FULL), examples=_dv_examples,
 )  # fmt: skip
 OPS = (attention_ds_s8, attention_dq_s8, attention_dk_s8, attention_dv_s8)

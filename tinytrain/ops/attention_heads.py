@@ -84,6 +84,22 @@ def product_macs(types: Types, attrs: Attrs) -> int:
     return channels * (tokens * (tokens + 1) // 2 if attrs["causal"] else tokens**2)
 
 
+def product_room(types: Types, attrs: Attrs, panels: int = 1) -> int:
+    """What a fast kernel has use for: heads of matrices ``[T, C]`` as int16, two rows to multiply
+    them with, two rows of products, 48 bytes beside."""
+    tokens, channels = activations(types).shape
+    rows, width = _padded(tokens), _padded(head_width(channels, attrs))
+    return panels * 2 * rows * width + 8 * (rows + width) + 48
+
+
+def _padded(n: int) -> int:
+    return -(-n // 4) * 4
+
+
+def codes(rng: np.random.Generator, *shape: int) -> Array:
+    return rng.integers(-127, 128, shape).astype(np.int8)
+
+
 SHAPES = ((1, 1, 1), (1, 3, 1), (3, 6, 2), (17, 5, 1), (17, 12, 4), (9, 18, 2))  # T, C, H
 
 
@@ -93,7 +109,7 @@ def cases(rng: np.random.Generator) -> list[tuple[list[Array], dict[str, Any], s
     for extreme in (False, True):
         for causal in (False, True):
             for t, c, h in SHAPES:
-                x = [rng.integers(-127, 128, (t, c)).astype(np.int8) for _ in range(3)]
+                x = [codes(rng, t, c) for _ in range(3)]
                 if extreme:
                     x = [np.where(a < 0, -127, 127).astype(np.int8) for a in x]
                 root = (c // h) ** -0.5

@@ -30,6 +30,7 @@ from .update import (
     PRODUCT,
     codes,
     linear_bias_update_s32,
+    panel_bytes,
     split_rows,
     step_weights,
     trained_channels,
@@ -107,6 +108,13 @@ def _scratch(ins: Types, attrs: Attrs) -> int:
     """Two patches and one row of the convolution."""
     x, w, wt, rows = need(ins[0]), need(ins[1]), ins[2], ins[3]
     return 2 * w.shape[1] + _shapes(x, attrs)[0][1] * out_channels(w, wt, rows)
+
+
+def _room(ins: Types, attrs: Attrs) -> int:
+    """Panels of two rows of the weight and of one row of patches as well."""
+    pair = panel_bytes(need(ins[1]).shape[1])
+    width = _shapes(need(ins[0]), attrs)[0][1]
+    return _scratch(ins, attrs) + 3 + pair * (1 + (width + 1) // 2)
 
 
 def _macs(types: Types, attrs: Attrs) -> int:
@@ -266,7 +274,7 @@ def _update_examples(rng: np.random.Generator) -> list[Case]:
 
 
 conv_pool_s8 = Op(
-    "conv_pool_s8", _infer, _ref, _dims, scratch=_scratch, macs=_macs, grad=_grad,
+    "conv_pool_s8", _infer, _ref, _dims, scratch=_scratch, room=_room, macs=_macs, grad=_grad,
     bound=lambda ins, a: need(ins[1]).shape[1] * PRODUCT + BIAS_LIMIT, examples=_examples,
 )  # fmt: skip
 conv_mask_grad_s8 = Op(

@@ -26,7 +26,7 @@ from .runs import Job, Outcome, Runs
 from .search import best_choice
 from .settings import Objective, Settings
 from .store import Store, graph_digest
-from .trials import Trials, proposed, rated, standard
+from .trials import Trials, proposed, standard
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,6 @@ def select(
             study(trials, analysis, settings)
         else:
             proposed(trials, analysis)
-        rated(trials)
         say("planning the front")
         front = planned_front(trials)
         before = runs.known(Job(None, recipe.optimizer))

@@ -74,8 +74,10 @@ def _outside(found: Selected, name: str, least: float) -> Reason:
         why = f"{option} would need {over:,} bytes more than there are"
     elif rate < least:
         why = f"{rate:+.3f} nats a KB, less than anything that is in"
+    elif any(name in c.choice for c in found.candidates):
+        why = "it would fit; what was trained with it validated lower"
     else:
-        why = "it would fit, but no scheme with it validated better"
+        why = "it would fit; no scheme with it was tried"
     return Reason(name, "nothing", gain, size, why)
 
 

@@ -104,7 +104,7 @@ def _values(trials: Trials, trial: Any) -> tuple[float, float, float]:
         return worst, float(need.sram_bytes), float(need.macs)
     before = len(trials.found)
     name = f"optuna {trial.number}"
-    trials.train([Wanted(name, memory.scheme(choice, name), choice, need, trials.rate)])
+    trials.train([Wanted(name, memory.scheme(choice, name), choice, need)])
     score = trials.found[-1].score(trials.objective) if len(trials.found) > before else worst
     return score, float(need.sram_bytes), float(need.macs)
 

@@ -22,8 +22,7 @@ from .search import Within, best_choice
 from .settings import Objective
 
 SMALLER = (0.75, 0.5)  # of the budget, for the front
-RATES = (0.5, 2.0)  # times the recipe's learning rate, tried for the best schemes
-RATED = 2  # schemes whose rate is varied
+RATES = (1.0, 0.5, 0.25)  # times the recipe's learning rate; the more trains, the less is best
 FAR = 3  # layers at least in which proposals of one kind differ
 NEAR = 2  # layers at most in which one that is close to the best differs from it
 
@@ -35,7 +34,6 @@ class Wanted(NamedTuple):
     scheme: UpdateScheme
     choice: Choice
     need: Need
-    learning_rate: float
 
 
 @dataclass
@@ -56,23 +54,23 @@ class Trials:
     def over(self) -> bool:
         return self.rest <= 0 or (self.end is not None and time.monotonic() > self.end)
 
-    @property
-    def rate(self) -> float:
-        return self.runs.pool.context.recipe.optimizer.learning_rate
-
     def train(self, wanted: Sequence[Wanted]) -> None:
-        """Train these, as many as may be."""
+        """Train these, as many as may be, with each learning rate; the best one counts."""
         wanted = wanted[: max(0, self.rest)]
         optimizer = self.runs.pool.context.recipe.optimizer
-        jobs = [Job(w.scheme, replace(optimizer, learning_rate=w.learning_rate)) for w in wanted]
+        rates = [factor * optimizer.learning_rate for factor in RATES]
+        jobs = [Job(w.scheme, replace(optimizer, learning_rate=r)) for w in wanted for r in rates]
         title = wanted[0].name if len(wanted) == 1 else "schemes at full length"
         outcomes = self.runs.all(jobs, self.end, self.stage(title, len(jobs))) if jobs else []
-        for w, outcome in zip(wanted, outcomes, strict=True):
-            if outcome is not None:
+        for at, w in enumerate(wanted):
+            tried = [
+                Candidate(w.name, w.scheme, w.choice, w.need, outcome, rate)
+                for rate, outcome in zip(rates, outcomes[at * len(rates) :], strict=False)
+                if outcome is not None
+            ]
+            if tried:
                 self.rest -= 1
-                self.found.append(
-                    Candidate(w.name, w.scheme, w.choice, w.need, outcome, w.learning_rate)
-                )
+                self.found.append(max(tried, key=lambda c: c.rank(self.objective)))
 
     def best(self, count: int = 1) -> list[Candidate]:
         """The best that fit the board."""
@@ -102,7 +100,7 @@ def standard(trials: Trials, own: UpdateScheme | str) -> None:
             trials.say(f"planning {scheme.name}")
             need = memory.need(scheme)
             if need.fits:
-                wanted.append(Wanted(scheme.name, scheme, choice, need, trials.rate))
+                wanted.append(Wanted(scheme.name, scheme, choice, need))
                 break
     trials.train(wanted)
 
@@ -121,8 +119,7 @@ def _resolved(names: Sequence[str], memory: Memory) -> list[UpdateScheme]:
 def proposed(trials: Trials, analysis: Analysis) -> None:
     """Train what the search proposes: under the measured values and under the estimate, some that
     differ from these, some for less memory, and then those near the best, for as long as may be."""
-    rest = max(2, trials.rest - len(RATES) * RATED)
-    few = max(1, rest // 4)
+    few = max(1, trials.rest // 4)
     wanted: list[Wanted] = []
     for kind, values, count in (
         ("selected", analysis.values, few),
@@ -132,7 +129,7 @@ def proposed(trials: Trials, analysis: Analysis) -> None:
     for share in SMALLER:
         wanted += _smaller(trials, analysis.values, share)
     trials.train(list({(repr(w.choice), w.need.sram_bytes): w for w in wanted}.values()))
-    while trials.rest > len(RATES) * RATED and not trials.over:
+    while not trials.over:
         more = _near(trials, analysis.values)
         if not more:
             break
@@ -152,7 +149,7 @@ def _proposals(
             break
         name = f"{kind} {at + 1}" if count > 1 else kind
         found.append(
-            Wanted(name, memory.scheme(made.choice, name), made.choice, made.need, trials.rate)
+            Wanted(name, memory.scheme(made.choice, name), made.choice, made.need)
         )
     return found
 
@@ -175,7 +172,7 @@ def _near(trials: Trials, values: Values) -> list[Wanted]:
         return []
     known: list[Choice] = [c.choice for c in trials.found]
     found: list[Wanted] = []
-    for _ in range(min(trials.runs.pool.jobs, trials.rest - len(RATES) * RATED)):
+    for _ in range(min(trials.runs.pool.jobs, trials.rest)):
         within = Within([*known, *(w.choice for w in found)], 1, best[0].choice, NEAR)
         made = best_choice(trials.memory, values, within, trials.say, trials.end)
         if made is None:
@@ -187,13 +184,3 @@ def _near(trials: Trials, values: Values) -> list[Wanted]:
             )
         )
     return found
-
-
-def rated(trials: Trials) -> None:
-    """Train the best schemes with other learning rates."""
-    wanted = [
-        Wanted(c.name, c.scheme, c.choice, c.need, factor * c.learning_rate)
-        for c in trials.best(RATED)
-        for factor in RATES
-    ]
-    trials.train(wanted)

@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "lanes.h"
 #include "tinytrain/tt_gradient.h"
 

@@ -54,6 +54,16 @@ static inline uint32_t dsp_codes(uint32_t even, uint32_t odd) {
     return d ^ 0x80808080u;
 }
 
+/* Four bytes from values of int8, 0 and 2, 1 and 3 in halves; -128 becomes -127. */
+static inline uint32_t dsp_bytes(uint32_t even, uint32_t odd) {
+    uint32_t d;
+    __asm__("uxtb16 %0, %1" : "=r"(even) : "r"(even));
+    __asm__("uxtb16 %0, %1" : "=r"(odd) : "r"(odd));
+    __asm__("qsub8 %0, %1, %2" : "=r"(d) : "r"(even | odd << 8), "r"(0x01010101u));
+    __asm__("qadd8 %0, %1, %2" : "=r"(d) : "r"(d), "r"(0x01010101u));
+    return d;
+}
+
 /* Four bytes at any address. */
 static inline uint32_t dsp_load(const void *from) {
     uint32_t d;

@@ -1,5 +1,4 @@
-#include "columns.h"
-#include "few_rows.h"
+#include "gradient_rows.h"
 #include "tile.h"
 #include "tinytrain/tt_linear.h"
 
@@ -19,27 +18,32 @@ static void put_gradient(const gradient *d, const int32_t *acc, int32_t t) {
 }
 
 /* Sums of one row of g. The weight is whole, its rows and columns multiples of 4. */
-static void one_gradient(const gradient *d, const weight *w, uint32_t *scratch) {
+__attribute__((noinline)) static void one_gradient(const gradient *d, const weight *w,
+                                                   uint32_t *scratch) {
     int32_t *const acc = (int32_t *)(scratch + panel_words(d->O));
-    expand_row(scratch, d->g, d->O / 4);
+    tt_expand_row(scratch, d->g, d->O / 4);
     for (int32_t i = 0; i < d->C; i += 4) {
-        columns_by_row(acc + i, scratch, w->w + i, d->C, d->O / 4);
+        tt_columns_by_row(acc + i, scratch, w->w + i, d->C, d->O / 4);
     }
     put_gradient(d, acc, 0);
 }
 
-/* Panels and sums: of `rows` rows at a time, by `columns` columns of the weight at a time. */
+/* `rows` rows at a time by `columns` columns of the weight at a time: a panel of two rows of g and those
+ * of the columns, the sums of the first `held` rows, and of the others behind the panels. */
 typedef struct {
-    uint32_t *at;
+    uint32_t *panels;
     int32_t rows, columns;
+    int32_t *sums;
+    int32_t held;
 } blocks;
 
 /* Rows begin .. end - 1. */
-static void by_blocks(const gradient *d, const weight *w, const blocks *b, int32_t begin,
-                      int32_t end) {
+__attribute__((noinline)) static void by_blocks(const gradient *d, const weight *w, const blocks *b,
+                                                int32_t begin, int32_t end) {
     const int32_t words = panel_words(d->O), wide = panel_words(d->C), columns = b->columns;
-    uint32_t *const gp = b->at, *const wp = gp + words;
-    int32_t *const acc = (int32_t *)(wp + columns / 2 * words);
+    uint32_t *const gp = b->panels, *const wp = gp + words;
+    int32_t *const others = (int32_t *)(wp + columns / 2 * words) - b->held * wide;
+    const tile_runner run_tiles = tt_tiles_s32(words);
     tile_run run = {.x = wp};
     set_words(&run, gp, words);
     for (int32_t next, from = begin; from < end; from = next) {
@@ -47,116 +51,90 @@ static void by_blocks(const gradient *d, const weight *w, const blocks *b, int32
         for (int32_t first = 0; first < wide; first += columns) {
             if (from == begin || columns < wide) {
                 const int32_t last = wide - first < columns ? wide : first + columns;
-                run.x_end = expand_columns(wp, words, w, first, last);
+                run.x_end = tt_expand_columns(wp, words, w, first, last);
             }
-            int32_t *sums = acc + first;
-            for (int32_t t = from; t < next; t += 2, sums += 2 * wide) {
+            for (int32_t t = from; t < next; t += 2) {
                 const int8_t *const row = d->g + t * d->O;
-                expand(gp, row, t + 1 < next ? row + d->O : row, d->O, 0);
-                run.out0 = sums;
-                run.out1 = sums + wide;
-                run_s32(&run);
+                tt_expand(gp, row, t + 1 < next ? row + d->O : row, d->O, 0);
+                run.out0 = (t - from < b->held ? b->sums : others) + (t - from) * wide + first;
+                run.out1 = run.out0 + wide;
+                run_tiles(&run);
             }
         }
         for (int32_t t = from; t < next; t++) {
-            put_gradient(d, acc + (t - from) * wide, t);
+            put_gradient(d, (t - from < b->held ? b->sums : others) + (t - from) * wide, t);
         }
     }
 }
 
-/* What so many words hold, for the next `left` rows; columns < 4: too little. All of the weight, or
- * all rows, or as many rows as take 5/8. */
-static blocks fitting(uint32_t *at, int32_t held, int32_t left, int32_t words, int32_t wide) {
+#define BYTES_COST 850 /* of products without panels, above that of tiles */
+
+/* Thousandths of an instruction a product for what is made again and again: panels of the weight for
+ * each block of rows, of g for each block of columns. */
+static int32_t cost_of(int32_t rows, int32_t columns) {
+    return columns < 4 ? INT32_MAX : 1600 / rows + 1700 / columns;
+}
+
+/* What so many words hold: all of the weight, or all rows, or as many as take 5/8. */
+static blocks fitting(uint32_t *at, int32_t size, int32_t left, int32_t words, int32_t wide) {
     const int32_t even = (left + 1) & ~1, few = wide < 16 ? wide : 16;
-    blocks b = {at, 2, wide};
-    held -= words;
-    if (held >= wide / 2 * words + 2 * wide) {
+    blocks b = {at, 2, wide, NULL, 0};
+    size -= words;
+    if (size >= wide / 2 * words + 2 * wide) {
         return b;
     }
     b.rows = even;
-    if (held < few / 2 * words + even * wide) {
-        b.rows = held / 8 * 5 / wide & ~1;
+    if (size < few / 2 * words + even * wide) {
+        b.rows = size / 8 * 5 / wide & ~1;
         b.rows = b.rows < 2 ? 2 : (b.rows < even ? b.rows : even);
     }
-    const int32_t over = held - b.rows * wide;
+    const int32_t over = size - b.rows * wide;
     b.columns = over > 0 ? over / (2 * words) * 4 : 0;
     b.columns = b.columns < wide ? b.columns : wide;
     return b;
 }
 
-/* Blocks in the scratch, or behind the result of the next rows where that holds more of them. */
+/* In the scratch; or the panels behind the result of the next rows, and sums that the scratch does not
+ * hold: what costs less. */
 static blocks blocks_of(const gradient *d, int32_t *scratch, int32_t room, int32_t begin) {
     const int32_t words = panel_words(d->O), wide = panel_words(d->C), left = d->T - begin;
     blocks b = fitting((uint32_t *)scratch, room / 4, left, words, wide);
-    if (b.columns == wide || (b.columns >= 4 && b.rows >= left)) {
+    if (b.columns == wide) {
         return b;
     }
-    for (int32_t rows = 16; rows >= 2; rows /= 2) {
-        const int32_t behind = ((left - rows) * d->C - 3) / 4 - words - rows * wide;
-        const int32_t columns = behind > 0 ? behind / (2 * words) * 4 : 0;
-        if (columns >= 8 && (b.columns < 4 || rows > b.rows)) {
+    const int32_t held = room / 4 / wide & ~1;
+    for (int32_t rows = left < 16 ? left & ~1 : 16; rows >= 4; rows -= 2) {
+        const int32_t more = rows > held ? (rows - held) * wide : 0;
+        const int32_t behind = ((left - rows) * d->C - 3) / 4 - words - more;
+        int32_t columns = behind > 0 ? behind / (2 * words) * 4 : 0;
+        columns = columns < wide ? columns : wide;
+        if (cost_of(rows, columns) < cost_of(b.rows, b.columns)) {
             const uintptr_t end = (uintptr_t)(d->gx + (begin + rows) * d->C);
-            b.at = (uint32_t *)((end + 3u) & ~(uintptr_t)3u);
-            b.rows = rows;
-            b.columns = columns < wide ? columns : wide;
-            break;
+            b = (blocks){(uint32_t *)((end + 3u) & ~(uintptr_t)3u), rows, columns, scratch, held};
         }
     }
     return b;
 }
 
-/* acc[i] = sum_o g[o] * w[o,i], two weight rows a pass; the one behind an odd O counts 0 times. Sums
- * are written from the left, so that each product is one multiply-accumulate. */
-static void input_gradient_row(int32_t *restrict acc, const int8_t *restrict g, const int8_t *w,
-                               const int8_t *wt, const int16_t *rows, int32_t C, int32_t O) {
-    for (int32_t i = 0; i < C; i++) {
+/* One or two rows from t on, the weight read as bytes. Gives how many. */
+__attribute__((noinline)) static int32_t by_bytes(const gradient *d, const weight *w, int32_t *acc,
+                                                  int32_t t) {
+    const int32_t C = d->C, O = d->O, n = t + 1 < d->T ? 2 : 1;
+    const int8_t *const g0 = d->g + t * O, *const g1 = g0 + (n - 1) * O;
+    int32_t *const acc1 = acc + (n - 1) * C; /* of one row: the same, and nothing is added */
+    for (int32_t i = 0; i < n * C; i++) {
         acc[i] = 0;
     }
     for (int32_t o = 0; o < O; o += 2) {
         const int32_t next = o + 1 < O ? 1 : 0;
-        const int8_t *restrict w0 = weight_row(w, wt, rows, o, C);
-        const int8_t *restrict w1 = weight_row(w, wt, rows, o + next, C);
-        const int32_t u = g[o], v = next ? g[o + 1] : 0;
-        for (int32_t i = 0; i < C; i++) {
-            acc[i] = acc[i] + u * w0[i] + v * w1[i];
-        }
+        const int8_t *const a = weight_row(w->w, w->wt, w->rows, o, C);
+        const int8_t *const b = weight_row(w->w, w->wt, w->rows, o + next, C);
+        const uint32_t u = dsp_pair(g0[o], next ? g0[o + 1] : 0);
+        tt_add_rows(acc, acc1, a, b, u, n == 2 ? dsp_pair(g1[o], next ? g1[o + 1] : 0) : 0, C);
     }
-}
-
-/* The same for two rows of g at once: four products a pair of loads of the weight. */
-static void input_gradient_pair(int32_t *restrict acc0, int32_t *restrict acc1,
-                                const int8_t *restrict g0, const int8_t *restrict g1,
-                                const int8_t *w, const int8_t *wt, const int16_t *rows, int32_t C,
-                                int32_t O) {
-    for (int32_t i = 0; i < C; i++) {
-        acc0[i] = 0;
-        acc1[i] = 0;
+    for (int32_t r = 0; r < n; r++) {
+        put_gradient(d, acc + r * C, t + r);
     }
-    for (int32_t o = 0; o < O; o += 2) {
-        const int32_t next = o + 1 < O ? 1 : 0;
-        const int8_t *restrict w0 = weight_row(w, wt, rows, o, C);
-        const int8_t *restrict w1 = weight_row(w, wt, rows, o + next, C);
-        const int32_t u0 = g0[o], v0 = next ? g0[o + 1] : 0;
-        const int32_t u1 = g1[o], v1 = next ? g1[o + 1] : 0;
-        for (int32_t i = 0; i < C; i++) {
-            const int32_t a = w0[i], b = w1[i];
-            acc0[i] = acc0[i] + u0 * a + v0 * b;
-            acc1[i] = acc1[i] + u1 * a + v1 * b;
-        }
-    }
-}
-
-/* One or two rows from t on, the weight read as bytes. Gives how many. */
-static int32_t by_bytes(const gradient *d, const weight *w, int32_t *acc, int32_t t) {
-    const int32_t C = d->C, O = d->O, n = t + 1 < d->T ? 2 : 1;
-    const int8_t *g = d->g + t * O;
-    if (n == 2) {
-        input_gradient_pair(acc, acc + C, g, g + O, w->w, w->wt, w->rows, C, O);
-        put_gradient(d, acc + C, t + 1);
-    } else {
-        input_gradient_row(acc, g, w->w, w->wt, w->rows, C, O);
-    }
-    put_gradient(d, acc, t);
     return n;
 }
 
@@ -174,12 +152,12 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
     int32_t end;
     for (int32_t begin = 0; begin < T; begin = end) {
         const blocks b = blocks_of(&d, scratch, room, begin);
-        if (b.columns < 4) {
+        const int all = b.columns == panel_words(C) && b.panels == (uint32_t *)scratch;
+        end = all || T - begin < b.rows ? T : begin + b.rows;
+        if (cost_of(end - begin, b.columns) > BYTES_COST) {
             end = begin + by_bytes(&d, &whole, scratch, begin);
             continue;
         }
-        const int everything = b.columns == panel_words(C) && b.at == (uint32_t *)scratch;
-        end = everything || T - begin < b.rows ? T : begin + b.rows;
         by_blocks(&d, &whole, &b, begin, end);
     }
 }

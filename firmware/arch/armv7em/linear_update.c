@@ -1,6 +1,8 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "tinytrain/tt_update.h"
 
-#include "columns.h"
+#include "gradient_rows.h"
 #include "tile.h"
 
 /* Trained channels from o on, at most four; the last is repeated. Gives how many. */
@@ -27,7 +29,7 @@ static void expand_channels(uint32_t *p, int32_t words, const int8_t *g, const i
                             int32_t T, int32_t O) {
     if (at[1] == at[0] + 1 && at[2] == at[0] + 2 && at[3] == at[0] + 3) {
         const weight columns = {g, NULL, NULL, O, T};
-        expand_columns(p, words, &columns, at[0], at[0] + 4);
+        tt_expand_columns(p, words, &columns, at[0], at[0] + 4);
         return;
     }
     for (int32_t t = 0; t < T; t += 4, p += 4) {
@@ -49,22 +51,6 @@ typedef struct {
     int32_t O, per_channel;
 } step_arguments;
 
-/* Row after row, without panels. */
-static void by_rows(tt_weight_step *s, const step_arguments *a, int32_t *acc) {
-    const int32_t C = a->x.C;
-    for (int32_t o = 0; o < a->O; o++) {
-        if (a->rows != NULL && a->rows[o] < 0) {
-            continue;
-        }
-        for (int32_t i = 0; i < C; i++) {
-            acc[i] = 0;
-        }
-        add_gradient_row(acc, a->g, a->x.w, a->x.O, C, a->O, o);
-        const float *coef = a->coefs == NULL ? NULL : a->coefs + (a->per_channel ? o : 0);
-        tt_weight_step_row(s, a->w, a->fraction, acc, C, coef);
-    }
-}
-
 /* The step of `count` weights from column `first` of trained row k on. */
 static void step_piece(tt_weight_step *s, int8_t *w, int8_t *fraction, const int32_t *acc,
                        int32_t k, int32_t first, int32_t count, int32_t C, const float *coef) {
@@ -72,18 +58,57 @@ static void step_piece(tt_weight_step *s, int8_t *w, int8_t *fraction, const int
     tt_weight_step_row(s, w, fraction, acc, count, coef);
 }
 
+/* Two channels at a time, without panels: the sums of half the columns of both, or of all of one. */
+__attribute__((noinline)) static void by_bytes(tt_weight_step *s, const step_arguments *a,
+                                               int32_t *acc) {
+    const int32_t C = a->x.C, T = a->x.O, O = a->O, half = C < 8 ? C : C / 8 * 4;
+    int32_t k = 0, at[2];
+    for (int32_t o = 0, n = 0; o < O || n > 0; n = 0) {
+        for (; o < O && n < (C < 8 ? 1 : 2); o++) {
+            if (a->rows == NULL || a->rows[o] >= 0) {
+                at[n++] = o;
+            }
+        }
+        if (n == 0) {
+            break;
+        }
+        for (int32_t first = 0, span; first < C; first += span) {
+            span = n == 1 ? C : (C - first < half ? C - first : half);
+            int32_t *const acc1 = acc + (n - 1) * span; /* of one channel: nothing is added */
+            for (int32_t i = 0; i < n * span; i++) {
+                acc[i] = 0;
+            }
+            for (int32_t t = 0; t < T; t += 2) {
+                const int8_t *const g = a->g + t * O, *const x = a->x.w + t * C + first;
+                const int32_t below = t + 1 < T ? 1 : 0;
+                const uint32_t u = dsp_pair(g[at[0]], below ? g[O + at[0]] : 0);
+                const uint32_t v = n == 1 ? 0 : dsp_pair(g[at[1]], below ? g[O + at[1]] : 0);
+                tt_add_rows(acc, acc1, x, x + below * C, u, v, span);
+            }
+            for (int32_t r = 0; r < n; r++) {
+                const float *coef =
+                    a->coefs == NULL ? NULL : a->coefs + (a->per_channel ? at[r] : 0);
+                step_piece(s, a->w, a->fraction, acc + r * span, k + r, first, span, C, coef);
+            }
+        }
+        k += n;
+    }
+    s->count = k * C;
+}
+
 /* `block` columns of x at a time, whose panels are held, by four channels of g at a time. */
-static void by_blocks(tt_weight_step *s, const step_arguments *a, uint32_t *scratch,
-                      int32_t block) {
+__attribute__((noinline)) static void by_blocks(tt_weight_step *s, const step_arguments *a,
+                                                uint32_t *scratch, int32_t block) {
     const int32_t C = a->x.C, T = a->x.O, words = panel_words(T), wide = panel_words(C);
     uint32_t *const gp = scratch, *const xp = gp + 2 * words;
     int32_t *const acc = (int32_t *)(xp + block / 2 * words);
+    const tile_runner run_tiles = tt_tiles_s32(words);
     tile_run run = {.x = xp};
     int32_t k = 0;
     for (int32_t first = 0; first < wide; first += block) {
         const int32_t last = wide - first < block ? wide : first + block, span = last - first;
         const int32_t own = (last < C ? last : C) - first;
-        run.x_end = expand_columns(xp, words, &a->x, first, last);
+        run.x_end = tt_expand_columns(xp, words, &a->x, first, last);
         int32_t at[4], count, o = 0;
         k = 0;
         while ((count = next_trained(at, a->rows, &o, a->O)) > 0) {
@@ -93,7 +118,7 @@ static void by_blocks(tt_weight_step *s, const step_arguments *a, uint32_t *scra
                 set_words(&run, gp + pair / 2 * words, words);
                 run.out0 = acc;
                 run.out1 = acc + span;
-                run_s32(&run);
+                run_tiles(&run);
                 if (a->coefs == NULL && span == C) {
                     step_piece(s, a->w, a->fraction, acc, k, 0, n * C, C, NULL);
                 } else {
@@ -125,7 +150,7 @@ void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_
     if (block >= 4) {
         by_blocks(&s, &a, (uint32_t *)scratch, block < wide ? block : wide);
     } else {
-        by_rows(&s, &a, scratch);
+        by_bytes(&s, &a, scratch);
     }
     tt_weight_step_end(&s, moment, st->beta);
 }

@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "tinytrain/tt_elementwise.h"
 
 #include "lanes.h"
@@ -6,6 +8,34 @@
 /* Products that are held at once, half of their bytes in the place of the result. */
 #define PART 256
 
+/* clang-format off */
+#define MAKE_STEP                              \
+    "ldrsb r5, [r3, #1]\n"                     \
+    "ldrsb r6, [r3, #2]\n"                     \
+    "ldrsb r7, [r3, #3]\n"                     \
+    "ldrsb r4, [r3], #4\n"                     \
+    "ldr r8, [r2], #4\n"                       \
+    "ldrsb r5, [r12, r5]\n"                    \
+    "ldrsb r6, [r12, r6]\n"                    \
+    "ldrsb r7, [r12, r7]\n"                    \
+    "ldrsb r4, [r12, r4]\n"                    \
+    "sxtb16 r9, r8, ror #8\n"                  \
+    "sxtb16 r8, r8\n"                          \
+    "smulbb r4, r8, r4\n"                      \
+    "smultb r6, r8, r6\n"                      \
+    "smulbb r5, r9, r5\n"                      \
+    "smultb r7, r9, r7\n"                      \
+    "pkhbt r4, r4, r6, lsl #16\n"              \
+    "pkhbt r5, r5, r7, lsl #16\n"              \
+    "ssub16 r6, r11, r4\n"                     \
+    "sel r6, r6, r4\n"                         \
+    "orr r10, r10, r6\n"                       \
+    "ssub16 r7, r11, r5\n"                     \
+    "sel r7, r7, r5\n"                         \
+    "orr r10, r10, r7\n"                       \
+    "str r4, [r0], #4\n"                       \
+    "str r5, [r1], #4\n"
+
 /* Products of g and slope[x], slope that of 0: registers of values 0 and 2 to first, 1 and 3 to second,
  * which may be g or x. Gives two numbers, in its halves, that together have as many bits as the
  * largest magnitude. 4 * turns products, turns > 0. */
@@ -13,43 +43,25 @@ __attribute__((naked, noinline)) static uint32_t
 make_lanes(uint32_t *first __attribute__((unused)), void *second __attribute__((unused)),
            const int8_t *g __attribute__((unused)), const int8_t *x __attribute__((unused)),
            const int8_t *slope __attribute__((unused)), int32_t turns __attribute__((unused))) {
-    /* clang-format off */
     __asm__ volatile("push {r4-r11, lr}\n"
                      "ldrd r12, lr, [sp, #36]\n"
                      "mov r10, #0\n"
                      "mov r11, #0\n"
-                     "1:\n"
-                     "ldrsb r5, [r3, #1]\n"
-                     "ldrsb r6, [r3, #2]\n"
-                     "ldrsb r7, [r3, #3]\n"
-                     "ldrsb r4, [r3], #4\n"
-                     "ldr r8, [r2], #4\n"
-                     "ldrsb r5, [r12, r5]\n"
-                     "ldrsb r6, [r12, r6]\n"
-                     "ldrsb r7, [r12, r7]\n"
-                     "ldrsb r4, [r12, r4]\n"
-                     "sxtb16 r9, r8, ror #8\n"
-                     "sxtb16 r8, r8\n"
-                     "smulbb r4, r8, r4\n"
-                     "smultb r6, r8, r6\n"
-                     "smulbb r5, r9, r5\n"
-                     "smultb r7, r9, r7\n"
-                     "pkhbt r4, r4, r6, lsl #16\n"
-                     "pkhbt r5, r5, r7, lsl #16\n"
-                     "ssub16 r6, r11, r4\n"
-                     "sel r6, r6, r4\n"
-                     "orr r10, r10, r6\n"
-                     "ssub16 r7, r11, r5\n"
-                     "sel r7, r7, r5\n"
-                     "orr r10, r10, r7\n"
-                     "str r4, [r0], #4\n"
-                     "str r5, [r1], #4\n"
+                     "lsrs lr, #1\n"
+                     "bcc 2f\n"
+                     MAKE_STEP
+                     "cmp lr, #0\n"
+                     "beq 3f\n"
+                     "2:\n"
+                     MAKE_STEP
+                     MAKE_STEP
                      "subs lr, #1\n"
-                     "bne 1b\n"
+                     "bne 2b\n"
+                     "3:\n"
                      "mov r0, r10\n"
                      "pop {r4-r11, pc}\n");
-    /* clang-format on */
 }
+/* clang-format on */
 
 typedef struct {
     const int8_t *g, *x, *slope; /* slope of 0 */

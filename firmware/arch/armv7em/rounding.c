@@ -1,34 +1,47 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "round.h"
 #include "tinytrain/tt_rows.h"
 
 /* clang-format off */
-#define PEAK_STEP(a)                           \
-    "add r3, " a ", " a ", asr #31\n"          \
-    "eor r3, r3, r3, asr #31\n"                \
-    "orr r12, r12, r3\n"
+#define PEAK_STEP(multiply, a)                 \
+    multiply " " a ", " a ", " a "\n"          \
+    "orr r12, r12, " a "\n"
 
-/* tt_peak of 8 * turns accumulators, turns > 0; x + (x >> 31) has the bits of |x|, inverted where x
- * is negative. */
-__attribute__((naked, noinline)) static int32_t peak_of(const int32_t *acc __attribute__((unused)),
-                                                        int32_t turns __attribute__((unused))) {
-    __asm__ volatile("push {r4-r7}\n"
-                     "mov r12, #0\n"
-                     "1:\n"
-                     ".rept 2\n"
-                     "ldmia r0!, {r4, r5, r6, r7}\n"
-                     PEAK_STEP("r4") PEAK_STEP("r5") PEAK_STEP("r6") PEAK_STEP("r7")
-                     ".endr\n"
-                     "subs r1, #1\n"
-                     "bne 1b\n"
-                     "mov r0, r12\n"
-                     "pop {r4-r7}\n"
-                     "bx lr\n");
-}
+/* The bits of all squares together, of 8 * turns accumulators, turns > 0: the upper or the lower
+ * halves. */
+#define PEAK_FUNCTION(name, multiply)                                                              \
+    __attribute__((naked, noinline)) static uint32_t name(                                         \
+        const int32_t *acc __attribute__((unused)), int32_t turns __attribute__((unused))) {       \
+        __asm__ volatile("push {r4-r7}\n"                                                          \
+                         "mov r12, #0\n"                                                           \
+                         "1:\n"                                                                    \
+                         ".rept 2\n"                                                               \
+                         "ldmia r0!, {r4, r5, r6, r7}\n"                                           \
+                         PEAK_STEP(multiply, "r4") PEAK_STEP(multiply, "r5")                       \
+                         PEAK_STEP(multiply, "r6") PEAK_STEP(multiply, "r7")                       \
+                         ".endr\n"                                                                 \
+                         "subs r1, #1\n"                                                           \
+                         "bne 1b\n"                                                                \
+                         "mov r0, r12\n"                                                           \
+                         "pop {r4-r7}\n"                                                           \
+                         "bx lr\n");                                                               \
+    }
 /* clang-format on */
 
+PEAK_FUNCTION(high_squares, "smmul")
+PEAK_FUNCTION(low_squares, "mul")
+
+/* A square has twice the bits of its root, or one less. */
 int32_t tt_peak(const int32_t *acc, int32_t n) {
     const int32_t turns = n >> 3;
-    uint32_t peak = turns > 0 ? (uint32_t)peak_of(acc, turns) : 0;
+    uint32_t peak = 0;
+    if (turns > 0) {
+        const uint32_t high = high_squares(acc, turns);
+        const int32_t bits =
+            high != 0 ? 32 + tt_bit_length(high) : tt_bit_length(low_squares(acc, turns));
+        peak = (1u << ((bits + 1) >> 1)) >> 1;
+    }
     for (int32_t i = n & ~7; i < n; i++) {
         peak |= (uint32_t)tt_abs(acc[i]);
     }

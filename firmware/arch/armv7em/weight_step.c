@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "../../kernels/step.h"
 
 /* delta = (acc << left) * m, 32 + down bits down, rounded half up; then clamped to +-limit. */

@@ -14,7 +14,8 @@ typedef struct {
  * that they leave no bits for a shift. */
 static inline int32_t is_fast(fast_rate *fast, const tt_weight_step *s, const int32_t *acc,
                               int32_t apart, int32_t n) {
-    const int32_t shift = s->rate.shift + 7; /* mult < 2^24 becomes mult < 2^31 */
+    /* mult < 2^24 becomes mult < 2^31; a rate of 0 has any shift */
+    const int32_t shift = s->rate.m == 0 ? 33 : s->rate.shift + 7;
     const int32_t left = shift < 33 ? 33 - shift : 0;
     fast->left = left;
     fast->mult = s->rate.m << 7;
@@ -84,8 +85,11 @@ static inline void step_sums(tt_weight_step *s, int8_t *w, int8_t *fraction, con
     fast_rate fast;
     if ((first & 1) == 0 && is_fast(&fast, s, acc, apart, C)) {
         i = C & ~7;
+        const uint32_t number = (uint32_t)first;
         s->squares +=
-            (uint64_t)step_eights(w, fraction, acc, apart, i, &fast, s->key, (uint32_t)first);
+            (uint64_t)(fraction == NULL
+                           ? step_eights(w, NULL, acc, apart, i, &fast, s->key, number)
+                           : step_eights(w, fraction, acc, apart, i, &fast, s->key, number));
     }
     for (; i < C; i++) {
         const int32_t sum = acc[sum_at(i, apart)], delta = tt_apply_multiplier(sum, rate, s->limit);

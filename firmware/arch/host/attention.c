@@ -1,23 +1,24 @@
 #include "tinytrain/tt_attention.h"
 
 #include "attention_rows.h"
+#include "fixed.h"
 #include "heads.h"
+#include "look_up.h"
 #include "tinytrain/tt_tables.h"
 
 /* n scores become probabilities; p may share the bytes of s. */
 static void softmax(uint8_t *p, int32_t *s, int32_t n, int32_t mult, int32_t shift) {
-    const int64_t half = (int64_t)1 << (shift - 1);
     int32_t top = s[0];
     for (int32_t j = 1; j < n; j++) {
         top = s[j] > top ? s[j] : top;
     }
     for (int32_t j = 0; j < n; j++) {
-        const int64_t d = ((int64_t)(top - s[j]) * mult + half) >> shift;
-        s[j] = (int32_t)(d > 255 ? 255 : d);
+        s[j] = top - s[j];
     }
+    tt_scale_all(s, n, mult, shift, 255);
     uint32_t sum = 0;
+    tt_look_up16(s, tt_exp16, n);
     for (int32_t j = 0; j < n; j++) {
-        s[j] = tt_exp16[s[j]];
         sum += (uint32_t)s[j];
     }
     const uint32_t rec = (255u << 24) / sum;
@@ -26,9 +27,10 @@ static void softmax(uint8_t *p, int32_t *s, int32_t n, int32_t mult, int32_t shi
     }
 }
 
-void tt_attention_probs_u8(uint8_t *p, const int8_t *q, const int8_t *k, int32_t *scratch,
-                           int32_t T, int32_t C, int32_t H, int32_t causal, int32_t mult,
-                           int32_t shift) {
+void tt_attention_probs_u8(uint8_t *p, const int8_t *q, const int8_t *k, void *scratch,
+                           int32_t room, int32_t T, int32_t C, int32_t H, int32_t causal,
+                           int32_t mult, int32_t shift) {
+    (void)room;
     int32_t held[TT_HELD];
     const tt_rows_held block = tt_hold(held, scratch, T);
     tt_head head = tt_head_of(T, C, H, causal);
@@ -50,24 +52,24 @@ void tt_attention_probs_u8(uint8_t *p, const int8_t *q, const int8_t *k, int32_t
 /* y[r,c] of `count` rows of a head from their probabilities, which have a row of T each. */
 static void mix(int8_t *y, const uint8_t *p, const int8_t *v, const tt_head *head, int32_t count,
                 int32_t n, int32_t mult, int32_t shift) {
-    const int64_t half = (int64_t)1 << (shift - 1);
     int32_t acc[TT_BLOCK_ROWS * TT_BLOCK_COLUMNS];
     for (int32_t c = 0; c < head->width; c += TT_BLOCK_COLUMNS) {
         const int32_t columns = tt_least(head->width - c, TT_BLOCK_COLUMNS);
         tt_head_sums(acc, p, 0, head->T, v + c, head->C, count, columns, n);
+        tt_scale_all(acc, count * columns, mult, shift, 127);
         for (int32_t r = 0; r < count; r++) {
-            int8_t *restrict row = y + r * head->C + c;
-            const int32_t *restrict a = acc + r * columns;
             for (int32_t b = 0; b < columns; b++) {
-                const int64_t wide = ((int64_t)a[b] * mult + half) >> shift;
-                row[b] = (int8_t)(wide > 127 ? 127 : (wide < -127 ? -127 : wide));
+                y[r * head->C + c + b] = (int8_t)acc[r * columns + b];
             }
         }
     }
 }
 
-void tt_attention_mix_s8(int8_t *y, const uint8_t *p, const int8_t *v, int32_t T, int32_t C,
-                         int32_t H, int32_t causal, int32_t mult, int32_t shift) {
+void tt_attention_mix_s8(int8_t *y, const uint8_t *p, const int8_t *v, void *scratch, int32_t room,
+                         int32_t T, int32_t C, int32_t H, int32_t causal, int32_t mult,
+                         int32_t shift) {
+    (void)room;
+    (void)scratch;
     tt_head head = tt_head_of(T, C, H, causal);
     for (; head.h < H; head.h++) {
         for (int32_t i = 0; i < T; i += TT_BLOCK_ROWS) {
@@ -78,9 +80,10 @@ void tt_attention_mix_s8(int8_t *y, const uint8_t *p, const int8_t *v, int32_t T
     }
 }
 
-void tt_attention_s8(int8_t *y, const int8_t *q, const int8_t *k, const int8_t *v, int32_t *scratch,
-                     int32_t T, int32_t C, int32_t H, int32_t causal, int32_t score_mult,
-                     int32_t score_shift, int32_t mix_mult, int32_t mix_shift) {
+void tt_attention_s8(int8_t *y, const int8_t *q, const int8_t *k, const int8_t *v, void *scratch,
+                     int32_t room, int32_t T, int32_t C, int32_t H, int32_t causal,
+                     int32_t score_mult, int32_t score_shift, int32_t mix_mult, int32_t mix_shift) {
+    (void)room;
     int32_t held[TT_HELD];
     uint8_t probs[TT_HELD];
     const tt_rows_held block = tt_hold(held, scratch, T);

@@ -3,12 +3,11 @@
 #include "attention_rows.h"
 #include "heads.h"
 
-#define FEW_HEADS 32 /* more of them, and blocks are of one row, whose exponents are in scratch */
-
 void tt_attention_ds_s8(int8_t *gs, int16_t *gs_exp, const int8_t *g, const int16_t *g_exp,
-                        const int8_t *v, const uint8_t *p, int32_t *scratch, const tt_step *st,
-                        int32_t T, int32_t C, int32_t H, int32_t causal, int32_t exp_add,
-                        int32_t stream) {
+                        const int8_t *v, const uint8_t *p, void *scratch, const tt_step *st,
+                        int32_t room, int32_t T, int32_t C, int32_t H, int32_t causal,
+                        int32_t exp_add, int32_t stream) {
+    (void)room;
     const uint32_t key = tt_key(st, stream);
     int32_t held[TT_HELD];
     const tt_rows_held block = tt_hold(held, scratch, T);
@@ -61,16 +60,17 @@ static rows_made make_rows(int32_t *held, int16_t *few, void *scratch, int32_t w
     const tt_rows_held block = tt_hold(held, scratch, width);
     const rows_made some = {block.acc, few, block.rows};
     const rows_made one = {block.acc, (int16_t *)((int32_t *)scratch + width), 1};
-    return H <= FEW_HEADS ? some : one;
+    return H <= TT_FEW_HEADS ? some : one;
 }
 
 void tt_attention_dq_s8(int8_t *gq, int16_t *gq_exp, const int8_t *gs, const int16_t *gs_exp,
-                        const int8_t *k, void *scratch, const tt_step *st, int32_t T, int32_t C,
-                        int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
+                        const int8_t *k, void *scratch, const tt_step *st, int32_t room, int32_t T,
+                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
                         int32_t stream_heads) {
+    (void)room;
     const uint32_t key = tt_key(st, stream), key_heads = tt_key(st, stream_heads);
     int32_t held[TT_HELD];
-    int16_t few[TT_BLOCK_ROWS * FEW_HEADS];
+    int16_t few[TT_BLOCK_ROWS * TT_FEW_HEADS];
     tt_head head = tt_head_of(T, C, H, causal);
     const int32_t width = head.width;
     const rows_made block = make_rows(held, few, scratch, width, H);
@@ -109,13 +109,14 @@ static void add_columns(int32_t *acc, const void *a, int32_t lift, int32_t strid
 }
 
 void tt_attention_dk_s8(int8_t *gk, int16_t *gk_exp, const int8_t *gs, const int16_t *gs_exp,
-                        const int8_t *q, void *scratch, const tt_step *st, int32_t T, int32_t C,
-                        int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
+                        const int8_t *q, void *scratch, const tt_step *st, int32_t room, int32_t T,
+                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
                         int32_t stream_heads, int32_t stream_rows) {
+    (void)room;
     const uint32_t key = tt_key(st, stream), key_heads = tt_key(st, stream_heads);
     const uint32_t key_rows = tt_key(st, stream_rows);
     int32_t held[TT_HELD];
-    int16_t few[TT_BLOCK_ROWS * FEW_HEADS];
+    int16_t few[TT_BLOCK_ROWS * TT_FEW_HEADS];
     int8_t aligned[TT_BLOCK_DEPTH * TT_BLOCK_ROWS];
     tt_head head = tt_head_of(T, C, H, causal);
     const int32_t width = head.width;
@@ -148,9 +149,10 @@ void tt_attention_dk_s8(int8_t *gk, int16_t *gk_exp, const int8_t *gs, const int
 }
 
 void tt_attention_dv_s8(int8_t *gv, int16_t *gv_exp, const int8_t *g, const int16_t *g_exp,
-                        const uint8_t *p, void *scratch, const tt_step *st, int32_t T, int32_t C,
-                        int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
+                        const uint8_t *p, void *scratch, const tt_step *st, int32_t room, int32_t T,
+                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
                         int32_t stream_heads, int32_t stream_rows) {
+    (void)room;
     const uint32_t key = tt_key(st, stream), key_heads = tt_key(st, stream_heads);
     const uint32_t key_rows = tt_key(st, stream_rows);
     const int32_t top = tt_largest_exponent(g_exp, T);

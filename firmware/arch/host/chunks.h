@@ -3,37 +3,58 @@
 #ifndef TT_CHUNKS_H
 #define TT_CHUNKS_H
 
-#include <string.h>
-
+#include "lanes.h"
+#include "sizes.h"
 #include "tinytrain/tt_math.h"
-
-#define TT_CHUNK 512
 
 static inline int32_t tt_least(int32_t a, int32_t b) {
     return a < b ? a : b;
 }
 
-/* Random numbers of a chunk, as they are made and as 16-bit integers. */
+/* Random numbers of a chunk, as they are made and as 16-bit integers; room behind for whole vectors. */
 typedef union {
-    uint32_t pairs[TT_CHUNK / 2 + 1];
-    uint16_t numbers[TT_CHUNK + 2];
+    uint32_t pairs[TT_CHUNK / 2 + 2 * TT_LANES];
+    uint16_t numbers[TT_CHUNK + 4 * TT_LANES];
 } tt_draws;
 
 /* numbers[(first & 1) + i]: number first + i of a stream, i < n <= TT_CHUNK. */
 static inline void tt_draw(tt_draws *draws, uint32_t key, uint32_t first, int32_t n) {
-    const uint32_t start = key + (first >> 1) * TT_GOLDEN;
     const int32_t pairs = (n + 1 + (int32_t)(first & 1u)) / 2;
-    for (int32_t i = 0; i < pairs; i++) {
-        const uint32_t r = tt_mix(start + (uint32_t)i * TT_GOLDEN);
+    tt_ulanes at;
+    for (int32_t i = 0; i < TT_LANES; i++) {
+        at[i] = key + ((first >> 1) + (uint32_t)i) * TT_GOLDEN;
+    }
+    for (int32_t i = 0; i < pairs; i += TT_LANES, at += TT_LANES * TT_GOLDEN) {
+        tt_ulanes r = at ^ at >> 16; /* tt_mix */
+        r *= 0x7FEB352Du;
+        r ^= r >> 15;
+        r *= 0x846CA68Bu;
+        r ^= r >> 16;
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        draws->pairs[i] = r << 16 | r >> 16;
-#else
-        draws->pairs[i] = r;
+        r = r << 16 | r >> 16;
 #endif
+        memcpy(draws->pairs + i, &r, sizeof r);
     }
 }
 
-/* out[i] = tt_stochastic_shift(acc[i], shift, key, first + i), n <= TT_CHUNK. */
+/* One vector of tt_shift_chunk, 0 < shift <= 30. */
+static inline void tt_shift_lanes(int8_t *out, const int32_t *acc, const uint16_t *noise,
+                                  int32_t shift) {
+    tt_lanes v;
+    tt_numbers r;
+    memcpy(&v, acc, sizeof v);
+    memcpy(&r, noise, sizeof r);
+    /* Of the 16 bits of a number `shift` count. */
+    v += (tt_lanes)(__builtin_convertvector(r, tt_ulanes) << 14 >> (30 - shift));
+    v >>= shift;
+    v += v == 128;
+    v -= v == -128;
+    const tt_bytes codes = __builtin_convertvector(v, tt_bytes);
+    memcpy(out, &codes, sizeof codes);
+}
+
+/* out[i] = tt_stochastic_shift(acc[i], shift, key, first + i), n <= TT_CHUNK, |acc| < 2^(7 + shift);
+ * out shares no bytes with acc. */
 static inline void tt_shift_chunk(int8_t *restrict out, const int32_t *restrict acc, int32_t n,
                                   int32_t shift, uint32_t key, uint32_t first) {
     if (shift > 30) {
@@ -42,17 +63,23 @@ static inline void tt_shift_chunk(int8_t *restrict out, const int32_t *restrict 
     }
     if (shift == 0) {
         for (int32_t i = 0; i < n; i++) {
-            out[i] = (int8_t)tt_clamp(acc[i], 127);
+            out[i] = (int8_t)acc[i];
         }
         return;
     }
     tt_draws draws;
     tt_draw(&draws, key, first, n);
-    const int32_t odd = (int32_t)(first & 1u);
-    const int32_t down = 30 - shift; /* of the 16 bits of a number `shift` count */
-    for (int32_t i = 0; i < n; i++) {
-        const int32_t part = (int32_t)(((uint32_t)draws.numbers[odd + i] << 14) >> down);
-        out[i] = (int8_t)tt_clamp((acc[i] + part) >> shift, 127);
+    const uint16_t *noise = draws.numbers + (first & 1u);
+    int32_t i = 0;
+    for (; i + TT_LANES <= n; i += TT_LANES) {
+        tt_shift_lanes(out + i, acc + i, noise + i, shift);
+    }
+    if (i < n) {
+        int32_t rest[TT_LANES] = {0};
+        int8_t codes[TT_LANES];
+        memcpy(rest, acc + i, (size_t)(n - i) * sizeof *acc);
+        tt_shift_lanes(codes, rest, noise + i, shift);
+        memcpy(out + i, codes, (size_t)(n - i));
     }
 }
 
@@ -69,11 +96,22 @@ static inline void tt_shift_codes(int8_t *out, const int8_t *codes, int32_t n, i
     }
 }
 
+/* A number with as many bits as the largest |acc|, 0 only where all are. */
 static inline int32_t tt_chunk_peak(const int32_t *acc, int32_t n) {
+    tt_lanes bits = {0};
+    int32_t i = 0;
+    for (; i < n; i += TT_LANES) {
+        tt_lanes v = {0};
+        if (i + TT_LANES <= n) {
+            memcpy(&v, acc + i, sizeof v);
+        } else {
+            memcpy(&v, acc + i, (size_t)(n - i) * sizeof *acc);
+        }
+        bits |= (v ^ v >> 31) - (v >> 31);
+    }
     int32_t peak = 0;
-    for (int32_t i = 0; i < n; i++) {
-        const int32_t a = tt_abs(acc[i]);
-        peak = a > peak ? a : peak;
+    for (i = 0; i < TT_LANES; i++) {
+        peak |= bits[i];
     }
     return peak;
 }
@@ -103,8 +141,7 @@ static inline __attribute__((always_inline)) int16_t tt_gradient_row(int8_t *out
     for (int32_t at = 0; at < n; at += TT_CHUNK) {
         const int32_t size = tt_least(n - at, TT_CHUNK);
         fill(acc, row, at, size);
-        const int32_t most = tt_chunk_peak(acc, size);
-        peak = most > peak ? most : peak;
+        peak |= tt_chunk_peak(acc, size);
     }
     const int32_t shift = tt_gradient_shift(peak);
     for (int32_t at = 0; at < n; at += TT_CHUNK) {

@@ -3,14 +3,20 @@
 #include "chunks.h"
 
 #define EACH 0x0101010101010101u /* a one in each byte */
+#define GATHER \
+    0x0102040810204080u /* times eight bytes of 0 or 1: theirs are the bits of the last */
 
-/* Flags of n elements, one a byte, that are 0 or 1 << (i & 7): those of eight have no bit in common,
- * so that their sum is the byte of the mask. */
+/* Eight bytes as if the first one were the lowest, or back. */
+static inline uint64_t in_order(uint64_t eight) {
+    return __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? __builtin_bswap64(eight) : eight;
+}
+
+/* The mask of n flags, one a byte, 0 or 1. */
 static inline void pack(uint8_t *bits, const uint8_t *flags, int32_t n) {
     for (int32_t i = 0; i < n; i += 8) {
         uint64_t eight = 0;
         memcpy(&eight, flags + i, 8);
-        bits[i >> 3] = (uint8_t)(eight * EACH >> 56);
+        bits[i >> 3] = (uint8_t)(in_order(eight) * GATHER >> 56);
     }
 }
 
@@ -21,7 +27,7 @@ void tt_clip_mask_u8(uint8_t *bits, const int8_t *y, int32_t T, int32_t C) {
             uint8_t flags[TT_CHUNK + 8];
             for (int32_t i = 0; i < n; i++) {
                 const int8_t v = y[at + i];
-                flags[i] = (uint8_t)((v == 127) | (v == -127)) << (i & 7);
+                flags[i] = (v == 127) | (v == -127);
             }
             memset(flags + n, 0, 8);
             pack(bits + (at >> 3), flags, n);
@@ -41,7 +47,7 @@ void tt_clip_grad_s8(int8_t *out, const int8_t *g, const uint8_t *bits, int32_t 
         for (; i + 8 <= C; i += 8) {
             uint64_t eight;
             memcpy(&eight, g + i, 8);
-            eight &= ~spread(bits[i >> 3]);
+            eight &= ~in_order(spread(bits[i >> 3]));
             memcpy(out + i, &eight, 8);
         }
         for (; i < C; i++) {

@@ -6,8 +6,6 @@
 #include "attention_rows.h"
 #include "product.h"
 
-#define TT_HELD 16384 /* accumulators of a block of whole rows */
-
 /* Where whole rows of accumulators go, and how many at a time. */
 typedef struct {
     int32_t *acc;

@@ -30,6 +30,8 @@
 
 typedef int32_t tt_lanes __attribute__((vector_size(4 * TT_LANES)));
 typedef uint32_t tt_ulanes __attribute__((vector_size(4 * TT_LANES)));
+typedef uint16_t tt_numbers __attribute__((vector_size(2 * TT_LANES)));
+typedef int8_t tt_bytes __attribute__((vector_size(TT_LANES)));
 typedef int16_t tt_halves __attribute__((vector_size(4 * TT_LANES)));
 
 static inline tt_ulanes tt_all(uint32_t x) {
@@ -59,6 +61,7 @@ static inline tt_quads tt_signed_quads(const void *at) {
     tt_ulanes v;
     memcpy(&v, at, sizeof v);
 #if TT_HAS_DOT
+    __asm__("" : "+v"(v)); /* loaded once: GCC would load it again for every use */
     const tt_quads q = {v, v};
 #else
     const tt_quads q = {(tt_ulanes)((tt_halves)(v << 8) >> 8), (tt_ulanes)((tt_halves)v >> 8)};
@@ -66,14 +69,17 @@ static inline tt_quads tt_signed_quads(const void *at) {
     return q;
 }
 
-/* acc + the sum of the four products of each lane: bytes 0 .. 255 of `a`, the same in all lanes, and
- * signed bytes of b. */
-static inline tt_ulanes tt_dot(tt_ulanes acc, uint32_t a, tt_quads b) {
+/* Parts that the left bytes of tt_dot come in: whole, or the even ones and the odd ones of four. */
+#define TT_PARTS (TT_HAS_DOT ? 1 : 2)
+
+/* acc + the sum of the four products of each lane: bytes 0 .. 255, the same in all lanes, in parts
+ * (whole: the first), and signed bytes of b. */
+static inline tt_ulanes tt_dot(tt_ulanes acc, uint32_t first, uint32_t second, tt_quads b) {
 #if TT_HAS_DOT
-    return (tt_ulanes)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)tt_all(a), (__m512i)b.even);
+    (void)second;
+    return (tt_ulanes)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)tt_all(first), (__m512i)b.even);
 #else
-    return acc + tt_pairs(tt_all(a & 0xFF00FFu), b.even) +
-           tt_pairs(tt_all((a >> 8) & 0xFF00FFu), b.odd);
+    return acc + tt_pairs(tt_all(first), b.even) + tt_pairs(tt_all(second), b.odd);
 #endif
 }
 

@@ -1,31 +1,61 @@
 #include "tinytrain/tt_linear.h"
 
+#include "fixed.h"
 #include "product.h"
 #include "products.h"
 
-/* Requantization of one block of columns. */
+/* Requantization of a block of columns; fixed: all of it in 32 bits. */
 typedef struct {
-    int32_t bias[TT_BLOCK_COLUMNS];
-    int64_t mult[TT_BLOCK_COLUMNS], half[TT_BLOCK_COLUMNS], shift[TT_BLOCK_COLUMNS];
+    int32_t bias[TT_BLOCK_COLUMNS], shift[TT_BLOCK_COLUMNS];
+    int32_t mult[TT_BLOCK_COLUMNS], half[TT_BLOCK_COLUMNS], down[TT_BLOCK_COLUMNS];
+    int32_t fixed;
 } columns_of;
 
 static void choose(columns_of *c, const int32_t *b, const int32_t *bt, const int16_t *rows,
                    const int32_t *mult, const int32_t *shift, int32_t o, int32_t n,
                    int32_t per_channel) {
+    c->fixed = 1;
     for (int32_t i = 0; i < TT_BLOCK_COLUMNS; i++) {
         const int32_t at = o + (i < n ? i : 0), q = per_channel ? at : 0;
         c->bias[i] = bias_of(b, bt, rows, at);
         c->mult[i] = mult[q];
         c->shift[i] = shift[q];
-        c->half[i] = (int64_t)1 << (shift[q] - 1);
+        if (tt_is_fixed(shift[q])) {
+            const tt_fixed f = tt_fixed_of(mult[q], shift[q]);
+            c->half[i] = f.half;
+            c->down[i] = f.down;
+        } else {
+            c->fixed = 0;
+        }
     }
 }
 
-static inline void requantize(int16_t *restrict y, const int32_t *restrict acc,
-                              const columns_of *restrict c, int32_t limit) {
+/* One row of the block, in place. */
+static inline void requantize(int32_t *restrict acc, const columns_of *restrict c, int32_t limit) {
+    if (c->fixed) {
+        for (int32_t i = 0; i < TT_BLOCK_COLUMNS; i++) {
+            const tt_fixed f = {c->mult[i], c->half[i], c->down[i]};
+            acc[i] = tt_scale(acc[i], f, limit);
+        }
+        return;
+    }
     for (int32_t i = 0; i < TT_BLOCK_COLUMNS; i++) {
-        const int64_t v = (acc[i] * c->mult[i] + c->half[i]) >> c->shift[i];
-        y[i] = (int16_t)(v > limit ? limit : (v < -limit ? -limit : v));
+        acc[i] = tt_requantize(acc[i], c->mult[i], c->shift[i], limit);
+    }
+}
+
+/* n of a row's columns as int8. */
+static inline void put8(int8_t *y, const int32_t *acc, int32_t n) {
+    int8_t narrow[TT_BLOCK_COLUMNS];
+    for (int32_t i = 0; i < TT_BLOCK_COLUMNS; i++) {
+        narrow[i] = (int8_t)acc[i];
+    }
+    memcpy(y, narrow, (size_t)n);
+}
+
+static inline void put16(int16_t *y, const int32_t *acc, int32_t n) {
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = (int16_t)acc[i];
     }
 }
 
@@ -59,18 +89,14 @@ static void linear(int8_t *y8, int16_t *y16, int32_t limit, const int8_t *x, con
                 tt_product(acc, TT_BLOCK_COLUMNS, &left, &right, count, TT_BLOCK_COLUMNS, depth);
             }
             for (int32_t r = 0; r < count; r++) {
-                int16_t row[TT_BLOCK_COLUMNS];
-                requantize(row, acc + r * TT_BLOCK_COLUMNS, &columns, limit);
+                int32_t *row = acc + r * TT_BLOCK_COLUMNS;
                 const int32_t at = (t + r) * O + o;
-                if (y16 != NULL) {
-                    memcpy(y16 + at, row, (size_t)n * sizeof *row);
-                    continue;
+                requantize(row, &columns, limit);
+                if (y8 != NULL) {
+                    put8(y8 + at, row, n);
+                } else {
+                    put16(y16 + at, row, n);
                 }
-                int8_t narrow[TT_BLOCK_COLUMNS];
-                for (int32_t k = 0; k < TT_BLOCK_COLUMNS; k++) {
-                    narrow[k] = (int8_t)row[k];
-                }
-                memcpy(y8 + at, narrow, (size_t)n);
             }
         }
     }

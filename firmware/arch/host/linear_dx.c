@@ -2,8 +2,6 @@
 #include "products.h"
 #include "tinytrain/tt_linear.h"
 
-#define HELD 32768 /* accumulators of a block of whole rows; scratch holds longer ones */
-
 void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
                      const int8_t *w, const int8_t *wt, const int16_t *rows, int32_t *scratch,
                      const tt_step *st, int32_t room, int32_t T, int32_t C, int32_t O,
@@ -12,9 +10,9 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
     const uint32_t key = tt_key(st, stream);
     tt_left left;
     tt_right right;
-    int32_t held[HELD];
-    int32_t *acc = C <= HELD ? held : scratch;
-    const int32_t most = C <= HELD ? tt_least(TT_BLOCK_ROWS, HELD / C) : 1;
+    int32_t held[TT_HELD];
+    int32_t *acc = C <= TT_HELD ? held : scratch;
+    const int32_t most = C <= TT_HELD ? tt_least(TT_BLOCK_ROWS, TT_HELD / C) : 1;
     for (int32_t t = 0; t < T; t += most) {
         const int32_t count = tt_least(T - t, most);
         memset(acc, 0, (size_t)(count * C) * sizeof *acc);

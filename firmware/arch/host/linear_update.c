@@ -1,8 +1,6 @@
 #include "product.h"
 #include "tinytrain/tt_update.h"
 
-#define HELD 32768 /* accumulators of a block of whole rows; scratch holds longer ones */
-
 /* The next trained rows from *o on, `most` at most. */
 static int32_t choose(int32_t *chosen, const int16_t *rows, int32_t *o, int32_t O, int32_t most) {
     int32_t count = 0;
@@ -45,9 +43,9 @@ void tt_linear_update_s8(int8_t *w, int8_t *fraction, float *moment, const int8_
                          int32_t T, int32_t C, int32_t O, int32_t per_channel, int32_t stream) {
     (void)room;
     tt_weight_step s = tt_weight_step_begin(st, fraction, moment, g_exp[0], stream);
-    int32_t held[HELD], chosen[TT_BLOCK_ROWS];
-    int32_t *acc = C <= HELD ? held : scratch;
-    const int32_t most = C <= HELD ? tt_least(TT_BLOCK_ROWS, HELD / C) : 1;
+    int32_t held[TT_HELD], chosen[TT_BLOCK_ROWS];
+    int32_t *acc = C <= TT_HELD ? held : scratch;
+    const int32_t most = C <= TT_HELD ? tt_least(TT_BLOCK_ROWS, TT_HELD / C) : 1;
     for (int32_t o = 0, count; (count = choose(chosen, rows, &o, O, most)) > 0;) {
         gradient_block(acc, chosen, count, g, x, T, C, O);
         for (int32_t k = 0; k < count; k++) {

@@ -1,10 +1,10 @@
 #include "tinytrain/tt_norm.h"
 
 #include "chunks.h"
+#include "fixed.h"
 
 void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t C, int32_t eps,
                      int32_t k, int32_t k_shift, int32_t shift) {
-    const int64_t half = (int64_t)1 << (shift - 1);
     for (int32_t t = 0; t < T; t++) {
         const int8_t *row = x + t * C;
         int32_t sum = 0, squares = 0;
@@ -20,12 +20,14 @@ void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t
         r[t] = (uint32_t)factor;
         for (int32_t at = 0; at < C; at += TT_CHUNK) {
             const int32_t n = tt_least(C - at, TT_CHUNK);
-            int8_t held[TT_CHUNK];
+            int32_t wide[TT_CHUNK];
             for (int32_t i = 0; i < n; i++) {
-                const int64_t v = ((int64_t)(C * row[at + i] - sum) * factor + half) >> shift;
-                held[i] = (int8_t)(v > 127 ? 127 : (v < -127 ? -127 : v));
+                wide[i] = C * row[at + i] - sum;
             }
-            memcpy(y + t * C + at, held, (size_t)n);
+            tt_scale_all(wide, n, factor, shift, 127);
+            for (int32_t i = 0; i < n; i++) {
+                y[t * C + at + i] = (int8_t)wide[i];
+            }
         }
     }
 }
@@ -75,8 +77,10 @@ void tt_layernorm_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int1
         for (int32_t at = 0; at < C; at += TT_CHUNK) {
             const int32_t n = tt_least(C - at, TT_CHUNK);
             values(val, &s, at, n);
-            const int32_t most = tt_chunk_peak(val, n);
-            val_peak = most > val_peak ? most : val_peak;
+            for (int32_t i = 0; i < n; i++) {
+                const int32_t a = tt_abs(val[i]);
+                val_peak = a > val_peak ? a : val_peak;
+            }
         }
         const uint64_t wide = (uint64_t)(uint32_t)val_peak * r[t];
         const int32_t bits = tt_bit_length64(wide);

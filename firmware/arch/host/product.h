@@ -8,14 +8,13 @@
 
 #include "chunks.h"
 #include "lanes.h"
+#include "sizes.h"
 
-#define TT_BLOCK_ROWS 128
 #define TT_BLOCK_COLUMNS (2 * TT_LANES)
-#define TT_BLOCK_DEPTH 256
 
-/* The four bytes of row r from 4 q on are quads[r * row + q * step]. */
+/* The four bytes of row r from 4 q on are quads[..][r * row + q * step], in parts as tt_dot has them. */
 typedef struct {
-    uint32_t quads[TT_BLOCK_ROWS * TT_BLOCK_DEPTH / 4];
+    uint32_t quads[TT_PARTS][TT_BLOCK_ROWS * TT_BLOCK_DEPTH / 4];
     int32_t row, step, lift;
 } tt_left;
 

@@ -19,32 +19,32 @@
  * ops/attention_grad.py derives from that the C/H and T that keep all in int32 (C/H = 64: T <= 680).
  *   gs int8 [H,T,T]   scratch: int32 [T] */
 void tt_attention_ds_s8(int8_t *gs, int16_t *gs_exp, const int8_t *g, const int16_t *g_exp,
-                        const int8_t *v, const uint8_t *p, int32_t *scratch, const tt_step *st,
-                        int32_t T, int32_t C, int32_t H, int32_t causal, int32_t exp_add,
-                        int32_t stream);
+                        const int8_t *v, const uint8_t *p, void *scratch, const tt_step *st,
+                        int32_t room, int32_t T, int32_t C, int32_t H, int32_t causal,
+                        int32_t exp_add, int32_t stream);
 
 /* Gradient of the queries from that of the scores: acc[i,c] = sum_j gs[h,i,j] * k[j,c], each head
  * of a row quantized (stream), then brought to the largest exponent of the row's heads
  * (stream_heads).   scratch: int32 [C/H], int16 [H]   T <= 66572 */
 void tt_attention_dq_s8(int8_t *gq, int16_t *gq_exp, const int8_t *gs, const int16_t *gs_exp,
-                        const int8_t *k, void *scratch, const tt_step *st, int32_t T, int32_t C,
-                        int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
+                        const int8_t *k, void *scratch, const tt_step *st, int32_t room, int32_t T,
+                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
                         int32_t stream_heads);
 
 /* Gradient of the keys: the rows of gs of a head brought to the largest of their exponents
  * (stream_rows), then acc[j,c] = sum_i gs[h,i,j] * q[i,c] as above.
  *   scratch: int32 [C/H], int16 [2,H], int8 [T]   T <= 66572 */
 void tt_attention_dk_s8(int8_t *gk, int16_t *gk_exp, const int8_t *gs, const int16_t *gs_exp,
-                        const int8_t *q, void *scratch, const tt_step *st, int32_t T, int32_t C,
-                        int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
+                        const int8_t *q, void *scratch, const tt_step *st, int32_t room, int32_t T,
+                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
                         int32_t stream_heads, int32_t stream_rows);
 
 /* Gradient of the values: the rows of g brought to the largest exponent (stream_rows), then
  * acc[j,c] = sum_i p[h,i,j] * g[i,c] as above.
  *   scratch: int32 [C/H], int16 [T,H], int8 [T,C/H] and [T]   T <= 33155 */
 void tt_attention_dv_s8(int8_t *gv, int16_t *gv_exp, const int8_t *g, const int16_t *g_exp,
-                        const uint8_t *p, void *scratch, const tt_step *st, int32_t T, int32_t C,
-                        int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
+                        const uint8_t *p, void *scratch, const tt_step *st, int32_t room, int32_t T,
+                        int32_t C, int32_t H, int32_t causal, int32_t exp_add, int32_t stream,
                         int32_t stream_heads, int32_t stream_rows);
 
 /* All of these from q, k, v and g, the same numbers without p and gs: both are made for one head and
@@ -56,11 +56,11 @@ void tt_attention_dv_s8(int8_t *gv, int16_t *gv_exp, const int8_t *g, const int1
 void tt_attention_grad_s8(int8_t *gq, int16_t *gq_exp, int8_t *gk, int16_t *gk_exp, int8_t *gv,
                           int16_t *gv_exp, const int8_t *g, const int16_t *g_exp, const int8_t *q,
                           const int8_t *k, const int8_t *v, void *scratch, const tt_step *st,
-                          int32_t T, int32_t C, int32_t H, int32_t causal, int32_t keys,
-                          int32_t mult, int32_t shift, int32_t ds_exp_add, int32_t ds_stream,
-                          int32_t dq_exp_add, int32_t dq_stream, int32_t dq_stream_heads,
-                          int32_t dk_exp_add, int32_t dk_stream, int32_t dk_stream_heads,
-                          int32_t dk_stream_rows, int32_t dv_exp_add, int32_t dv_stream,
-                          int32_t dv_stream_heads, int32_t dv_stream_rows);
+                          int32_t room, int32_t T, int32_t C, int32_t H, int32_t causal,
+                          int32_t keys, int32_t mult, int32_t shift, int32_t ds_exp_add,
+                          int32_t ds_stream, int32_t dq_exp_add, int32_t dq_stream,
+                          int32_t dq_stream_heads, int32_t dk_exp_add, int32_t dk_stream,
+                          int32_t dk_stream_heads, int32_t dk_stream_rows, int32_t dv_exp_add,
+                          int32_t dv_stream, int32_t dv_stream_heads, int32_t dv_stream_rows);
 
 #endif

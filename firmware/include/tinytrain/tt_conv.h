@@ -21,15 +21,16 @@
  * winners, unless NULL: the place in the pooling window of the first maximum, row by row; TT_NOBODY
  * where y is +-127, and where it is 0 if relu.
  *   y int8, winners uint8 [P,O]   x int8 [H*W,C]   bias int32   mult, shift int32 [O] or [1]
- *   scratch: int8, two patches and one row of the convolution */
+ *   scratch: int8, two patches and one row of the convolution; room: bytes of it, see tt_linear.h */
 void tt_conv_pool_s8(int8_t *y, uint8_t *winners, const int8_t *x, const int8_t *w,
                      const int8_t *wt, const int16_t *rows, const int32_t *b, const int32_t *bt,
-                     const int32_t *mult, const int32_t *shift, int8_t *scratch, int32_t C,
-                     int32_t O, int32_t H, int32_t W, int32_t conv_size_h, int32_t conv_size_w,
-                     int32_t conv_stride_h, int32_t conv_stride_w, int32_t conv_padding_h,
-                     int32_t conv_padding_w, int32_t pool_size_h, int32_t pool_size_w,
-                     int32_t pool_stride_h, int32_t pool_stride_w, int32_t pool_padding_h,
-                     int32_t pool_padding_w, int32_t relu, int32_t per_channel);
+                     const int32_t *mult, const int32_t *shift, int8_t *scratch, int32_t room,
+                     int32_t C, int32_t O, int32_t H, int32_t W, int32_t conv_size_h,
+                     int32_t conv_size_w, int32_t conv_stride_h, int32_t conv_stride_w,
+                     int32_t conv_padding_h, int32_t conv_padding_w, int32_t pool_size_h,
+                     int32_t pool_size_w, int32_t pool_stride_h, int32_t pool_stride_w,
+                     int32_t pool_padding_h, int32_t pool_padding_w, int32_t relu,
+                     int32_t per_channel);
 
 /* out[i] = nobody won i ? 0 : g[i].   int8 [n]; out may be g. */
 void tt_conv_mask_grad_s8(int8_t *out, const int8_t *g, const uint8_t *winners, int32_t n);

@@ -3,8 +3,8 @@
  * Letters: T tokens (rows), C channels; count elements of any shape. All matrices row-major, int8 in
  * +-127.
  * Gradients: int8 [T,C] with an exponent for each row, gx_exp and g_exp int16 [T]; a row is brought
- * into int8 like tt_quantize_row, gx_exp[t] = g_exp[t] + (its shift) + exp_add. The products of a row
- * are made twice, once for the peak, so none needs scratch. gx_exp may be g_exp.
+ * into int8 like tt_quantize_row, gx_exp[t] = g_exp[t] + (its shift) + exp_add. Products lie on the
+ * stack, a part of a row at once (tt_rows.h), so none needs scratch. gx_exp may be g_exp.
  *
  * Reference: tinytrain/ops/elementwise.py, bit for bit. Fixed point: Jacob et al. 2018, section 2.2.
  */

@@ -61,7 +61,7 @@ static int32_t overdrive(void) {
 tt_clocks tt_clock_start(void) {
     const tt_clocks slow = {HSI_HZ, HSI_HZ, HSI_HZ};
     const tt_clocks full = {TT_CORE_HZ, TT_CORE_HZ / 4u, TT_CORE_HZ / 2u};
-    tt_change(RCC_APB1ENR, 0, POWER_CLOCK);
+    tt_enable(RCC_APB1ENR, POWER_CLOCK);
     tt_change(PWR_CR, 0, SCALE_1);
     const uint32_t hse = hse_runs();
     const uint32_t m = (hse ? TT_HSE_HZ : HSI_HZ) / 1000000u;
@@ -85,17 +85,17 @@ tt_clocks tt_clock_start(void) {
 }
 
 void tt_clock_of_gpio(uint32_t port) {
-    tt_change(RCC_AHB1ENR, 0, 1u << port);
+    tt_enable(RCC_AHB1ENR, 1u << port);
 }
 
 /* The bit is the place of the UART among the peripherals of its bus, of 1 KB each. */
 void tt_clock_of_uart(void) {
     const uint32_t enable = TT_UART_BASE < 0x40010000u ? RCC_APB1ENR : RCC_APB2ENR;
-    tt_change(enable, 0, 1u << (TT_UART_BASE >> 10 & 31u));
+    tt_enable(enable, 1u << (TT_UART_BASE >> 10 & 31u));
 }
 
 void tt_clock_of_rng(void) {
-    tt_change(RCC_AHB2ENR, 0, 1u << 6);
+    tt_enable(RCC_AHB2ENR, 1u << 6);
 }
 
 #endif

@@ -56,7 +56,7 @@ static uint32_t hse_runs(void) {
 tt_clocks tt_clock_start(void) {
     const tt_clocks slow = {HSI_HZ, HSI_HZ, HSI_HZ};
     const tt_clocks full = {TT_CORE_HZ, TT_CORE_HZ / 4u, TT_CORE_HZ / 4u};
-    tt_change(RCC_AHB2ENR, 0, SRAM_1_2_3);
+    tt_enable(RCC_AHB2ENR, SRAM_1_2_3);
     if (tt_get(DEVICE_ID) < REVISION_V) {
         tt_set(AXI_SRAM_ISSUES, 1u); /* ES0392: reads of the AXI SRAM one by one, or wrong */
     }
@@ -92,19 +92,19 @@ tt_clocks tt_clock_start(void) {
 }
 
 void tt_clock_of_gpio(uint32_t port) {
-    tt_change(RCC_AHB4ENR, 0, 1u << port);
+    tt_enable(RCC_AHB4ENR, 1u << port);
 }
 
 /* The bit is the place of the UART among the peripherals of its bus, of 1 KB each. */
 void tt_clock_of_uart(void) {
     const uint32_t enable = TT_UART_BASE < 0x40010000u ? RCC_APB1LENR : RCC_APB2ENR;
-    tt_change(enable, 0, 1u << (TT_UART_BASE >> 10 & 31u));
+    tt_enable(enable, 1u << (TT_UART_BASE >> 10 & 31u));
 }
 
 void tt_clock_of_rng(void) {
     tt_change(RCC_CR, 0, HSI48_ON);
     (void)tt_await(RCC_CR, HSI48_READY, HSI48_READY, TT_LOOKS);
-    tt_change(RCC_AHB2ENR, 0, 1u << 6);
+    tt_enable(RCC_AHB2ENR, 1u << 6);
 }
 
 #endif

@@ -71,13 +71,13 @@ tt_clocks tt_clock_start(void) {
 }
 
 void tt_clock_of_gpio(uint32_t port) {
-    tt_change(RCC_AHB2ENR, 0, 1u << port);
+    tt_enable(RCC_AHB2ENR, 1u << port);
 }
 
 /* The bit is the place of the UART among the peripherals of its bus, of 1 KB each. */
 void tt_clock_of_uart(void) {
     const uint32_t enable = TT_UART_BASE < 0x40010000u ? RCC_APB1ENR : RCC_APB2ENR;
-    tt_change(enable, 0, 1u << (TT_UART_BASE >> 10 & 31u));
+    tt_enable(enable, 1u << (TT_UART_BASE >> 10 & 31u));
 }
 
 /* 48 MHz from the MSI, which nothing else uses once the core runs from the PLL. */
@@ -88,7 +88,7 @@ void tt_clock_of_rng(void) {
     tt_change(RCC_CR, 0xF8u, MSI_48_MHZ | MSI_ON);
     (void)tt_await(RCC_CR, MSI_READY, MSI_READY, TT_LOOKS);
     tt_change(RCC_CCIPR, 0, 3u << 26);
-    tt_change(RCC_AHB2ENR, 0, 1u << 18);
+    tt_enable(RCC_AHB2ENR, 1u << 18);
 }
 
 #endif

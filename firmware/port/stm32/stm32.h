@@ -79,6 +79,12 @@ static inline void tt_change(uint32_t address, uint32_t clear, uint32_t set) {
     tt_set(address, (tt_get(address) & ~clear) | set);
 }
 
+/* Set a bit that gives a peripheral its clock; it answers once that has been read back. */
+static inline void tt_enable(uint32_t address, uint32_t bits) {
+    tt_change(address, 0, bits);
+    (void)tt_get(address);
+}
+
 /* Whether the masked bits become value. Oscillators start within some ms, which 50,000 looks are
  * at any clock; what is absent, or not emulated, never answers. */
 #define TT_LOOKS 50000u

@@ -1,0 +1,195 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
+#include "layer.h"
+
+#include "few_rows.h"
+#include "tile.h"
+
+#define PRODUCT (127 * 127)
+
+static inline void put(const layer *l, int32_t t, int32_t o, int32_t sum) {
+    const int32_t q = l->per_channel ? o : 0;
+    const int32_t v =
+        tt_requantize(sum + bias_of(l->b, l->bt, l->rows, o), l->mult[q], l->shift[q], l->limit);
+    if (l->y8 != NULL) {
+        l->y8[t * l->O + o] = (int8_t)v;
+    } else {
+        l->y16[t * l->O + o] = (int16_t)v;
+    }
+}
+
+/* tt_requantize to +-127; shift is less by 32, half = 2^(shift-1) - 2^shift: 1 is added at the end,
+ * where it saturates. */
+static inline int8_t code_of_sum(int32_t acc, int32_t mult, int32_t shift, int32_t half) {
+    int32_t r = dsp_multiply_high(acc, mult, half) >> shift;
+    __asm__("ssat %0, #8, %0\n"
+            "qadd8 %0, %0, %1"
+            : "+r"(r)
+            : "r"(1));
+    return (int8_t)r;
+}
+
+/* To +-32767; half = 2^(shift-1). */
+static inline int16_t wide_of_sum(int32_t acc, int32_t mult, int32_t shift, int32_t half) {
+    return (int16_t)tt_clamp(dsp_multiply_high(acc, mult, half) >> shift, 32767);
+}
+
+void tt_layer_put(const layer *l, const int32_t *sums, int32_t t, int32_t o, int32_t n) {
+    const int32_t mult = l->mult[0], shift = l->shift[0] - 32;
+    if (l->per_channel || (l->rows != NULL && l->bt != NULL) || shift <= 0) {
+        for (int32_t i = 0; i < n; i++) {
+            put(l, t, o + i, sums[i]);
+        }
+        return;
+    }
+    const int32_t *b = l->b + o;
+    const int32_t *const end = sums + n;
+    if (l->y8 != NULL) {
+        const int32_t half = (1 << shift >> 1) - (1 << shift);
+        for (int8_t *y = l->y8 + t * l->O + o; sums != end;) {
+            *y++ = code_of_sum(*sums++ + *b++, mult, shift, half);
+        }
+    } else {
+        const int32_t half = 1 << shift >> 1;
+        for (int16_t *y = l->y16 + t * l->O + o; sums != end;) {
+            *y++ = wide_of_sum(*sums++ + *b++, mult, shift, half);
+        }
+    }
+}
+
+/* y[t .. t + n - 1, o] from their sums, which are worth 2^k. */
+static void put_column(const layer *l, const int32_t *sums, int32_t t, int32_t n, int32_t o,
+                       int32_t k) {
+    const int32_t O = l->O, q = l->per_channel ? o : 0, mult = l->mult[q];
+    const int32_t bias = bias_of(l->b, l->bt, l->rows, o), shift = l->shift[q] - 32;
+    if (shift <= 0) {
+        for (int32_t r = 0; r < n; r++) {
+            put(l, t + r, o, sums[r] >> k);
+        }
+    } else if (l->y8 != NULL) {
+        const int32_t half = (1 << shift >> 1) - (1 << shift);
+        int8_t *y = l->y8 + t * O + o;
+        for (int32_t r = 0; r < n; r++, y += O) {
+            *y = code_of_sum((sums[r] >> k) + bias, mult, shift, half);
+        }
+    } else {
+        const int32_t half = 1 << shift >> 1;
+        int16_t *y = l->y16 + t * O + o;
+        for (int32_t r = 0; r < n; r++, y += O) {
+            *y = wide_of_sum((sums[r] >> k) + bias, mult, shift, half);
+        }
+    }
+}
+
+void tt_layer_bytes(const layer *l, const int8_t *x0, const int8_t *x1, int32_t t) {
+    const int32_t C = l->C, steps = C / 4;
+    for (int32_t o = 0; o < l->O; o += 2) {
+        const int32_t next = o + 1 < l->O ? 1 : 0;
+        const int8_t *const w0 = row_of(l, o), *const w1 = row_of(l, o + next);
+        int32_t sums[4] = {0, 0, 0, 0};
+        if (steps > 0) {
+            dots_of_bytes(x0, x1, w0, w1, steps, sums);
+        }
+        for (int32_t i = 4 * steps; i < C; i++) {
+            sums[0] += x0[i] * w0[i];
+            sums[1] += x0[i] * w1[i];
+            sums[2] += x1[i] * w0[i];
+            sums[3] += x1[i] * w1[i];
+        }
+        tt_layer_put(l, sums, t, o, 1 + next);
+        if (x1 != x0) {
+            tt_layer_put(l, sums + 2, t + 1, o, 1 + next);
+        }
+    }
+}
+
+/* Rows t .. end - 1, whose panels begin at run->x, by two rows of the weight, or by one that is
+ * repeated; the sums are worth 2^k. */
+__attribute__((noinline)) static void plain_tiles(const layer *l, tile_run *run, int32_t t,
+                                                  int32_t end, int32_t o, int32_t k) {
+    const int32_t words = (int32_t)(run->w_end - run->w);
+    const int32_t stride = run->stride;
+    int32_t sums[2 * SUMS];
+    for (int32_t n; t < end; t += n, run->x = run->x_end) {
+        n = end - t < SUMS ? end - t : SUMS;
+        run->x_end = run->x + (n + 1) / 2 * words;
+        run->out0 = sums;
+        run->out1 = sums + SUMS;
+        tt_tiles_s32(words)(run);
+        put_column(l, sums, t, n, o, k);
+        if (o + 1 < l->O) {
+            put_column(l, sums + SUMS, t, n, o + 1, k);
+        }
+    }
+    run->stride = stride;
+}
+
+/* Sums are scaled by 2^(48 - shift), so that requantization is a shift by 48; x takes 2^k of it,
+ * k <= 8, the rows of w the rest. */
+int32_t tt_layer_scale(const layer *l) {
+    int32_t k = 8;
+    for (int32_t o = 0; o < (l->per_channel ? l->O : 1); o++) {
+        const int32_t own = 48 - l->shift[o];
+        k = own >= 0 && own < k ? own : k;
+    }
+    while (k > 0 && l->C > (INT32_MAX >> k) / PRODUCT) {
+        k--;
+    }
+    return k;
+}
+
+/* Largest bias with which scaled sums stay in int32 and scaled weights in int16; < 0: none. */
+static inline int32_t bias_limit(int32_t shift, int32_t C, int32_t k) {
+    const int32_t own = 48 - shift;
+    return own >= k && own - k <= 8 ? (INT32_MAX >> own) - C * PRODUCT : -1;
+}
+
+/* Rows begin .. end - 1, whose panels are at xp, by all rows of the weight. */
+void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin, int32_t end,
+                   int32_t k) {
+    const int32_t words = panel_words(l->C), C = l->C;
+    const int32_t paired = (end - begin) & ~1;
+    tile_run run = {
+        .mult = {l->mult[0], l->mult[0]}, .stride = l->O, .ones = 0x01010101u, .half = 0x7F8000};
+    set_words(&run, wp, words);
+    const int whole = whole_turns(l->w, C) && whole_turns(l->wt, C);
+    const int32_t shift = 48 - l->shift[0] - k;
+    const expander expand = tt_expander(shift);
+    const tile_runner run_tiles = tt_tiles_s8(words);
+    int32_t own = 48 - l->shift[0], limit = bias_limit(l->shift[0], C, k);
+    for (int32_t o = 0; o < l->O; o += 2) {
+        const int32_t next = o + 1 < l->O ? 1 : 0;
+        const int8_t *const w0 = row_of(l, o);
+        const int8_t *const w1 = row_of(l, o + next);
+        const int32_t b0 = bias_of(l->b, l->bt, l->rows, o);
+        const int32_t b1 = bias_of(l->b, l->bt, l->rows, o + next);
+        if (l->per_channel) {
+            run.mult[0] = l->mult[o];
+            run.mult[1] = l->mult[o + next];
+            own = 48 - l->shift[o];
+            limit = own == 48 - l->shift[o + next] ? bias_limit(l->shift[o], C, k) : -1;
+        }
+        run.x = xp;
+        run.x_end = xp + paired / 2 * words;
+        if (l->y8 != NULL && next && tt_abs(b0) <= limit && tt_abs(b1) <= limit) {
+            run.bias[0] = (int32_t)((uint32_t)b0 << own);
+            run.bias[1] = (int32_t)((uint32_t)b1 << own);
+            run.out = l->y8 + begin * l->O + o;
+            if (whole && own - k == shift) {
+                expand(wp, w0, w1, C >> 4, shift);
+            } else {
+                tt_expand(wp, w0, w1, C, own - k);
+            }
+            if (paired > 0) {
+                run_tiles(&run);
+            }
+            if (begin + paired < end) {
+                run.x = run.x_end;
+                plain_tiles(l, &run, end - 1, end, o, own);
+            }
+        } else {
+            tt_expand(wp, w0, w1, C, 0);
+            plain_tiles(l, &run, begin, end, o, k);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+/* The rows of a layer: products, bias, requantization. */
+#ifndef TT_LAYER_H
+#define TT_LAYER_H
+
+#include "panel.h"
+#include "tinytrain/tt_linear.h"
+
+#define SUMS 8 /* outputs that wait for their requantization */
+
+typedef struct {
+    const int8_t *x, *w, *wt;
+    const int16_t *rows;
+    const int32_t *b, *bt, *mult, *shift;
+    int32_t C, O, per_channel;
+    int8_t *y8; /* or NULL */
+    int16_t *y16;
+    int32_t limit;
+} layer;
+
+static inline const int8_t *row_of(const layer *l, int32_t o) {
+    return weight_row(l->w, l->wt, l->rows, o, l->C);
+}
+
+/* y[t, o .. o + n - 1] from their sums. */
+void tt_layer_put(const layer *l, const int32_t *sums, int32_t t, int32_t o, int32_t n);
+
+/* Rows t and, where x1 is not x0, t + 1 of the result from rows x0 and x1 of bytes. */
+void tt_layer_bytes(const layer *l, const int8_t *x0, const int8_t *x1, int32_t t);
+
+/* The same of rows begin .. end - 1, whose panels, times 2^k, are at xp; wp: for one of the weight. */
+void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin, int32_t end,
+                   int32_t k);
+
+/* The k for tt_layer_rows. */
+int32_t tt_layer_scale(const layer *l);
+
+#endif
