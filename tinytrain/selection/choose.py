@@ -132,7 +132,8 @@ def _chosen(
     made = best_choice(trials.memory, analysis.values)
     if made is None:
         raise RecipeError("the search found no scheme that fits; give more memory (--sram)")
-    return made.choice, trials.memory.scheme(made.choice), trials.rate, None
+    rate = trials.runs.pool.context.recipe.optimizer.learning_rate
+    return made.choice, trials.memory.scheme(made.choice), rate, None
 
 
 def planned_front(trials: Trials) -> list[Candidate]:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from ..boards import load_board
 from ..build import build
 from ..compiler import compile_recipe
@@ -108,8 +110,7 @@ def trained(context: Context, job: Job) -> Outcome:
         library = build(compiled.files, board, Path(folder) / "host").path
         for task in context.tasks:
             with HostSession(library, compiled.codec) as session:
-                for step in range(optimizer.steps if job.scheme else 0):
-                    at = step % len(task.train)
-                    session.step(task.train.x[at], task.train.y[at])
+                order = np.arange(optimizer.steps if job.scheme else 0) % len(task.train)
+                session.steps(task.train.x[order], task.train.y[order])
                 found.append(session.evaluate(task.validation.x, task.validation.y))
     return Outcome(tuple(found))

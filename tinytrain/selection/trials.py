@@ -148,9 +148,7 @@ def _proposals(
         if made is None:
             break
         name = f"{kind} {at + 1}" if count > 1 else kind
-        found.append(
-            Wanted(name, memory.scheme(made.choice, name), made.choice, made.need)
-        )
+        found.append(Wanted(name, memory.scheme(made.choice, name), made.choice, made.need))
     return found
 
 
@@ -178,9 +176,6 @@ def _near(trials: Trials, values: Values) -> list[Wanted]:
         if made is None:
             break
         name = f"near {best[0].name.removeprefix('near ')}"
-        found.append(
-            Wanted(
-                name, trials.memory.scheme(made.choice, name), made.choice, made.need, trials.rate
-            )
-        )
+        scheme = trials.memory.scheme(made.choice, name)
+        found.append(Wanted(name, scheme, made.choice, made.need))
     return found
