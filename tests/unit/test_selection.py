@@ -317,8 +317,8 @@ def test_the_search_finds_the_best_that_fits(budget: int) -> None:
         if found is None:
             assert best == -np.inf
             continue
-        choice, need, _ = found
-        worth = sum(values.gain[n][o] for n, o in choice.items())
+        best_found, need, _ = found
+        worth = sum(values.gain[n][o] for n, o in best_found.items())
         most = max(v for gains in values.gain.values() for v in gains.values())
         assert need.fits and worth >= best - 0.03 * most  # thrift may cost 0.02 of the largest gain
         assert known.corrected == 0 and known.planned < 60

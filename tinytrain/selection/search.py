@@ -124,41 +124,21 @@ class _Search:
 
     def propose(self, bounds: Bounds) -> tuple[Choice, int] | None:
         """The best choice as far as is known, and its worth."""
-        memory, within, room = self.memory, self.within, self.room
-        if bounds.arena_bytes > room:
+        if bounds.arena_bytes > self.room:
             return None
         model = cp_model.CpModel()
         taken: Literals = {}
-        for name, options in memory.options.items():
+        for name, options in self.memory.options.items():
             taken[name] = {o: model.new_bool_var(f"{name}: {o}") for o in options}
             model.add_exactly_one(taken[name].values())
         model.add_bool_or([v for x in taken.values() for o, v in x.items() if o != NOTHING])
-        arena = model.new_int_var(bounds.arena_bytes, max(0, room), "arena")
-        states = [memory.bytes[name][o] * v for name, x in taken.items() for o, v in x.items()]
-        model.add(cp_model.LinearExpr.sum([*states, arena]) <= room)
-        for fact in memory.facts:
-            inside = [_covering(model, taken[name], option) for name, option in fact.choice.items()]
-            if fact.arena_bytes > room:
-                model.add_bool_or([v.negated() for v in inside])
-            else:
-                model.add(arena >= fact.arena_bytes).only_enforce_if(inside)
-        for other, least in [
-            *((c, within.least) for c in within.apart),
-            *((c, 1) for c in bounds.refused),
-        ]:
-            model.add(_distance(taken, other) >= least)
-        for name, x in taken.items() if bounds.inside is not None else ():
-            outer = bounds.inside.get(name, NOTHING) if bounds.inside else NOTHING
-            model.add_bool_or([v for o, v in x.items() if outer.covers(o)])
-        if within.near is not None:
-            model.add(_distance(taken, within.near) <= within.most)
+        states = self._fitting(model, taken, bounds.arena_bytes)
+        self._somewhere(model, taken, bounds)
         worth, most = _value(model, taken, self.values)
         if bounds.worth is not None:
             model.add(worth >= bounds.worth)
-        scale = THRIFT * most / max(1, room)
-        thrift = max(1, round(1000 * scale))
-        used = cp_model.LinearExpr.sum(states)
-        model.maximize(cp_model.LinearExpr.weighted_sum([worth, used], [1000, -thrift]))
+        thrift = max(1, round(1000 * THRIFT * most / max(1, self.room)))
+        model.maximize(cp_model.LinearExpr.weighted_sum([worth, states], [1000, -thrift]))
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
         solver.parameters.random_seed = 0
@@ -172,6 +152,38 @@ class _Search:
             if option != NOTHING and solver.boolean_value(v)
         }
         return choice, solver.value(worth)
+
+    def _fitting(
+        self, model: cp_model.CpModel, taken: Literals, least: int
+    ) -> cp_model.LinearExprT:
+        """States and arena within the room, the arena as the facts say. Gives the states."""
+        sizes = self.memory.bytes
+        states = cp_model.LinearExpr.sum(
+            [sizes[name][o] * v for name, x in taken.items() for o, v in x.items()]
+        )
+        arena = model.new_int_var(least, max(0, self.room), "arena")
+        model.add(states + arena <= self.room)
+        for fact in self.memory.facts:
+            inside = [_covering(model, taken[name], option) for name, option in fact.choice.items()]
+            if fact.arena_bytes > self.room:
+                model.add_bool_or([v.negated() for v in inside])
+            else:
+                model.add(arena >= fact.arena_bytes).only_enforce_if(inside)
+        return states
+
+    def _somewhere(self, model: cp_model.CpModel, taken: Literals, bounds: Bounds) -> None:
+        """Apart from some choices, near one, inside one."""
+        within = self.within
+        for other in within.apart:
+            model.add(_distance(taken, other) >= within.least)
+        for other in bounds.refused:
+            model.add(_distance(taken, other) >= 1)
+        if within.near is not None:
+            model.add(_distance(taken, within.near) <= within.most)
+        if bounds.inside is not None:
+            for name, x in taken.items():
+                outer = bounds.inside.get(name, NOTHING)
+                model.add_bool_or([v for o, v in x.items() if outer.covers(o)])
 
 
 def _distance(taken: Literals, other: Choice) -> cp_model.LinearExprT:
