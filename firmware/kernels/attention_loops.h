@@ -5,8 +5,10 @@
 #include "attention_rows.h"
 #include "tinytrain/tt_tables.h"
 
-static inline void add_products(int32_t acc[4], const int8_t *x, const int8_t *r0, const int8_t *r1,
-                                const int8_t *r2, const int8_t *r3, int32_t c) {
+__attribute__((always_inline)) static inline void add_products(int32_t acc[4], const int8_t *x,
+                                                               const int8_t *r0, const int8_t *r1,
+                                                               const int8_t *r2, const int8_t *r3,
+                                                               int32_t c) {
     acc[0] += x[c] * r0[c];
     acc[1] += x[c] * r1[c];
     acc[2] += x[c] * r2[c];

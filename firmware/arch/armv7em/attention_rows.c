@@ -201,19 +201,27 @@ void tt_probs_columns(uint8_t *p, int32_t stride, const tt_softmax *sums, const 
 
 void tt_attend(int8_t *y, const int8_t *q, const tt_matrix *k, const tt_matrix *v,
                const tt_head *head, tt_scaling score, tt_scaling mix, tt_room room) {
-    if (!in_pairs(k, head, room) || !can_mix(v, head, mix) || !excludes(score)) {
+    if (!in_pairs(k, head, room) || !excludes(score)) {
         plain_attend(y, q, k, v, head, score, mix, room);
         return;
     }
+    const tt_room none = {NULL, 0};
     int32_t *line = (int32_t *)(void *)room.at;
     for (int32_t i = 0; i < head->T; i += 2) {
         const int32_t two = i + 1 < head->T, last = tt_head_columns(head, i + two);
         const int8_t *row = q + tt_head_at(head, i);
         int32_t *other = line + fours(head->T);
         pair_dots(line, row, two ? row + head->C : row, k, head, last);
-        const tt_softmax first = exponentials_of_row(line, tt_head_columns(head, i), score);
+        const int32_t n = tt_head_columns(head, i);
+        const tt_softmax first = exponentials_of_row(line, n, score);
         const tt_softmax second = exponentials_of_row(other, last, score);
-        for (int32_t j = fours(tt_head_columns(head, i)); j < fours(last); j++) {
+        if (!can_mix(v, head, mix)) { /* probabilities replace the first bytes of exponentials */
+            probabilities_of_row((uint8_t *)line, line, n, first.rec, head->T);
+            probabilities_of_row((uint8_t *)other, other, last, second.rec, head->T);
+            tt_mix_rows(y, (uint8_t *)line, 4 * fours(head->T), v, head, i, 1 + two, mix, none);
+            continue;
+        }
+        for (int32_t j = fours(n); j < fours(last); j++) {
             line[j] = 0;
         }
         probability_panel(line, other, first.rec, second.rec, fours(last) >> 2);

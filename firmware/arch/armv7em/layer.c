@@ -1,4 +1,3 @@
-#pragma GCC optimize("Os") /* the loops are assembly */
 
 #include "layer.h"
 
@@ -149,8 +148,11 @@ void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin, in
                    int32_t k) {
     const int32_t words = panel_words(l->C), C = l->C;
     const int32_t paired = (end - begin) & ~1;
-    tile_run run = {
-        .mult = {l->mult[0], l->mult[0]}, .stride = l->O, .ones = 0x01010101u, .half = 0x7F8000};
+    tile_run run; /* its other members are set below */
+    run.mult[0] = run.mult[1] = l->mult[0];
+    run.stride = l->O;
+    run.ones = 0x01010101u;
+    run.half = 0x7F8000;
     set_words(&run, wp, words);
     const int whole = whole_turns(l->w, C) && whole_turns(l->wt, C);
     const int32_t shift = 48 - l->shift[0] - k;
