@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_a_run_of_another_task_is_another(tmp_path: Path) -> None:
 def selected(tmp_path: Path, budget: int, **settings: Any) -> Any:
     settings = {"trials": 8, "jobs": 1} | settings
     return select(
-        toys.recipe("sensor", "auto", SHORT), with_sram(load_board("host"), budget),
+        toys.recipe("sensor", "auto", SHORT), replace(load_board("host"), sram_budget_bytes=budget),
         Settings(**settings), PLAIN, toys.quantized("sensor"), Store(tmp_path),
     )  # fmt: skip
 
@@ -160,7 +161,7 @@ def test_other_channels(tmp_path: Path, invented: list[Job], channels: Any) -> N
 
 def test_nothing_fits(tmp_path: Path, invented: list[Job]) -> None:
     with pytest.raises(BudgetError, match="nothing to select: the bias of the head alone needs"):
-        selected(tmp_path, 2_048)
+        selected(tmp_path, 1_024)
 
 
 def test_every_layer_is_explained(tmp_path: Path, invented: list[Job]) -> None:
