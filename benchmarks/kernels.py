@@ -162,7 +162,8 @@ def main() -> None:
         raise SystemExit(f"no kernel has {options.only!r} in its name")
     rows: list[dict[str, Any]] = []
     for name in options.board or BOARDS:
-        rows += measure(load_board(name), wanted, not options.no_code, options.peer)
+        peer = options.peer if options.peer and options.peer.runs_on(name) else None
+        rows += measure(load_board(name), wanted, not options.no_code, peer)
     title = "kernels, instructions counted by the emulator; cycles are an estimate"
     done = [finished(row) for row in rows]
     common.finish(done, title, options)

@@ -6,6 +6,7 @@ compiled as they are, and for each kernel the functions that do the same:
     sources = ["adapter.c", "library/*.c"]  # beside peer.toml, with wildcards
     include = ["library/include"]
     flags = ["-O3"]                         # behind those of our kernels, which are -O2
+    boards = ["qemu_mps2_an386"]            # where it can be compiled; without this, all
     [functions]
     linear_s8 = ["peer_linear", "peer_linear_other"]
 
@@ -43,12 +44,16 @@ class PeerError(SystemExit):
 
 @dataclass(frozen=True)
 class Peer:
-    """Sources, flags, and the functions for each kernel of ``CONTRACTS``."""
+    """Sources, flags, the functions for each kernel of ``CONTRACTS``; ``boards`` empty: all."""
 
     name: str
     sources: tuple[Path, ...]
     flags: tuple[str, ...]
     functions: dict[str, tuple[str, ...]]
+    boards: tuple[str, ...] = ()
+
+    def runs_on(self, board: str) -> bool:
+        return not self.boards or board in self.boards
 
     @property
     def names(self) -> list[str]:
@@ -89,7 +94,8 @@ def read_peer(text: str) -> Peer:
         raise PeerError(f"{path}: no functions; peers are known for {[*CONTRACTS]}")
     includes = [f"-I{(path.parent / item).resolve()}" for item in found.get("include", [])]
     return Peer(name, tuple(_files(path, found.get("sources", []))),
-                (*includes, *found.get("flags", [])), functions)  # fmt: skip
+                (*includes, *found.get("flags", [])), functions,
+                tuple(found.get("boards", [])))  # fmt: skip
 
 
 def _files(path: Path, patterns: Iterable[str]) -> list[Path]:
