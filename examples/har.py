@@ -11,7 +11,7 @@ The change is one of the input domain, so early blocks must move: the attention 
 four blocks train, and the head; about a tenth of the parameters.
 """
 
-from tinytrain.datasets import cache_root, load_watch, take
+from tinytrain.datasets import cache_root, load_watch, take, watch_proxies
 from tinytrain.pretrain import Settings, pretrain
 from tinytrain.recipe import Optimizer, Recipe, UpdateScheme
 from tinytrain.zoo import SensorTransformer
@@ -44,4 +44,5 @@ def recipe(person: int = 5, steps: int = 300, seed: int = 0) -> Recipe:
         metric="accuracy",
         note=f"person {person}: pre-trained on nine others' right arms; 30 % of each left-arm "
         "recording adapts, the rest is the test; the right arm is never trained on",
+        proxies=watch_proxies(data, seed=seed),  # other people's left arms
     )

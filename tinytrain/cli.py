@@ -1,30 +1,52 @@
-"""``tinytrain plan | build | run | export | boards | doctor``, and those of ``board_cli``: thin
-commands over the library."""
+"""``tinytrain plan | build | run | export | boards | doctor``, and those of ``board_cli`` and
+``select_cli``: thin commands over the library."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import board_cli, project, report, runner
+from . import board_cli, project, report, runner, select_cli
 from .across import across
 from .boards import Board, all_boards, load_board, with_sram
+from .command import (
+    BoardName,
+    Json,
+    Planner,
+    Rate,
+    Recompute,
+    Rule,
+    Scheme,
+    Seed,
+    Source,
+    SramBudget,
+    Steps,
+    Tile,
+    Weights,
+    automatic,
+    err,
+    out,
+    overridden,
+    planned,
+    progress,
+    show,
+    writable,
+)
 from .compiler import Compiled, check_budget, compile_recipe, prepare
 from .doctor import checks
 from .errors import RecipeError, TinytrainError
 from .export import Exporter, trained_of
 from .fit import Planning
 from .memory_map import map_format, write_map
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe
 from .session import StepResult
 from .what_if import what_if
 
@@ -33,96 +55,6 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
 NOT_LINKED = {"flash_bytes": None, "flash_note": "not linked: it does not fit"}
-out, err = Console(), Console(stderr=True)
-
-Source = Annotated[Path, typer.Argument(help="Python file that defines recipe()")]
-BoardName = Annotated[str, typer.Option("--board", help="board; see tinytrain boards")]
-Scheme = Annotated[
-    str | None,
-    typer.Option(help="full, head_only, bias_only, last_k:N, lora:R, lora:R+head "
-                      "(default: the recipe's)"),
-]  # fmt: skip
-Rule = Annotated[str | None, typer.Option("--optimizer", help="lsb, sgd or sgd-noqas")]
-Weights = Annotated[str | None, typer.Option(help="storage of trained weights: int8 or int16")]
-Steps = Annotated[int | None, typer.Option(help="training steps (default: the recipe's)")]
-Seed = Annotated[int | None, typer.Option(help="seed of the stochastic rounding")]
-Rate = Annotated[float | None, typer.Option("--learning-rate", help="see docs/numerics.md")]
-Recompute = Annotated[
-    str, typer.Option(help="make forward values again: off, auto (when it must fit) or min-memory")
-]
-Planner = Annotated[
-    str, typer.Option(help="addresses: heuristic, auto (some seconds of solver) or exact (longer)")
-]
-Tile = Annotated[str, typer.Option(help="loops over rows, attention by heads: auto or off")]
-SramBudget = Annotated[
-    int | None, typer.Option("--sram", help="bytes of SRAM that may be used (default: the board's)")
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else")]
-
-
-Track = Callable[[Iterable[Any]], Iterable[Any]]
-
-
-@contextmanager
-def progress(title: str, quiet: bool) -> Iterator[tuple[Track, Callable[[str], None]]]:
-    """On stderr: a bar for anything that iterates over a sized collection, and a moving one beside
-    what is said, for work whose length nobody knows."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=err, disable=quiet, transient=True) as bar:
-        waiting = bar.add_task("", total=None, visible=False)
-        yield (
-            lambda items: bar.track(items, description=title),
-            lambda text: bar.update(waiting, description=text, visible=True),
-        )
-
-
-def overridden(
-    source: Path, scheme: str | None, rule: str | None, weights: str | None, steps: int | None,
-    seed: int | None, rate: float | None,
-) -> Recipe:  # fmt: skip
-    """The recipe with what the command line says otherwise. Raises RecipeError."""
-    recipe = load_recipe(source)
-    changes: dict[str, Any] = {}
-    if rule is not None:
-        if rule not in ("lsb", "sgd", "sgd-noqas"):
-            raise RecipeError(f"--optimizer {rule}: use lsb, sgd or sgd-noqas")
-        changes |= {"rule": rule.partition("-")[0], "qas": rule != "sgd-noqas"}
-        if rate is None and changes["rule"] != recipe.optimizer.rule:
-            raise RecipeError(
-                f"--optimizer {rule} needs --learning-rate: the recipe's "
-                f"{recipe.optimizer.learning_rate:g} is for {recipe.optimizer.rule}"
-            )
-    if weights is not None:
-        if weights not in ("int8", "int16"):
-            raise RecipeError(f"--weights {weights}: use int8 or int16")
-        changes["weights"] = weights
-    for name, value in (("steps", steps), ("seed", seed), ("learning_rate", rate)):
-        if value is not None:
-            if value < 0 or (name == "steps" and value < 1):
-                raise RecipeError(f"--{name.replace('_', '-')} {value}: must be positive")
-            changes[name] = value
-    recipe = recipe.replace(optimizer=replace(recipe.optimizer, **changes))
-    return recipe if scheme is None else recipe.replace(scheme=scheme)
-
-
-def planned(recompute: str, tile: str, planner: str) -> Planning:
-    """Raises RecipeError for a word that is not known."""
-    return Planning(recompute, tile, planner)  # type: ignore[arg-type]
-
-
-def writable(*paths: Path | None) -> None:
-    """Make the files that are absent. Raises RecipeError for one that cannot be written."""
-    for path in paths:
-        try:
-            if path is not None:
-                path.open("ab").close()
-        except OSError as error:
-            raise RecipeError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def show(data: Any) -> None:
-    print(json.dumps(data, indent=2))
 
 
 @app.command()
@@ -146,6 +78,8 @@ def plan(
     """What a training step costs on a board: SRAM by part, flash, MACs. Links the firmware."""
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
+    if not everywhere:
+        recipe = automatic(recipe, target, planning, json_)
     if everywhere:
         if sram is not None or compare or map_file or layers:
             raise RecipeError("--all-boards goes without --sram, --what-if, --map and --layers")
@@ -224,6 +158,7 @@ def build(
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
     form = project.form_of(target, form, framework)
+    recipe = automatic(recipe, target, planning, json_)
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, target, planning=planning, progress=track, say=say)
     facts, kept = project.write_form(
@@ -263,6 +198,7 @@ def run(
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     board = with_sram(load_board("host" if target == "numpy" else target), sram)
     planning = planned(recompute, tile, planner)
+    recipe = automatic(recipe, board, planning, json_)
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, board, planning=planning, progress=track, say=say)
     url = board_cli.chosen_port(port, board) if port else None
@@ -359,7 +295,7 @@ def doctor(json_: Json = False) -> None:
         report.print_checks(out, found)
 
 
-for _command in (board_cli.init, board_cli.flash, board_cli.monitor):
+for _command in (select_cli.select, board_cli.init, board_cli.flash, board_cli.monitor):
     app.command()(_command)
 
 

@@ -84,7 +84,8 @@ class Codec:
         return labels.astype(np.int16)
 
     def encode_samples(self, xs: Any, ys: Any) -> tuple[Array, npt.NDArray[np.int16]]:
-        """Many samples: inputs ``[N, ...]`` as the kernels read them, labels ``[N, T]``."""
+        """Many samples: inputs ``[N, ...]`` as the kernels read them, labels ``[N, T]``, both in C
+        order whatever that of the samples is."""
         x, y = np.asarray(xs), np.asarray(ys)
         if x.shape[1:] != self.input.shape or len(x) != len(y):
             raise ShapeError(
@@ -92,7 +93,8 @@ class Codec:
                 f"{self.input.shape} a sample"
             )
         count = (len(y),)
-        return self._codes(x), self._labels(y.reshape(*count, -1), (*count, self.labels))
+        labels = self._labels(y.reshape(*count, -1), (*count, self.labels))
+        return np.ascontiguousarray(self._codes(x)), np.ascontiguousarray(labels)
 
     def decode_logits(self, raw: Array) -> npt.NDArray[np.float32]:
         """Logits in nats: ``[K]`` for classes, ``[T, V]`` for tokens."""

@@ -92,12 +92,21 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
+class Proxy:
+    """A task like the one to come: samples to adapt on, and others that show what it was worth."""
+
+    train: Dataset
+    validation: Dataset
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A model, its calibration samples, the task and what trains.
 
     ``model`` maps a batch ``[1, ...]`` of one sample to logits ``[1, K]`` (``loss="classes"``) or
     ``[1, T, V]`` (``loss="tokens"``). ``train`` is the stream that the device sees, in this order,
     repeated; ``tests`` are named data sets measured before and after, the first is the target.
+    ``proxies``: what a scheme is selected on; without any, parts of ``train``.
     """
 
     name: str
@@ -106,12 +115,13 @@ class Recipe:
     train: Dataset
     tests: dict[str, Dataset]
     loss: Literal["classes", "tokens"]
-    scheme: UpdateScheme | str  # or full, head_only, bias_only, last_k:N, lora:R
+    scheme: UpdateScheme | str  # or full, head_only, bias_only, last_k:N, lora:R, auto
     optimizer: Optimizer = Optimizer()
     metric: Literal["accuracy", "bits_per_token"] = "accuracy"
     weight_scales: Literal["tensor", "channel"] = "tensor"
     calibrator: str = "minmax"  # or "percentile:99.9"
     note: str = ""
+    proxies: tuple[Proxy, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("loss", self.loss, ("classes", "tokens"))

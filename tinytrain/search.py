@@ -101,7 +101,7 @@ class Search:
     def smallest(self) -> Trial:
         """The least memory that is found, by descent from some starts; of equal memory the
         cheaper."""
-        ends = [self._descend(start) for start in self._starts()]
+        ends = [self._descend(start) for start in self.starts()]
         return min(ends, key=lambda t: (t.bytes, t.cost))
 
     def cheapest(self, budget: int) -> Trial | None:
@@ -111,7 +111,7 @@ class Search:
         if nothing and nothing.bytes <= budget:
             return nothing
         best: Trial | None = None
-        for start in self._starts():
+        for start in self.starts():
             if best and start.bytes > FAR * budget:
                 continue
             end = self._descend(start, budget, best.cost if best else None)
@@ -125,7 +125,7 @@ class Search:
         end = self._descend(start, budget)
         return self._trade(self._undo(end, budget), budget) if end.bytes <= budget else None
 
-    def _starts(self) -> list[Trial]:
+    def starts(self) -> list[Trial]:
         """Nothing made again; everything but the values that all others come from and small ones,
         for all updates alone or not; each with loops as short as can be."""
         all_again = set(self.forward) - bottlenecks(self.graph) - worth_keeping(self.graph)

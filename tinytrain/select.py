@@ -136,7 +136,12 @@ def resolve(scheme: UpdateScheme | str, layers: Sequence[Layer]) -> UpdateScheme
         return last_k(layers, int(match.group(1)))
     if match := re.fullmatch(r"lora:(\d+)(\+head)?", scheme):
         return lora(layers, int(match.group(1)), bool(match.group(2)))
-    known = ", ".join([*simple, "last_k:N", "lora:R", "lora:R+head"])
+    if scheme == "auto":
+        raise SchemeError(
+            "scheme auto is selected for a board: tinytrain plan, build and run do that; in Python "
+            "tinytrain.selection.auto(recipe, board) gives the recipe to compile"
+        )
+    known = ", ".join([*simple, "last_k:N", "lora:R", "lora:R+head", "auto"])
     raise SchemeError(f"unknown scheme {scheme!r}; known: {known}")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from .errors import BoardError
+from .errors import BoardError, TinytrainError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -15,34 +15,40 @@ else:
     import tomli as tomllib
 
 
-def read_toml(file: Path) -> Table:
-    """The whole of a file. Raises BoardError when it is absent or no TOML."""
+def read_toml(file: Path, error: type[TinytrainError] = BoardError) -> Table:
+    """The whole of a file. Raises ``error`` when it is absent or no TOML; the table does, too."""
     try:
-        return Table(file, "", tomllib.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise BoardError(f"{file}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BoardError(f"{file}: not valid TOML: {error}") from error
+        return Table(file, "", tomllib.loads(file.read_text(encoding="utf-8")), error)
+    except OSError as what:
+        reason = "no such file" if isinstance(what, FileNotFoundError) else what.strerror
+        raise error(f"{file}: {reason}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as what:
+        raise error(f"{file}: not valid TOML: {what}") from what
 
 
 class Table:
     """One table of a TOML file; what is not asked for is an error in ``done``."""
 
-    def __init__(self, file: Path, where: str, data: Mapping[str, Any]) -> None:
-        self.file, self.where, self.data = file, where, data
+    def __init__(
+        self, file: Path, where: str, data: Mapping[str, Any],
+        error: type[TinytrainError] = BoardError,
+    ) -> None:  # fmt: skip
+        self.file, self.where, self.data, self.error = file, where, data, error
         self.asked: list[str] = []
 
-    def fail(self, key: str, value: object, allowed: str) -> None:
-        raise BoardError(f"{self.file}: {self.where}{key} is {value!r}; allowed: {allowed}")
+    def fail(self, key: str, value: object, allowed: str) -> NoReturn:
+        raise self.error(f"{self.file}: {self.where}{key} is {value!r}; allowed: {allowed}")
 
-    def get(self, key: str, kind: type, allowed: str, needed: bool = True) -> Any:
+    def get(
+        self, key: str, kind: type | tuple[type, ...], allowed: str, needed: bool = True
+    ) -> Any:
         self.asked.append(key)
         if key not in self.data:
             if needed:
-                raise BoardError(f"{self.file}: {self.where}{key} is missing; allowed: {allowed}")
+                raise self.error(f"{self.file}: {self.where}{key} is missing; allowed: {allowed}")
             return None
         value = self.data[key]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             self.fail(key, value, allowed)
         return value
 
@@ -84,18 +90,18 @@ class Table:
 
     def table(self, key: str, needed: bool = True) -> Table | None:
         value = self.get(key, dict, "a table", needed)
-        return None if value is None else Table(self.file, f"{self.where}{key}.", value)
+        return None if value is None else Table(self.file, f"{self.where}{key}.", value, self.error)
 
     def tables(self, key: str, needed: bool) -> list[Table]:
         allowed = "one or more tables"
         value = self.get(key, list, allowed, needed) or []
         if (needed and not value) or not all(isinstance(v, dict) for v in value):
             self.fail(key, value, allowed)
-        return [Table(self.file, f"{key}[{i}].", v) for i, v in enumerate(value)]
+        return [Table(self.file, f"{key}[{i}].", v, self.error) for i, v in enumerate(value)]
 
     def done(self) -> None:
-        """Raises BoardError for a key that nobody asked for."""
+        """Raises the table's error for a key that nobody asked for."""
         for key in self.data:
             if key not in self.asked:
                 allowed = ", ".join(self.asked)
-                raise BoardError(f"{self.file}: unknown key {self.where}{key}; allowed: {allowed}")
+                raise self.error(f"{self.file}: unknown key {self.where}{key}; allowed: {allowed}")

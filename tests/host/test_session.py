@@ -80,6 +80,8 @@ def test_many_steps_of_tokens(tmp_path: Path) -> None:
     artifact = build(made.files, made.board, tmp_path / "b")
     with HostSession(artifact.path, made.codec) as host, made.session() as numpy:
         assert host.steps(data.x[:9], data.y[:9]) == numpy.steps(data.x[:9], data.y[:9])
+        other = np.asfortranarray(data.x[9:14])  # another order in memory, the same samples
+        assert host.steps(other, data.y[9:14]) == numpy.steps(data.x[9:14], data.y[9:14])
 
 
 @pytest.mark.parametrize("change", ["shape", "count", "nan", "label"])

@@ -18,6 +18,7 @@ from tinytrain.datasets import (
     text,
     validation_people,
     watch,
+    watch_proxies,
 )
 from tinytrain.errors import DataError
 from tinytrain.recipe import Dataset
@@ -102,6 +103,23 @@ def test_watch_stream_is_shuffled_the_same_way_each_time(recordings: watch.Recor
     assert not np.array_equal(one.adapt.x, other.adapt.x)
     assert sorted(map(tuple, one.origins["adapt"])) == sorted(map(tuple, other.origins["adapt"]))
     assert (np.diff(one.adapt.y) != 0).sum() > 7  # not exercise after exercise
+
+
+def test_watch_proxies_are_other_people(recordings: watch.Recordings) -> None:
+    split = load_watch(4)
+    own = {x.tobytes() for data in (split.adapt, split.target, split.source) for x in data.x}
+    for proxy, person in zip(watch_proxies(split, (1, 3)), (1, 3), strict=True):
+        other = load_watch(person)
+        assert len(proxy.train) == len(other.adapt)
+        assert len(proxy.validation) == len(other.target)
+        # The same readings, normalised as this person's.
+        expected = other.target.x * other.std + other.mean
+        found = proxy.validation.x * split.std + split.mean
+        inside = (np.abs(proxy.validation.x) < watch.CLIP) & (np.abs(other.target.x) < watch.CLIP)
+        np.testing.assert_allclose(found[inside], expected[inside], atol=1e-4)
+        assert not any(x.tobytes() in own for x in proxy.train.x)
+    with pytest.raises(DataError, match="person 4 is no proxy for person 4"):
+        watch_proxies(split, (1, 4))
 
 
 def test_watch_real_data() -> None:

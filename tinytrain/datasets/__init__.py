@@ -15,7 +15,7 @@ from .text import (
     fetch_sotu,
     load_text,
 )
-from .watch import WatchSplit, load_watch, validation_people
+from .watch import WatchSplit, load_watch, validation_people, watch_proxies
 
 __all__ = [
     "VOCABULARY",
@@ -33,4 +33,5 @@ __all__ = [
     "load_watch",
     "take",
     "validation_people",
+    "watch_proxies",
 ]

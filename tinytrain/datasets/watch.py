@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from ..recipe import Dataset
+from ..recipe import Dataset, Proxy
 from .common import Ints, data_root, shuffled, window_starts
 
 WINDOW, STRIDE = 128, 64
@@ -109,6 +109,29 @@ def read_watch() -> Recordings:
     if len(recordings.x) != 140 or any(x.shape[1:] != (6,) for x in recordings.x):
         raise DataError(f"{path}: expected 140 recordings of 6 channels; get them with: {COMMAND}")
     return recordings
+
+
+def watch_proxies(
+    split: WatchSplit, people: tuple[int, ...] = (), seed: int = 0
+) -> tuple[Proxy, ...]:  # fmt: skip
+    """The same problem posed for other people: the first 30 % of their left-arm recordings adapt,
+    the rest validates. What a scheme may be selected on before anybody has bought the watch.
+
+    ``people``: None of them ``split.person``; by default two of ``validation_people``.
+    """
+    data = read_watch()
+    found = []
+    for person in people or validation_people(split.person)[:2]:
+        if person == split.person or person not in PEOPLE:
+            raise DataError(f"person {person} is no proxy for person {split.person}")
+        lefts = data.where((person,), LEFT)
+        adapt, rest = (
+            _windows(data, origin_table([(r, cut(len(data.x[r]))[i]) for r in lefts]), split.mean,
+                     split.std)
+            for i in (0, 1)
+        )  # fmt: skip
+        found.append(Proxy(shuffled(adapt, seed)[0], rest))
+    return tuple(found)
 
 
 def cut(length: int) -> tuple[Ints, Ints]:

@@ -1,0 +1,220 @@
+"""Selection: trainings that are kept, and all of it together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toys
+from selection_cases import (
+    LAYERS,
+    PLAIN,
+    SHORT,
+    invented_outcome,
+    pool,
+)
+
+from tinytrain.boards import load_board, with_sram
+from tinytrain.compiler import compile_recipe
+from tinytrain.errors import BudgetError, RecipeError
+from tinytrain.recipe import Proxy, UpdateScheme
+from tinytrain.selection import Settings, auto, runs, select
+from tinytrain.selection.explain import explain
+from tinytrain.selection.pool import Context
+from tinytrain.selection.proxy import tasks_of
+from tinytrain.selection.runs import Job, Outcome, Runs
+from tinytrain.selection.store import Store
+from tinytrain.selection.trials import RATES
+
+
+@pytest.fixture
+def invented(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Job]]:
+    seen: list[Job] = []
+
+    def trained(context: Context, job: Job) -> Outcome:
+        seen.append(job)
+        return invented_outcome(context, job)
+
+    monkeypatch.setattr(runs, "trained", trained)
+    yield seen
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def test_runs_are_those_of_a_session_and_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYTRAIN_CACHE", str(tmp_path))
+    jobs = [Job(None, SHORT), Job(UpdateScheme({"head": 1.0}), SHORT)]
+    with pool(2) as workers:
+        first = Runs(workers, Store())
+        found = first.all(jobs)
+        assert first.started == 2
+    recipe = toys.recipe("sensor", jobs[1].scheme, SHORT)
+    task = tasks_of(recipe, 3)[1]
+    made = compile_recipe(recipe, load_board("host"), toys.quantized("sensor"))
+    session = made.session()
+    for at in range(SHORT.steps):
+        session.step(task.train.x[at], task.train.y[at])
+    expected = session.evaluate(task.validation.x, task.validation.y)
+    assert found[1] is not None and found[1].found[1] == expected
+    with pool() as workers:  # another process, later
+        again = Runs(workers, Store())
+        assert again.all(jobs) == found and again.started == 0
+        damaged = tmp_path / "select" / f"{again.key(jobs[1])}.json"
+        damaged.write_text('[{"loss"')
+        assert again.all(jobs) == found and again.started == 1
+
+
+def test_nothing_begins_after_the_end(tmp_path: Path, invented: list[Job]) -> None:
+    jobs = [Job(None, SHORT)]
+    with pool() as workers:
+        assert Runs(workers, Store(tmp_path)).all(jobs, end=0.0) == [None]
+    assert not invented
+
+
+def test_a_run_of_another_task_is_another(tmp_path: Path) -> None:
+    data = toys.data("sensor")
+    job = Job(None, SHORT)
+    keys = set()
+    for proxies in ((), (Proxy(data, data),)):
+        with pool(proxies=proxies) as workers:
+            keys.add(Runs(workers, Store(tmp_path)).key(job))
+    assert len(keys) == 2
+
+
+# -- all of it -------------------------------------------------------------------------------------
+
+
+def selected(tmp_path: Path, budget: int, **settings: Any) -> Any:
+    settings = {"trials": 8, "jobs": 1} | settings
+    return select(
+        toys.recipe("sensor", "auto", SHORT), replace(load_board("host"), sram_budget_bytes=budget),
+        Settings(**settings), PLAIN, toys.quantized("sensor"), Store(tmp_path),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("budget", [3_000, 6_000, 20_000])
+def test_select(tmp_path: Path, invented: list[Job], budget: int) -> None:
+    found = selected(tmp_path, budget)
+    assert found.compiled.sram.sram_bytes <= budget
+    assert found.best is not None and found.candidates
+    named = [c for c in found.candidates if c.name in ("head_only", "bias_only", "full")]
+    assert named and all(found.best.rank("accuracy") >= c.rank("accuracy") for c in named)
+    assert found.analysis.spearman > 0
+    for c in found.front:
+        made = compile_recipe(toys.recipe("sensor", c.scheme, SHORT), found.compiled.board,
+                              toys.quantized("sensor"), planning=PLAIN, check=False)  # fmt: skip
+        assert c.need.sram_bytes == made.sram.sram_bytes
+    steps = {job.optimizer.steps for job in invented}
+    assert steps == {20, SHORT.steps}
+    runs_before = len(invented)
+    again = selected(tmp_path, budget)
+    assert again.scheme == found.scheme and len(invented) == runs_before and again.trained == 0
+
+
+def test_more_memory_is_worth_no_less(tmp_path: Path, invented: list[Job]) -> None:
+    small, large = (selected(tmp_path, budget).best for budget in (3_000, 20_000))
+    assert large.rank("accuracy") >= small.rank("accuracy")
+
+
+def test_a_killed_search_goes_on(
+    tmp_path: Path, invented: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = runs.trained
+
+    def interrupted(context: Context, job: Job) -> Outcome:
+        if len(invented) == 20:
+            raise KeyboardInterrupt
+        return real(context, job)
+
+    monkeypatch.setattr(runs, "trained", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        selected(tmp_path, 6_000)
+    monkeypatch.setattr(runs, "trained", real)
+    selected(tmp_path, 6_000)
+    assert len({repr(job) for job in invented}) == len(invented)  # none was trained twice
+
+
+def test_without_time_the_estimate_decides(tmp_path: Path, invented: list[Job]) -> None:
+    found = selected(tmp_path, 6_000, seconds=0.0)
+    assert not invented and found.best is None and found.choice
+    assert found.compiled.sram.sram_bytes <= 6_000
+    assert "validation" not in found.file.provenance
+
+
+def test_the_estimate_alone(tmp_path: Path, invented: list[Job]) -> None:
+    found = selected(tmp_path, 6_000, contributions="estimate", trials=4)
+    assert found.best is not None and len(invented) <= 4 * len(RATES)
+    assert all(row.gain is None for row in found.analysis.rows)
+
+
+@pytest.mark.parametrize("channels", ["magnitude", "random"])
+def test_other_channels(tmp_path: Path, invented: list[Job], channels: Any) -> None:
+    found = selected(tmp_path, 3_000, channels=channels, trials=4)
+    assert found.file.provenance["channels"] == channels
+
+
+def test_nothing_fits(tmp_path: Path, invented: list[Job]) -> None:
+    with pytest.raises(BudgetError, match="nothing to select: the bias of the head alone needs"):
+        selected(tmp_path, 1_024)
+
+
+def test_every_layer_is_explained(tmp_path: Path, invented: list[Job]) -> None:
+    found = selected(tmp_path, 3_000)
+    reasons = {r.layer: r for r in explain(found)}
+    assert list(reasons) == [layer.name for layer in LAYERS]
+    for name, reason in reasons.items():
+        assert reason.why and (reason.trains != "nothing") == (name in found.choice)
+    assert any("bytes more than there are" in r.why for r in reasons.values())
+
+
+def test_optuna_goes_on_where_it_was(tmp_path: Path, invented: list[Job]) -> None:
+    optuna = pytest.importorskip("optuna")
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    settings = {"method": "optuna", "storage": storage, "contributions": "estimate"}
+    found = selected(tmp_path, 20_000, trials=9, **settings)
+    assert found.compiled.sram.sram_bytes <= 20_000
+    assert any(c.name.startswith("optuna") for c in found.candidates)
+    (name,) = optuna.get_all_study_names(storage)
+    first = len(optuna.load_study(study_name=name, storage=storage).trials)
+    selected(tmp_path, 20_000, trials=11, **settings)
+    assert len(optuna.load_study(study_name=name, storage=storage).trials) > first
+    with pytest.raises(RecipeError, match="--storage nowhere:"):
+        selected(tmp_path, 20_000, trials=9, **settings | {"storage": "nowhere://x"})
+
+
+def test_auto_selects_once(tmp_path: Path, invented: list[Job]) -> None:
+    board, settings = with_sram(load_board("host"), 6_000), Settings(trials=4, jobs=1)
+    recipe = toys.recipe("sensor", "auto", SHORT)
+
+    def made() -> Any:
+        return auto(recipe, board, settings, PLAIN, toys.quantized("sensor"), Store(tmp_path))
+
+    first = made()
+    assert isinstance(first.scheme, UpdateScheme)
+    count = len(invented)
+    assert made().scheme == first.scheme and len(invented) == count
+    own = recipe.replace(scheme="full")
+    assert auto(own, board, settings) is own
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"objective": "speed"}, "objective is 'speed'; give 'accuracy' or 'loss'"),
+        ({"method": "magic"}, "search is 'magic'; give 'cpsat' or 'optuna'"),
+        ({"channels": "first"}, "channels is 'first'"),
+        ({"contributions": "no"}, "contributions is 'no'"),
+        ({"trials": 0}, "trials is 0; give at least 1"),
+        ({"folds": 1}, "folds is 1; give at least 2"),
+        ({"seconds": -1.0}, "seconds is -1.0"),
+    ],
+)
+def test_settings_that_are_refused(settings: Any, told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        Settings(**settings)

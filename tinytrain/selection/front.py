@@ -1,0 +1,59 @@
+"""Schemes that were really trained, and which of them no other one beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..recipe import UpdateScheme
+from .memory import Need
+from .options import Choice
+from .runs import Outcome
+from .settings import Objective
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """``name``: where it comes from; ``outcome``: of validation after a run of full length."""
+
+    name: str
+    scheme: UpdateScheme
+    choice: Choice
+    need: Need
+    outcome: Outcome
+    learning_rate: float
+
+    def score(self, objective: Objective) -> float:
+        return self.outcome.score(objective)
+
+    def rank(self, objective: Objective) -> tuple[float, float, int]:
+        """The better the larger: score, then loss, then memory."""
+        return self.score(objective), -self.outcome.loss, -self.need.sram_bytes
+
+    def facts(self, objective: Objective) -> dict[str, Any]:
+        return {
+            "name": self.name, "score": self.score(objective), "loss": self.outcome.loss,
+            "accuracy": self.outcome.score("accuracy"), "sram_bytes": self.need.sram_bytes,
+            "macs_per_step": self.need.macs, "learning_rate": self.learning_rate,
+            "trained_parameters": self.need.trained_parameters,
+        }  # fmt: skip
+
+
+def pareto(found: Sequence[Candidate], objective: Objective) -> list[Candidate]:
+    """Those that no other one beats in score, SRAM and MACs at once, by rising SRAM."""
+
+    def key(c: Candidate) -> tuple[float, int, int]:
+        return -c.score(objective), c.need.sram_bytes, c.need.macs
+
+    keys = [key(c) for c in found]
+    best = [
+        c
+        for i, c in enumerate(found)
+        if not any(
+            all(a <= b for a, b in zip(other, keys[i], strict=True)) and (other != keys[i] or j < i)
+            for j, other in enumerate(keys)
+            if j != i
+        )
+    ]
+    return sorted(best, key=lambda c: (c.need.sram_bytes, key(c)))

@@ -1,0 +1,50 @@
+"""How a scheme is searched for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..errors import RecipeError
+from ..recipe import one_of
+
+Objective = Literal["accuracy", "loss"]
+Method = Literal["cpsat", "optuna"]
+Channels = Literal["contribution", "magnitude", "random"]
+Evidence = Literal["measured", "estimate"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``objective``: what of the validation samples is best, None for that of the recipe's metric.
+    ``trials``: schemes that are trained at full length. ``steps``: of a run that measures one
+    contribution, None for a third of the recipe's. ``seconds``: no run begins later, None for no
+    limit. ``contributions``: measured one by one, or the first-order estimate alone. ``channels``:
+    which channels of a layer train first. ``folds``: parts of the adaptation samples, where the
+    recipe has no proxies. ``storage``: URL of an Optuna study. ``jobs``: processes, 0 for one a
+    core."""
+
+    objective: Objective | None = None
+    method: Method = "cpsat"
+    trials: int = 16
+    steps: int | None = None
+    seconds: float | None = None
+    contributions: Evidence = "measured"
+    channels: Channels = "contribution"
+    folds: int = 3
+    seed: int = 0
+    storage: str | None = None
+    jobs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.objective is not None:
+            one_of("objective", self.objective, get_args(Objective))
+        one_of("search", self.method, get_args(Method))
+        one_of("channels", self.channels, get_args(Channels))
+        one_of("contributions", self.contributions, get_args(Evidence))
+        for name, value, least in (
+            ("trials", self.trials, 1), ("steps", self.steps, 1), ("folds", self.folds, 2),
+            ("seconds", self.seconds, 0), ("jobs", self.jobs, 0),
+        ):  # fmt: skip
+            if value is not None and value < least:
+                raise RecipeError(f"{name} is {value}; give at least {least}")

@@ -1,0 +1,181 @@
+"""Schemes that are trained at full length: standard ones that fit, and what a search proposes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from ..boards import with_sram
+from ..compiler import silent
+from ..errors import SchemeError
+from ..recipe import UpdateScheme
+from ..select import block_of, resolve
+from .analysis import Analysis, Stage
+from .contribution import Values
+from .front import Candidate
+from .memory import Memory, Need
+from .options import Choice, choice_of
+from .runs import Job, Runs
+from .search import Within, best_choice
+from .settings import Objective
+
+SMALLER = (0.75, 0.5)  # of the budget, for the front
+RATES = (1.0, 0.5, 0.25)  # times the recipe's learning rate; the more trains, the less is best
+FAR = 3  # layers at least in which proposals of one kind differ
+NEAR = 2  # layers at most in which one that is close to the best differs from it
+
+
+class Wanted(NamedTuple):
+    """A scheme that is to be trained."""
+
+    name: str
+    scheme: UpdateScheme
+    choice: Choice
+    need: Need
+
+
+@dataclass
+class Trials:
+    """What was trained so far. ``rest``: how many more may be; ``end``: when none begins any
+    more."""
+
+    runs: Runs
+    memory: Memory
+    objective: Objective
+    rest: int
+    end: float | None
+    stage: Stage
+    say: Callable[[str], None] = silent
+    found: list[Candidate] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        return self.rest <= 0 or (self.end is not None and time.monotonic() > self.end)
+
+    def train(self, wanted: Sequence[Wanted]) -> None:
+        """Train these, as many as may be, with each learning rate; the best one counts."""
+        wanted = wanted[: max(0, self.rest)]
+        optimizer = self.runs.pool.context.recipe.optimizer
+        rates = [factor * optimizer.learning_rate for factor in RATES]
+        jobs = [Job(w.scheme, replace(optimizer, learning_rate=r)) for w in wanted for r in rates]
+        title = wanted[0].name if len(wanted) == 1 else "schemes at full length"
+        outcomes = self.runs.all(jobs, self.end, self.stage(title, len(jobs))) if jobs else []
+        for at, w in enumerate(wanted):
+            tried = [
+                Candidate(w.name, w.scheme, w.choice, w.need, outcome, rate)
+                for rate, outcome in zip(rates, outcomes[at * len(rates) :], strict=False)
+                if outcome is not None
+            ]
+            if tried:
+                self.rest -= 1
+                self.found.append(max(tried, key=lambda c: c.rank(self.objective)))
+
+    def best(self, count: int = 1) -> list[Candidate]:
+        """The best that fit the board."""
+        budget = self.memory.board.sram_budget_bytes
+        fitting = [c for c in self.found if c.need.sram_bytes <= budget]
+        return sorted(fitting, key=lambda c: c.rank(self.objective), reverse=True)[:count]
+
+
+def standard(trials: Trials, own: UpdateScheme | str) -> None:
+    """Train the recipe's scheme and the named ones, of each kind the largest that fits."""
+    memory = trials.memory
+    layers, budget = memory.layers, memory.board.sram_budget_bytes
+    blocks = dict.fromkeys(b for layer in layers if (b := block_of(layer.name)))
+    last = [f"last_k:{k}" for k in range(len(blocks), 0, -1)]
+    names = [["full", *last], ["lora:4+head", "lora:2+head"], ["bias_only"], ["head_only"]]
+    families = [_resolved(family, memory) for family in names]
+    if own != "auto":
+        families.insert(0, [resolve(own, layers)])
+    wanted: list[Wanted] = []
+    for family in families:
+        for scheme in family:
+            choice = choice_of(scheme, layers)
+            if choice in [w.choice for w in wanted]:
+                break
+            if memory.least_states(scheme) + memory.fixed_bytes() > budget:
+                continue
+            trials.say(f"planning {scheme.name}")
+            need = memory.need(scheme)
+            if need.fits:
+                wanted.append(Wanted(scheme.name, scheme, choice, need))
+                break
+    trials.train(wanted)
+
+
+def _resolved(names: Sequence[str], memory: Memory) -> list[UpdateScheme]:
+    """Those that the model can have."""
+    found = []
+    for name in names:
+        try:
+            found.append(resolve(name, memory.layers))
+        except SchemeError:
+            continue
+    return found
+
+
+def proposed(trials: Trials, analysis: Analysis) -> None:
+    """Train what the search proposes: under the measured values and under the estimate, some that
+    differ from these, some for less memory, and then those near the best, for as long as may be."""
+    few = max(1, trials.rest // 4)
+    wanted: list[Wanted] = []
+    for kind, values, count in (
+        ("selected", analysis.values, few),
+        ("estimate", analysis.guess, 1),
+    ):
+        wanted += _proposals(trials, values, kind, count, [w.choice for w in wanted])
+    for share in SMALLER:
+        wanted += _smaller(trials, analysis.values, share)
+    trials.train(list({(repr(w.choice), w.need.sram_bytes): w for w in wanted}.values()))
+    while not trials.over:
+        more = _near(trials, analysis.values)
+        if not more:
+            break
+        trials.train(more)
+
+
+def _proposals(
+    trials: Trials, values: Values, kind: str, count: int, apart: Sequence[Choice],
+    memory: Memory | None = None,
+) -> list[Wanted]:  # fmt: skip
+    memory = memory or trials.memory
+    found: list[Wanted] = []
+    for at in range(count):
+        known = [*apart, *(w.choice for w in found)]
+        made = best_choice(memory, values, Within(known, FAR), trials.say, trials.end)
+        if made is None:
+            break
+        name = f"{kind} {at + 1}" if count > 1 else kind
+        found.append(Wanted(name, memory.scheme(made.choice, name), made.choice, made.need))
+    return found
+
+
+def _smaller(trials: Trials, values: Values, share: float) -> list[Wanted]:
+    """The best of a part of the budget; what it needs is planned for that part."""
+    memory = trials.memory
+    budget = int(share * memory.board.sram_budget_bytes) // 8 * 8
+    if budget <= 2 * memory.board.stack_bytes:
+        return []
+    board = with_sram(memory.board, budget)
+    small = Memory(memory.pool, board, memory.final, memory.store, memory.order, memory)
+    return _proposals(trials, values, f"selected, {budget:,} bytes", 1, [], small)
+
+
+def _near(trials: Trials, values: Values) -> list[Wanted]:
+    """The most valuable that differ little from the best so far, one a process."""
+    best = trials.best()
+    if not best:
+        return []
+    known: list[Choice] = [c.choice for c in trials.found]
+    found: list[Wanted] = []
+    for _ in range(min(trials.runs.pool.jobs, trials.rest)):
+        within = Within([*known, *(w.choice for w in found)], 1, best[0].choice, NEAR)
+        made = best_choice(trials.memory, values, within, trials.say, trials.end)
+        if made is None:
+            break
+        name = f"near {best[0].name.removeprefix('near ')}"
+        scheme = trials.memory.scheme(made.choice, name)
+        found.append(Wanted(name, scheme, made.choice, made.need))
+    return found
