@@ -33,7 +33,8 @@ def with_room(graph: Graph, plan: Plan, arenas: Mapping[str, int]) -> Plan:
                     default=("", 0, 0))  # fmt: skip
         size = min(found[2], wish)
         if size > have:
-            region[name], offset[name], scratch[node.name] = found[0], found[1], size
+            region[name], offset[name] = found[:2]
+            scratch[node.name] = min(size, node.room_bytes())
             widened[name] = Buffer(name, size, i, i, (), node.layer, True)
     kept = [b for b in plan.buffers if b.name not in widened]
     return replace(plan, buffers=(*kept, *widened.values()), offset=offset, region=region,

@@ -25,7 +25,8 @@ STRICT = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wmissing-pro
 def program(tmp_path_factory: Any) -> Path:
     made = Path(tmp_path_factory.mktemp("fuzz")) / "device"
     runtime = firmware_dir() / "runtime"
-    sources = [runtime / name for name in ("main.c", "runtime.c", "protocol.c", "answer.c")]
+    names = ("main.c", "runtime.c", "protocol.c", "answer.c", "crc.c")
+    sources = [runtime / name for name in names]
     sources += [HERE / "stub_port.c", FAKE / "model.c"]
     checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     include = [f"-I{firmware_dir() / 'include'}", f"-I{FAKE}"]

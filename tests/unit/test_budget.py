@@ -229,7 +229,11 @@ def test_wrong_options(
 
 def test_unknown_target(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capfd, "run", small(tmp_path), "--target", "moon")
-    assert code == 2 and "no board 'moon'" in flat(err) and "Known boards: host" in flat(err)
+    assert (
+        code == 2
+        and "no board 'moon'" in flat(err)
+        and re.search(r"Known boards: .*\bhost\b", flat(err))
+    )
 
 
 def test_unknown_options_are_the_parsers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
