@@ -129,7 +129,7 @@ def test_no_project_where_the_firmware_does_not_fit(tmp_path: Path) -> None:
 def test_build_and_errors_of_the_command_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinytrain.cli.load_recipe", lambda _: toys.recipe("sensor"))
+    monkeypatch.setattr("tinytrain.command.load_recipe", lambda _: toys.recipe("sensor"))
     monkeypatch.chdir(tmp_path)
     board = ("--board", "nucleo_f446re")
     code, out, _ = command_line.call(capfd, "build", "toy.py", *board, "--json")
