@@ -51,13 +51,17 @@ Track = Callable[[Iterable[Any]], Iterable[Any]]
 Stage = Callable[[str, int], Callable[[], None]]
 
 
+def _bars(quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    return Progress(*columns, console=err, disable=quiet, transient=True)
+
+
 @contextmanager
 def progress(title: str, quiet: bool) -> Iterator[tuple[Track, Callable[[str], None]]]:
     """On stderr: a bar for anything that iterates over a sized collection, and a moving one beside
     what is said, for work whose length nobody knows."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=err, disable=quiet, transient=True) as bar:
+    with _bars(quiet) as bar:
         waiting = bar.add_task("", total=None, visible=False)
         yield (
             lambda items: bar.track(items, description=title),
@@ -68,9 +72,7 @@ def progress(title: str, quiet: bool) -> Iterator[tuple[Track, Callable[[str], N
 @contextmanager
 def stages(quiet: bool) -> Iterator[tuple[Stage, Callable[[str], None]]]:
     """On stderr: a bar for each stage of a search, a moving one beside what is said."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=err, disable=quiet, transient=True) as bar:
+    with _bars(quiet) as bar:
         waiting = bar.add_task("", total=None, visible=False)
 
         def stage(title: str, total: int) -> Callable[[], None]:

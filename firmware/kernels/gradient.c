@@ -3,16 +3,6 @@
 #include "sum_rows.h"
 #include "tinytrain/tt_rows.h"
 
-static void make_sum(int32_t *restrict acc, const void *row, int32_t from, int32_t n) {
-    const sum_row *r = (const sum_row *)row;
-    const int8_t *a = r->first + from, *b = r->second + from;
-    const int32_t p = r->factor_1, q = r->factor_2, down = r->down;
-    TT_UNROLL
-    for (int32_t i = 0; i < n; i++) {
-        acc[i] = a[i] * p + ((b[i] * q) >> down);
-    }
-}
-
 void tt_grad_add_s8(int8_t *out, int16_t *out_exp, const int8_t *a, const int16_t *a_exp,
                     const int8_t *b, const int16_t *b_exp, const tt_step *st, int32_t T, int32_t C,
                     int32_t rho_q14, int32_t rho_e, int32_t stream) {
@@ -20,7 +10,7 @@ void tt_grad_add_s8(int8_t *out, int16_t *out_exp, const int8_t *a, const int16_
     for (int32_t t = 0; t < T; t++) {
         const int32_t ea = a_exp[t], eb = b_exp[t] + rho_e;
         const sum_row row = sum_row_of(a + t * C, b + t * C, rho_q14, eb - ea);
-        out_exp[t] = tt_quantize_made(out + t * C, make_sum, &row, C, (ea > eb ? ea : eb) - 14, key,
-                                      (uint32_t)((st->row + t) * C));
+        out_exp[t] = tt_quantize_made(out + t * C, tt_make_sum, &row, C, (ea > eb ? ea : eb) - 14,
+                                      key, (uint32_t)((st->row + t) * C));
     }
 }

@@ -17,4 +17,7 @@ static inline sum_row sum_row_of(const int8_t *a, const int8_t *b, int32_t rho, 
     return r.down > 30 ? (sum_row){r.first, r.second, r.factor_1, 0, 0} : r;
 }
 
+/* A tt_row_maker: of the sum_row at `row`. */
+void tt_make_sum(int32_t *acc, const void *row, int32_t from, int32_t n);
+
 #endif

@@ -1,7 +1,4 @@
-#include "tinytrain/tt_gradient.h"
-
 #include "../../kernels/sum_rows.h"
-#include "tinytrain/tt_rows.h"
 
 /* 4 * turns accumulators, turns > 0: from at the two operands. */
 __attribute__((naked, noinline)) static void
@@ -39,7 +36,7 @@ make_fours(int32_t *acc __attribute__((unused)), const int8_t *first __attribute
     /* clang-format on */
 }
 
-static void make_sum(int32_t *acc, const void *row, int32_t from, int32_t n) {
+void tt_make_sum(int32_t *acc, const void *row, int32_t from, int32_t n) {
     const sum_row *r = (const sum_row *)row;
     const int8_t *a = r->first + from, *b = r->second + from;
     if (n >= 4) {
@@ -47,17 +44,5 @@ static void make_sum(int32_t *acc, const void *row, int32_t from, int32_t n) {
     }
     for (int32_t i = n & ~3; i < n; i++) {
         acc[i] = a[i] * r->factor_1 + ((b[i] * r->factor_2) >> r->down);
-    }
-}
-
-void tt_grad_add_s8(int8_t *out, int16_t *out_exp, const int8_t *a, const int16_t *a_exp,
-                    const int8_t *b, const int16_t *b_exp, const tt_step *st, int32_t T, int32_t C,
-                    int32_t rho_q14, int32_t rho_e, int32_t stream) {
-    const uint32_t key = tt_key(st, stream);
-    for (int32_t t = 0; t < T; t++) {
-        const int32_t ea = a_exp[t], eb = b_exp[t] + rho_e;
-        const sum_row row = sum_row_of(a + t * C, b + t * C, rho_q14, eb - ea);
-        out_exp[t] = tt_quantize_made(out + t * C, make_sum, &row, C, (ea > eb ? ea : eb) - 14, key,
-                                      (uint32_t)((st->row + t) * C));
     }
 }
