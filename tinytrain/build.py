@@ -37,14 +37,14 @@ APT = {
     "riscv64-unknown-elf-": "gcc-riscv64-unknown-elf",
     "": "gcc libc6-dev",
 }
-SECTIONS = (".text", ".rodata", ".stack", ".data", ".bss")
+SECTIONS = (".boot", ".text", ".rodata", ".stack", ".data", ".bss")
 
 
 @dataclass(frozen=True)
 class Artifact:
     """What was built, measured in the file itself.
 
-    ``sections``: bytes of .text, .rodata, .stack, .data, .bss (0 where absent), and of
+    ``sections``: bytes of .boot, .text, .rodata, .stack, .data, .bss (0 where absent), and of
     ``.arena.<name>`` for each memory beside the first. ``symbols``: bytes
     of each object and function; ``addresses``: where they are. ``model_const_bytes``: constants
     of model.c. ``frames``: stack bytes of each function, without those that it calls.
@@ -61,7 +61,7 @@ class Artifact:
     @property
     def flash_bytes(self) -> int:
         """Code, constants and the image of .data."""
-        return self.sections[".text"] + self.sections[".rodata"] + self.sections[".data"]
+        return sum(self.sections[name] for name in (".boot", ".text", ".rodata", ".data"))
 
     @property
     def sram_bytes(self) -> int:
