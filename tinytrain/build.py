@@ -47,7 +47,7 @@ class Artifact:
     ``sections``: bytes of .text, .rodata, .stack, .data, .bss (0 where absent), and of
     ``.arena.<name>`` for each memory beside the first. ``symbols``: bytes
     of each object and function; ``addresses``: where they are. ``model_const_bytes``: constants
-    of model.c. ``frames``: stack bytes of each function, without those that it calls.
+    of model.c but the tables of its calls. ``frames``: stack bytes of each function, without those that it calls.
     """
 
     board: Board
@@ -139,7 +139,7 @@ def measure(
             const = sum(
                 int(section["sh_size"])
                 for section in ELFFile(stream).iter_sections()
-                if section.name.startswith(".rodata")
+                if section.name.startswith(".rodata") and not section.name.endswith("_calls")
             )
     arenas = [arena_section(memory) for memory in board.beside]
     sections = {name: sizes.get(name, 0) for name in (*SECTIONS, *arenas)}

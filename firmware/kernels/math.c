@@ -1,3 +1,5 @@
+#include "small.h"
+
 #include "tinytrain/tt_math.h"
 
 /* Upper half of the 64-bit product. */

@@ -1,3 +1,5 @@
+#include "small.h"
+
 #include "tinytrain/tt_update.h"
 
 #include "step.h"

@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "dsp.h"
 #include "tinytrain/tt_gradient.h"
 
