@@ -275,6 +275,19 @@ def arena_bytes(*plans: Plan) -> dict[str, int]:
     return {region.name: size for region, size in zip(regions, used, strict=True)}
 
 
+def uses(optimizer: Optimizer, graphs: Sequence[Graph]) -> dict[str, bool]:
+    """What the calls pass to kernels, by the names of ``tt_uses.h``."""
+    nodes = [node for graph in graphs for node in graph.nodes]
+    params = [param for graph in graphs for param in graph.params.values()]
+    dims = [n.op.dims(n.in_types(), n.out_types(), n.attrs) for n in nodes if n.op.dims]
+    return {
+        "LSB": optimizer.rule == "lsb", "SGD": optimizer.rule == "sgd",
+        "FRACTIONS": optimizer.weights == "int16",
+        "ROWS": any(p.value.name.endswith(".rows") for p in params),
+        "PER_CHANNEL": any(d.get("per_channel") for d in dims),
+    }  # fmt: skip
+
+
 def emit(
     name: str, train: Graph, evaluate: Graph, train_plan: Plan, evaluate_plan: Plan,
     optimizer: Optimizer, knots: Sequence[tuple[int, Any]],
@@ -314,7 +327,10 @@ def emit(
         call.made for function in ("train", "evaluate") for call in facts[function]["calls"]
         if isinstance(call.made, KernelCall)
     ])  # fmt: skip
+    facts["uses"] = uses(optimizer, [train, evaluate])
     templates = environment()
     source = templates.get_template("model.c.j2").render(facts)
     facts["hash"] = zlib.crc32(source.encode())
-    return {"model.c": source, "model.h": templates.get_template("model.h.j2").render(facts)}
+    headers = {name: templates.get_template(f"{name}.j2").render(facts)
+               for name in ("model.h", "model_uses.h")}  # fmt: skip
+    return {"model.c": source, **headers}

@@ -2,6 +2,10 @@
 
 #include "tinytrain/tt_math.h"
 
+uint32_t tt_key(const tt_step *st, int32_t stream) {
+    return tt_mix(tt_mix(st->seed + st->step * TT_GOLDEN) ^ ((uint32_t)stream * 0x85EBCA6Bu));
+}
+
 /* Upper half of the 64-bit product. */
 static inline uint32_t high(uint32_t a, uint32_t b) {
     return (uint32_t)(((uint64_t)a * b) >> 32);

@@ -58,9 +58,7 @@ static inline uint32_t tt_mix(uint32_t x) {
 }
 
 /* Key of one node's random numbers in one step. */
-static inline uint32_t tt_key(const tt_step *st, int32_t stream) {
-    return tt_mix(tt_mix(st->seed + st->step * TT_GOLDEN) ^ ((uint32_t)stream * 0x85EBCA6Bu));
-}
+uint32_t tt_key(const tt_step *st, int32_t stream);
 
 /* Random 16-bit number i of a stream: depends on (key, i) only; one hash serves two neighbours. */
 static inline int32_t tt_random16(uint32_t key, uint32_t i) {
