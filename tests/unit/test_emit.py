@@ -55,7 +55,7 @@ def golden_model() -> Compiled:
     return compile_recipe(recipe, load_board("host"), Quantized(graph, ()))
 
 
-@pytest.mark.parametrize("name", ["model.c", "model.h"])
+@pytest.mark.parametrize("name", ["model.c", "model.h", "model_uses.h"])
 def test_golden(name: str, request: pytest.FixtureRequest) -> None:
     """Shows what a change does to the generated C. `pytest --update-golden` accepts it."""
     from tinytrain import __version__
@@ -80,7 +80,7 @@ def test_golden_model_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["sensor", "lm", "vit"])
 def test_same_input_gives_the_same_bytes(kind: str) -> None:
     a, b = (toys.compiled(kind, "some", weights="int16") for _ in range(2))
-    assert a.files == b.files and set(a.files) == {"model.c", "model.h"}
+    assert a.files == b.files and set(a.files) == {"model.c", "model.h", "model_uses.h"}
     other = toys.compiled(kind, "some", weights="int16", seed=9)
     assert other.files["model.c"] == a.files["model.c"]
     assert other.files["model.h"] != a.files["model.h"]
@@ -105,7 +105,7 @@ def test_every_call_is_explained() -> None:
 def test_calls_that_differ_in_little_are_made_from_a_table() -> None:
     made = toys.compiled("lm", "some")
     source = made.files["model.c"]
-    for name in ("linear_s8", "layernorm_s8"):
+    for name in ("layernorm_s8", "lut_s8", "attention_mix_s8"):
         assert source.count(f"    tt_{name}(") == 1, "one call, in the function that makes them"
         rows = source.split(f"{name}_calls[] = {{\n")[1].split("\n};")[0].count("/*")
         train, evaluate = source.split("tt_model_evaluate(")
