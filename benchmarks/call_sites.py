@@ -16,8 +16,11 @@ CALLS = ("bl", "blx", "jal", "jalr")
 
 
 def call_sites(artifact: Artifact, function: str, kernels: Sequence[str]) -> list[tuple[int, int]]:
-    """(address of the call, address behind it) of each of ``kernels``, names of ops, which must be
-    all that ``function`` calls, in this order. Raises SystemExit if the compiler made it otherwise."""
+    """(address of the call, address behind it) of each of ``kernels``, names of ops.
+
+    They must be all that ``function`` calls, in this order. Raises SystemExit if the compiler made
+    it otherwise.
+    """
     tool = artifact.board.prefix + "objdump"
     command = [tool, "-d", "--no-show-raw-insn", f"--disassemble={function}", str(artifact.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -48,7 +48,8 @@ class Artifact:
     ``sections``: bytes of .text, .rodata, .stack, .data, .bss (0 where absent), and of
     ``.arena.<name>`` for each memory beside the first. ``symbols``: bytes
     of each object and function; ``addresses``: where they are. ``model_const_bytes``: constants
-    of model.c but the tables of its calls. ``frames``: stack bytes of each function, without those that it calls.
+    of model.c but the tables of its calls. ``frames``: stack bytes of each function, without those
+    that it calls.
     """
 
     board: Board
