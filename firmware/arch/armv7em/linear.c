@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os")
+
 #include "few_rows.h"
 #include "layer.h"
 

@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os")
+
 #include "gradient_rows.h"
 #include "tile.h"
 #include "tinytrain/tt_linear.h"
