@@ -3,7 +3,6 @@
 
 #include "layer.h"
 
-#include "few_rows.h"
 #include "tile.h"
 
 #define PRODUCT (127 * 127)
@@ -78,28 +77,6 @@ static void put_column(const layer *l, const int32_t *sums, int32_t t, int32_t n
         int16_t *y = l->y16 + t * O + o;
         for (int32_t r = 0; r < n; r++, y += O) {
             *y = wide_of_sum((sums[r] >> k) + bias, mult, shift, half);
-        }
-    }
-}
-
-void tt_layer_bytes(const layer *l, const int8_t *x0, const int8_t *x1, int32_t t) {
-    const int32_t C = l->C, steps = C / 4;
-    for (int32_t o = 0; o < l->O; o += 2) {
-        const int32_t next = o + 1 < l->O ? 1 : 0;
-        const int8_t *const w0 = row_of(l, o), *const w1 = row_of(l, o + next);
-        int32_t sums[4] = {0, 0, 0, 0};
-        if (steps > 0) {
-            dots_of_bytes(x0, x1, w0, w1, steps, sums);
-        }
-        for (int32_t i = 4 * steps; i < C; i++) {
-            sums[0] += x0[i] * w0[i];
-            sums[1] += x0[i] * w1[i];
-            sums[2] += x1[i] * w0[i];
-            sums[3] += x1[i] * w1[i];
-        }
-        tt_layer_put(l, sums, t, o, 1 + next);
-        if (x1 != x0) {
-            tt_layer_put(l, sums + 2, t + 1, o, 1 + next);
         }
     }
 }
