@@ -33,6 +33,14 @@
 /* So many steps behind the first. */
 #define TILE_STEPS(n) ".rept " #n "\n" TILE_STEP ".endr\n"
 
+/* The first step of sums without bias. */
+#define TILE_UNBIASED          \
+    TILE_LOADS                 \
+    "smuad r2, r6, r10\n"     \
+    "smuad r3, r6, r11\n"     \
+    "smuad r4, r7, r10\n"     \
+    "smuad r5, r7, r11\n" TILE_ODD
+
 /* What ends all tiles: the next from label 1 on. */
 #define TILE_END(FINISH)            \
     "vmov r1, r7, s4, s5\n" FINISH  \
@@ -41,19 +49,19 @@
     "pop {r4-r11, pc}\n"
 
 /* All pairs of rows x .. x_end by the pair of columns w .. w_end, 4 * (n + 1) columns long. */
-#define TILE_FUNCTION(name, n, FINISH)                                               \
+#define TILE_FUNCTION(name, FIRST, n, FINISH)                                        \
     __attribute__((naked, noinline)) static void name(const tile_run *run            \
                                                       __attribute__((unused))) {     \
         __asm__ volatile("push {r4-r11, lr}\n"                                       \
                          "vldmia r0, {s0-s11}\n"                                     \
                          "vmov r1, s4\n"                                             \
                          "ldr r0, [r0, #48]\n"                                       \
-                         "1:\n" TILE_BIASED TILE_STEPS(n) TILE_END(FINISH));          \
+                         "1:\n" FIRST TILE_STEPS(n) TILE_END(FINISH));                \
     }
 
-TILE_FUNCTION(tile_s8_16, 15, TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_4, 3, TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s32_16, 15, TILE_STORE)
+TILE_FUNCTION(tile_s8_16, TILE_BIASED, 15, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_4, TILE_BIASED, 3, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s32_16, TILE_UNBIASED, 15, TILE_STORE)
 
 /* The same of any number of columns, int32 or int8: rounds of 32 steps, the first of which begins where
  * what remains is a multiple of 32. s3: what finishes a tile; s12, s13: where the first round begins, and
