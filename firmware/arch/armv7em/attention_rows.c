@@ -4,6 +4,7 @@
 #define TT_ARCH_ATTENTION
 #include "../../kernels/attention_rows_plain.h"
 #include "attention_tiles.h"
+#include "round.h"
 #include "softmax.h"
 
 tt_matrix tt_matrix_rows(const int8_t *x, const tt_head *head, tt_room *room) {
@@ -265,8 +266,8 @@ void tt_ds_rows(int8_t *ds, int32_t stride, int16_t *e, int32_t *r, const uint8_
             const uint64_t found = padded & 3 ? some_gradients(row, p, columns)
                                               : score_gradients_of(row, p, padded >> 2);
             e[b] =
-                tt_quantize_roughly(ds, row, (uint32_t)(found >> 32), padded,
-                                    s->g_exp[b] + s->exp_add, s->key, tt_score_number(head, b, 0));
+                tt_quantize_roughly(ds, row, padded, s->g_exp[b] + s->exp_add, s->key,
+                                    tt_score_number(head, b, 0), (uint32_t)(found >> 32));
             if (r != NULL) {
                 r[b] = (int32_t)(uint32_t)found;
             }

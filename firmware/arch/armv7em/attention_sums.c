@@ -7,7 +7,6 @@
 #include "attention_products.h"
 #include "attention_tiles.h"
 #include "expand.h"
-#include "lanes.h"
 #include "tinytrain/tt_rows.h"
 
 /* Up to four bytes from `at` on, 0 behind. */
@@ -140,48 +139,12 @@ void tt_mix_rows(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v
     }
 }
 
-#define ROUGH_PEAK(a)                    \
-    "eor " a ", " a ", " a ", asr #31\n" \
-    "orr r12, r12, " a "\n"
-
-/* The bits of the largest |acc| of 4 * turns, where -2^n counts as 2^n - 1. */
-__attribute__((naked, noinline)) static uint32_t
-rough_peak(const int32_t *acc __attribute__((unused)), int32_t turns __attribute__((unused))) {
-    __asm__ volatile("push {r4, r5}\n"
-                     "mov r12, #0\n"
-                     "1:\n"
-                     "ldmia r0!, {r2, r3, r4, r5}\n" ROUGH_PEAK("r2") ROUGH_PEAK("r3")
-                         ROUGH_PEAK("r4") ROUGH_PEAK("r5") "subs r1, #1\n"
-                                                           "bne 1b\n"
-                                                           "mov r0, r12\n"
-                                                           "pop {r4, r5}\n"
-                                                           "bx lr\n");
-}
-
-int16_t tt_quantize_roughly(int8_t *out, const int32_t *acc, uint32_t peak, int32_t n, int32_t base,
-                            uint32_t key, uint32_t first) {
-    const int32_t shift = tt_gradient_shift((int32_t)peak);
-    if (shift > 0 && (first & 1u) == 0 && (n & 3) == 0) {
-        uint32_t flags = 0;
-        __asm__ volatile("msr APSR_nzcvq, %0" : : "r"(flags) : "cc");
-        tt_round_row(out, acc, n, shift, key, first);
-        __asm__ volatile("mrs %0, APSR" : "=r"(flags) : : "memory");
-        if ((flags & 1u << 27) == 0) {
-            return (int16_t)(base + shift);
-        }
-    }
-    return tt_quantize_row(out, acc, n, base, key, first);
-}
-
 /* A row of sums -> row b of the result. */
 static inline void put_sums(const tt_result *out, const int32_t *acc, int32_t b, int32_t base,
                             const tt_head *head) {
-    int8_t *row = out->x + b * out->stride;
-    const uint32_t first = (uint32_t)tt_head_at(head, out->row + b);
     out->e[b * out->e_stride] =
-        head->width & 3 ? tt_quantize_row(row, acc, head->width, base, out->key, first)
-                        : tt_quantize_roughly(row, acc, rough_peak(acc, head->width >> 2),
-                                              head->width, base, out->key, first);
+        tt_quantize_row(out->x + b * out->stride, acc, head->width, base, out->key,
+                        (uint32_t)tt_head_at(head, out->row + b));
 }
 
 static int has_room(const tt_matrix *x, const tt_head *head, tt_room room) {
@@ -238,22 +201,5 @@ void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, 
                 put_sums(out, acc + r * fours(head->width), c + r, base, head);
             }
         }
-    }
-}
-
-void tt_align_row(int8_t *out, const int8_t *x, int32_t n, int32_t shift, uint32_t key,
-                  uint32_t first) {
-    int32_t done = 0;
-    if (shift == 0 && out != x) {
-        for (; done + 4 <= n; done += 4) {
-            dsp_store(out + done, dsp_load(x + done));
-        }
-    }
-    if (shift >= 1 && shift <= 8 && (first & 1u) == 0 && n >= 4) {
-        round_codes(out, x, key + (first >> 1) * TT_GOLDEN, n >> 2, 8 - shift);
-        done = n & ~3;
-    }
-    if (done < n) {
-        plain_align_row(out + done, x + done, n - done, shift, key, first + (uint32_t)done);
     }
 }

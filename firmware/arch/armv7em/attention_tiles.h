@@ -53,11 +53,6 @@ static inline uint32_t *take_panel(tt_room *room, int32_t bytes, const tt_head *
 /* Sums of all rows x by each row w. */
 void tt_products(product_run *run);
 
-/* tt_quantize_row where a peak 2^n may count as 2^n - 1: usat16, which rounds fours of a row, has then
- * cut something off and set Q. */
-int16_t tt_quantize_roughly(int8_t *out, const int32_t *acc, uint32_t peak, int32_t n, int32_t base,
-                            uint32_t key, uint32_t first);
-
 /* Whether tt_mix_pair can be called. */
 static inline int can_mix(const tt_matrix *v, const tt_head *head, tt_scaling scale) {
     return v->panel != NULL && (head->width & 1) == 0 && scale.shift > 32 && scale.shift <= 54;

@@ -8,6 +8,10 @@
 /* Products that are held at once, half of their bytes in the place of the result. */
 #define PART 256
 
+/* Registers of values: every first at from, every second in the place of the result. */
+LANES_FUNCTION(round_lanes, "ldr r11, [r1], #4\n"
+                                   "ldr lr, [r0]\n")
+
 /* clang-format off */
 #define MAKE_STEP                              \
     "ldrsb r5, [r3, #1]\n"                     \
@@ -47,17 +51,10 @@ make_lanes(uint32_t *first __attribute__((unused)), void *second __attribute__((
                      "ldrd r12, lr, [sp, #36]\n"
                      "mov r10, #0\n"
                      "mov r11, #0\n"
-                     "lsrs lr, #1\n"
-                     "bcc 2f\n"
-                     MAKE_STEP
-                     "cmp lr, #0\n"
-                     "beq 3f\n"
-                     "2:\n"
-                     MAKE_STEP
+                     "1:\n"
                      MAKE_STEP
                      "subs lr, #1\n"
-                     "bne 2b\n"
-                     "3:\n"
+                     "bne 1b\n"
                      "mov r0, r10\n"
                      "pop {r4-r11, pc}\n");
 }

@@ -2,15 +2,9 @@
 #ifndef TT_SOFTMAX_H
 #define TT_SOFTMAX_H
 
-#include <stdint.h>
+#include "round.h"
 
 /* clang-format off */
-
-/* Rounds of two turns in r, of which the first begins with the second where turns are odd. */
-#define ROUNDS(r)                              \
-    "add " r ", " r ", #1\n"                   \
-    "lsrs " r ", " r ", #1\n"                  \
-    "bcc 2f\n"
 
 #define LARGEST(a, label)                      \
     "cmp " a ", r0\n"                          \
