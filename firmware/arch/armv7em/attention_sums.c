@@ -2,7 +2,7 @@
 
 /* Sums of rows by probabilities and by gradients of scores: products of int16 panels, two rows at a
  * time. The panel of a matrix holds pairs of its columns, four rows after the other. */
-#define TT_ARCH_ATTENTION
+#include "attention_small.h"
 #include "../../kernels/attention_sums_plain.h"
 #include "attention_products.h"
 #include "attention_tiles.h"
@@ -65,7 +65,7 @@ tt_matrix tt_matrix_columns(const int8_t *x, int32_t stride, const tt_head *head
 }
 
 /* Products of two rows run->w, n elements, and all columns of m from row `first` on; both multiples of
- * 4. out0, out1, w, products and what these need are set. */
+ * 4. out0, out1 and w are set. */
 __attribute__((noinline)) static void column_products(product_run *run, const tt_matrix *m,
                                                       const tt_head *head, int32_t first,
                                                       int32_t n) {
@@ -83,23 +83,21 @@ __attribute__((noinline)) static void column_products(product_run *run, const tt
         end = end < pairs ? end : pairs;
         run->x = x + first;
         run->x_end = run->x + (end - c) * words;
-        run->products(run);
+        tt_products(run);
         c = end;
     }
 }
 
 void tt_mix_pair(int8_t *y, int32_t second, uint32_t *p, const tt_matrix *v, const tt_head *head,
                  int32_t n, tt_scaling scale) {
-    const int32_t shift = scale.shift - 32;
     product_run *run = run_of(p, head);
-    run->half = (127 << shift) + (int32_t)(1u << (shift - 1));
-    run->shift = shift;
-    run->mult = scale.mult;
-    run->out0 = y;
-    run->out1 = y + second;
+    int32_t *acc = (int32_t *)p + line_bytes(head) / 4;
+    run->out0 = acc;
+    run->out1 = acc + fours(head->width);
     run->w = p;
-    run->products = mix_products;
     column_products(run, v, head, 0, fours(n));
+    put_codes(y, acc, head->width, scale.mult, scale.shift - 32);
+    put_codes(y + second, acc + fours(head->width), head->width, scale.mult, scale.shift - 32);
 }
 
 #define EXTRACT_UNSIGNED(d, s, byte) "uxtb16 " d ", " s ", ror #(8*" byte ")\n"
@@ -167,7 +165,6 @@ void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const i
         run->out0 = acc;
         run->out1 = acc + fours(head->width);
         run->w = panel;
-        run->products = tt_products;
         column_products(run, x, head, 0, fours(last));
         for (int32_t r = 0; r <= two; r++) {
             put_sums(out, acc + r * fours(head->width), b + r, s_exp[i + r] + exp_add, head);
@@ -195,7 +192,6 @@ void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, 
             run->out0 = acc;
             run->out1 = acc + fours(head->width);
             run->w = w;
-            run->products = tt_products;
             column_products(run, x, head, first, rows);
             for (int32_t r = 0; r < 2 && c + r < n; r++) {
                 put_sums(out, acc + r * fours(head->width), c + r, base, head);

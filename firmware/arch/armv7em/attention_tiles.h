@@ -16,17 +16,12 @@ static inline int32_t line_bytes(const tt_head *head) {
 
 /* A run over pairs of rows x by two rows w, as tile.h has it, of any number of groups of four columns;
  * the order is that of the code. The next pair of rows is `skip` bytes behind the end of the last. */
-typedef struct product_run product_run;
-struct product_run {
-    int32_t half, shift; /* of mix_products */
+typedef struct {
     int32_t skip;
     const uint32_t *w;
-    void *out0, *out1; /* of w's rows 0 and 1; behind what is written, afterwards */
-    const uint32_t *w_end, *x_end;
-    int32_t mult; /* of mix_products */
-    const uint32_t *x;
-    void (*products)(product_run *run); /* of column_products */
-};
+    int32_t *out0, *out1; /* of w's rows 0 and 1; behind what is written, afterwards */
+    const uint32_t *w_end, *x_end, *x;
+} product_run;
 
 /* What products need behind the panels: two lines, two rows of sums, a run. */
 static inline int32_t work_bytes(const tt_head *head) {

@@ -5,31 +5,10 @@
 #include "../../kernels/norm_rows.h"
 #include "dsp.h"
 #include "round.h"
+#include "row_product.h"
 #include "tinytrain/tt_rows.h"
 
 #define PART 64 /* values that are held at once */
-
-/* Sums of a row. */
-typedef struct {
-    int32_t plain;   /* of a */
-    int32_t product; /* of a * b */
-} row_sums;
-
-__attribute__((noinline)) static row_sums sums_of(const int8_t *a, const int8_t *b, int32_t n) {
-    row_sums s = {0, 0};
-    int32_t i = 0;
-    for (; i + 3 < n; i += 4) {
-        const uint32_t x = dsp_load(a + i), y = dsp_load(b + i);
-        const uint32_t even = dsp_even(x), odd = dsp_odd(x);
-        s.plain = dsp_dot(odd, 0x00010001u, dsp_dot(even, 0x00010001u, s.plain));
-        s.product = dsp_dot(odd, dsp_odd(y), dsp_dot(even, dsp_even(y), s.product));
-    }
-    for (; i < n; i++) {
-        s.plain += a[i];
-        s.product += a[i] * b[i];
-    }
-    return s;
-}
 
 static void scale_row(int8_t *y, const int8_t *x, int32_t C, norm_scale s) {
     int32_t i = 0, bias = (127 << 16) + (1 << 15);
@@ -51,14 +30,14 @@ static void scale_row(int8_t *y, const int8_t *x, int32_t C, norm_scale s) {
 void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t C, int32_t eps,
                      int32_t k, int32_t k_shift, int32_t shift) {
     for (int32_t t = 0; t < T; t++, x += C, y += C) {
-        const row_sums of = sums_of(x, x, C);
-        const int32_t factor = norm_factor(of.plain, of.product, C, eps, k, k_shift);
+        const row_product of = tt_row_product(x, x, C);
+        const int32_t factor = norm_factor(of.sum, of.product, C, eps, k, k_shift);
         norm_scale s;
         r[t] = (uint32_t)factor;
-        if (norm_scale_of(&s, of.plain, factor, C, shift)) {
+        if (norm_scale_of(&s, of.sum, factor, C, shift)) {
             scale_row(y, x, C, s);
         } else {
-            norm_row_wide(y, x, of.plain, factor, C, shift);
+            norm_row_wide(y, x, of.sum, factor, C, shift);
         }
     }
 }
@@ -150,9 +129,9 @@ void tt_layernorm_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int1
                         int32_t stream) {
     const uint32_t key = tt_key(st, stream);
     for (int32_t t = 0; t < T; t++, g += C, y += C, gx += C) {
-        const row_sums of = sums_of(g, y, C);
+        const row_product of = tt_row_product(g, y, C);
         int32_t values[PART], peak = 0, at = 0, count = 0;
-        const norm_values v = norm_values_of(of.plain, of.product, C, mult, shift, fraction);
+        const norm_values v = norm_values_of(of.sum, of.product, C, mult, shift, fraction);
         const value_factors f = {v.each, -v.less, v.u};
         for (int32_t next = 0; next < C; next += count) {
             at = next;
