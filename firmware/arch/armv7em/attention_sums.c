@@ -6,17 +6,13 @@
 #include "../../kernels/attention_sums_plain.h"
 #include "attention_products.h"
 #include "attention_tiles.h"
-#include "expand.h"
 #include "tinytrain/tt_rows.h"
 
-/* Up to four bytes from `at` on, 0 behind. */
-static uint32_t some_bytes(const int8_t *at, int32_t n) {
-    if (n >= 4) {
-        return dsp_load(at);
-    }
+/* n bytes, fewer than four, from `at` on, 0 behind. */
+static uint32_t some_bytes(const uint8_t *at, int32_t n) {
     uint32_t word = 0;
     for (int32_t c = 0; c < n; c++) {
-        word |= (uint32_t)(uint8_t)at[c] << (8 * c);
+        word |= (uint32_t)at[c] << (8 * c);
     }
     return word;
 }
@@ -100,26 +96,16 @@ void tt_mix_pair(int8_t *y, int32_t second, uint32_t *p, const tt_matrix *v, con
     put_codes(y + second, acc + fours(head->width), head->width, scale.mult, scale.shift - 32);
 }
 
-#define EXTRACT_UNSIGNED(d, s, byte) "uxtb16 " d ", " s ", ror #(8*" byte ")\n"
-EXPAND_FUNCTION(expand_bytes, "", EXTRACT_UNSIGNED)
-
 /* As tt_expand, of n uint8. */
 __attribute__((noinline)) static void expand_unsigned(uint32_t *p, const uint8_t *a,
                                                       const uint8_t *b, int32_t n) {
-    if ((((uintptr_t)a | (uintptr_t)b) & 3u) == 0 && n >= 16) {
-        const int32_t done = n & ~15;
-        expand_bytes(p, (const int8_t *)a, (const int8_t *)b, n >> 4, 0);
-        p += done;
-        a += done;
-        b += done;
-        n &= 15;
+    if (n >= 4) {
+        p = expand_bytes(p, a, b, n >> 2);
     }
-    for (; n > 0; n -= 4, a += 4, b += 4, p += 4) {
-        const uint32_t u = some_bytes((const int8_t *)a, n), v = some_bytes((const int8_t *)b, n);
-        p[0] = u & 0x00FF00FFu;
-        p[1] = v & 0x00FF00FFu;
-        p[2] = (u >> 8) & 0x00FF00FFu;
-        p[3] = (v >> 8) & 0x00FF00FFu;
+    const int32_t done = n & ~3;
+    if (done < n) {
+        const uint32_t u = some_bytes(a + done, n - done), v = some_bytes(b + done, n - done);
+        (void)expand_bytes(p, &u, &v, 1);
     }
 }
 

@@ -17,22 +17,17 @@
 /* Largest of 4 * turns scores. */
 __attribute__((naked, noinline, unused)) static int32_t
 largest_score(const int32_t *row __attribute__((unused)), int32_t turns __attribute__((unused))) {
-    __asm__ volatile("push {r4-r9}\n"
+    __asm__ volatile("push {r4-r6}\n"
                      "mov r2, r0\n"
                      "ldr r0, [r0]\n"
-                     ROUNDS("r1")
                      "1:\n"
                      "ldmia r2!, {r3, r4, r5, r6}\n"
                      LARGEST("r3", "0") LARGEST("r4", "1") LARGEST("r5", "2") LARGEST("r6", "3")
-                     "2:\n"
-                     "ldmia r2!, {r3, r4, r5, r6}\n"
-                     LARGEST("r3", "4") LARGEST("r4", "5") LARGEST("r5", "6") LARGEST("r6", "7")
                      "subs r1, #1\n"
                      "bne 1b\n"
-                     "pop {r4-r9}\n"
+                     "pop {r4-r6}\n"
                      "bx lr\n"
-                     LARGER("r3", "0") LARGER("r4", "1") LARGER("r5", "2") LARGER("r6", "3")
-                     LARGER("r3", "4") LARGER("r4", "5") LARGER("r5", "6") LARGER("r6", "7"));
+                     LARGER("r3", "0") LARGER("r4", "1") LARGER("r5", "2") LARGER("r6", "3"));
 }
 
 #define EXPONENTIAL(a)                         \
@@ -57,9 +52,7 @@ exponentials_of(int32_t *row __attribute__((unused)), int32_t top __attribute__(
                      "add r4, sp, #32\n"
                      "ldmia r4, {r4, r5, r6}\n"
                      "mov r7, #0\n"
-                     ROUNDS("r6")
                      "1:\n" EXPONENTIALS
-                     "2:\n" EXPONENTIALS
                      "subs r6, #1\n"
                      "bne 1b\n"
                      "mov r0, r7\n"
@@ -86,9 +79,7 @@ probabilities_of(uint8_t *p __attribute__((unused)), const int32_t *row __attrib
     __asm__ volatile("push {r4-r9}\n"
                      "mov r8, #0x800000\n"
                      "mov r9, #0x00FF00FF\n"
-                     ROUNDS("r3")
                      "1:\n" PROBABILITIES
-                     "2:\n" PROBABILITIES
                      "subs r3, #1\n"
                      "bne 1b\n"
                      "pop {r4-r9}\n"
@@ -175,9 +166,7 @@ score_gradients_of(int32_t *row __attribute__((unused)), const uint8_t *p __attr
                      "mov r9, r11\n"
                      "rsb r11, r11, #128\n"
                      "mov r12, #0\n"
-                     ROUNDS("r2")
                      "1:\n" SCORE_GRADIENTS
-                     "2:\n" SCORE_GRADIENTS
                      "subs r2, #1\n"
                      "bne 1b\n"
                      "mov r0, r9\n"
