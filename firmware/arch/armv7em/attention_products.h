@@ -81,26 +81,25 @@ __attribute__((naked, noinline)) static void put_codes(int8_t *y __attribute__((
                          "bx lr\n");
 }
 
-/* A panel of 4 * turns uint8 of two rows at any address, turns > 0. Gives the word behind it. */
-__attribute__((naked, noinline)) static uint32_t *expand_bytes(uint32_t *p __attribute__((unused)),
-                                                               const void *a __attribute__((unused)),
-                                                               const void *b __attribute__((unused)),
-                                                               int32_t turns
-                                                               __attribute__((unused))) {
-    __asm__ volatile("push {r4-r7}\n"
-                     "1:\n"
-                     "ldr r6, [r1], #4\n"
-                     "ldr r7, [r2], #4\n"
-                     "uxtb16 r4, r6\n"
-                     "uxtb16 r5, r7\n"
-                     "uxtb16 r6, r6, ror #8\n"
-                     "uxtb16 r7, r7, ror #8\n"
-                     "stmia r0!, {r4, r5, r6, r7}\n"
-                     "subs r3, #1\n"
-                     "bne 1b\n"
-                     "pop {r4-r7}\n"
-                     "bx lr\n");
-}
+/* A panel of 4 * turns bytes of two rows at any address, turns > 0. Gives the word behind it. */
+#define EXPAND_ROWS(name, EXTEND)                                              \
+    __attribute__((naked, noinline)) static uint32_t *name(                    \
+        uint32_t *p __attribute__((unused)), const void *a __attribute__((unused)), \
+        const void *b __attribute__((unused)), int32_t turns __attribute__((unused))) { \
+        __asm__ volatile("push {r4-r7}\n"                                      \
+                         "1:\n"                                                \
+                         "ldr r6, [r1], #4\n"                                  \
+                         "ldr r7, [r2], #4\n" EXTEND " r4, r6\n" EXTEND " r5, r7\n" EXTEND \
+                         " r6, r6, ror #8\n" EXTEND " r7, r7, ror #8\n"        \
+                         "stmia r0!, {r4, r5, r6, r7}\n"                       \
+                         "subs r3, #1\n"                                       \
+                         "bne 1b\n"                                            \
+                         "pop {r4-r7}\n"                                       \
+                         "bx lr\n");                                           \
+    }
+
+EXPAND_ROWS(expand_signed, "sxtb16")
+EXPAND_ROWS(expand_unsigned, "uxtb16")
 
 /* Four columns of n rows of bytes, `stride` apart, as panels of two columns each, the second behind the
  * first. Rows up to a multiple of 4, not 0. */

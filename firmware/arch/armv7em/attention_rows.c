@@ -14,7 +14,7 @@ tt_matrix tt_matrix_rows(const int8_t *x, const tt_head *head, tt_room *room) {
     m.panel = panel;
     for (int32_t i = 0; panel != NULL && i < head->T; i += 2) {
         const int8_t *row = m.x + i * m.stride;
-        panel = tt_expand(panel, row, i + 1 < head->T ? row + m.stride : row, head->width, 0);
+        panel = tt_expand_pair(panel, row, i + 1 < head->T ? row + m.stride : row, head->width, 1);
     }
     return m;
 }
@@ -30,7 +30,7 @@ static void pair_dots(int32_t *line, const int8_t *a, const int8_t *b, const tt_
     const int32_t words = panel_words(head->width);
     uint32_t *x = (uint32_t *)line + line_bytes(head) / 4, *two = x + words;
     product_run *run = run_of(line, head);
-    tt_expand(x, a, b, head->width, 0);
+    tt_expand_pair(x, a, b, head->width, 1);
     run->skip = 0;
     run->w = x;
     run->w_end = x + words;
@@ -46,7 +46,7 @@ static void pair_dots(int32_t *line, const int8_t *a, const int8_t *b, const tt_
     run->x_end = two + words;
     for (int32_t j = 0; j < columns; j += 2) {
         const int8_t *row = m->x + j * m->stride;
-        tt_expand(two, row, j + 1 < columns ? row + m->stride : row, head->width, 0);
+        tt_expand_pair(two, row, j + 1 < columns ? row + m->stride : row, head->width, 1);
         tt_products(run);
     }
 }

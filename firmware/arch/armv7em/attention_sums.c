@@ -17,6 +17,21 @@ static uint32_t some_bytes(const uint8_t *at, int32_t n) {
     return word;
 }
 
+uint32_t *tt_expand_pair(uint32_t *p, const void *a, const void *b, int32_t n, int32_t is_signed) {
+    uint32_t *(*const expand)(uint32_t *, const void *, const void *, int32_t) =
+        is_signed ? expand_signed : expand_unsigned;
+    const int32_t done = n & ~3;
+    if (done > 0) {
+        p = expand(p, a, b, done >> 2);
+    }
+    if (done < n) {
+        const uint32_t u = some_bytes((const uint8_t *)a + done, n - done);
+        const uint32_t v = some_bytes((const uint8_t *)b + done, n - done);
+        p = expand(p, &u, &v, 1);
+    }
+    return p;
+}
+
 /* The same of any n rows, from row i on, and of `width` columns: 0 behind them. */
 TT_SMALL __attribute__((noinline)) static void transpose_rest(uint32_t *p, const int8_t *x,
                                                               int32_t stride, int32_t n,
@@ -96,19 +111,6 @@ void tt_mix_pair(int8_t *y, int32_t second, uint32_t *p, const tt_matrix *v, con
     put_codes(y + second, acc + fours(head->width), head->width, scale.mult, scale.shift - 32);
 }
 
-/* As tt_expand, of n uint8. */
-__attribute__((noinline)) static void expand_unsigned(uint32_t *p, const uint8_t *a,
-                                                      const uint8_t *b, int32_t n) {
-    if (n >= 4) {
-        p = expand_bytes(p, a, b, n >> 2);
-    }
-    const int32_t done = n & ~3;
-    if (done < n) {
-        const uint32_t u = some_bytes(a + done, n - done), v = some_bytes(b + done, n - done);
-        (void)expand_bytes(p, &u, &v, 1);
-    }
-}
-
 void tt_mix_rows(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v,
                  const tt_head *head, int32_t i, int32_t n, tt_scaling scale, tt_room room) {
     if (!can_mix(v, head, scale) || room.bytes < work_bytes(head)) {
@@ -118,7 +120,7 @@ void tt_mix_rows(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v
     uint32_t *panel = (uint32_t *)(void *)room.at;
     for (const int32_t end = i + n; i < end; i += 2, p += 2 * stride) {
         const int32_t two = i + 1 < end, last = tt_head_columns(head, i + two);
-        expand_unsigned(panel, p, p + (two ? stride : 0), last);
+        tt_expand_pair(panel, p, p + (two ? stride : 0), last, 0);
         tt_mix_pair(y + tt_head_at(head, i), two ? head->C : 0, panel, v, head, last, scale);
     }
 }
@@ -147,7 +149,7 @@ void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const i
     int32_t *acc = (int32_t *)panel + fours(head->T);
     for (int32_t b = 0; b < n; b += 2, ds += 2 * stride) {
         const int32_t i = out->row + b, two = b + 1 < n, last = tt_head_columns(head, i + two);
-        tt_expand(panel, ds, ds + (two ? stride : 0), last, 0);
+        tt_expand_pair(panel, ds, ds + (two ? stride : 0), last, 1);
         run->out0 = acc;
         run->out1 = acc + fours(head->width);
         run->w = panel;

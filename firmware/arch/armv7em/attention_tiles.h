@@ -45,6 +45,9 @@ static inline uint32_t *take_panel(tt_room *room, int32_t bytes, const tt_head *
     return panel;
 }
 
+/* A panel of two rows of n bytes, uint8 or int8. Gives the word behind it. */
+uint32_t *tt_expand_pair(uint32_t *p, const void *a, const void *b, int32_t n, int32_t is_signed);
+
 /* Sums of all rows x by each row w. */
 void tt_products(product_run *run);
 

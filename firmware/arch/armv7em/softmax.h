@@ -131,25 +131,32 @@ probability_panel(int32_t *row0 __attribute__((unused)), const int32_t *row1 __a
     "lsr r10, r8, #24\n"                       \
     "mla r11, r7, r10, r11\n"
 
-/* d + (x >> 8) = (255 d - r + 128) >> 8 with x = 128 - r - d; p times that, and its bits. */
+/* d + (x >> 8) = (255 d - r + 128) >> 8 with x = 128 - r - d; p times that. */
 #define SCORE_GRADIENT(d, BYTE)                \
     "sub r10, r11, " d "\n"                    \
     "add " d ", " d ", r10, asr #8\n"          \
     BYTE                                       \
-    "mul " d ", " d ", r10\n"                  \
-    "eor r10, " d ", " d ", asr #31\n"         \
+    "mul " d ", " d ", r10\n"
+/* Of upper halves x: x ^ 2x has one bit more than x or ~x, unless that is 0; the lowest one, where a bit
+ * of the other half arrives, does not count. */
+#define PAIR_PEAK(a, b)                        \
+    "pkhtb r10, " a ", " b ", asr #16\n"       \
+    "eor r10, r10, r10, lsl #1\n"              \
     "orr r12, r12, r10\n"
 #define SCORE_GRADIENTS                        \
     "ldmia r0, {r4, r5, r6, r7}\n"             \
     "ldr r8, [r1], #4\n"                       \
     SCORE_GRADIENT("r4", "uxtb r10, r8\n")     \
     SCORE_GRADIENT("r5", "uxtb r10, r8, ror #8\n") \
+    PAIR_PEAK("r4", "r5")                      \
     SCORE_GRADIENT("r6", "uxtb r10, r8, ror #16\n") \
     SCORE_GRADIENT("r7", "lsr r10, r8, #24\n") \
+    PAIR_PEAK("r6", "r7")                      \
     "stmia r0!, {r4, r5, r6, r7}\n"
 
 /* Products d become acc of tt_attention_ds_s8; p at any address. Gives r in the lower half; in the
- * upper a number with as many bits as the largest |acc|, where -2^n counts as 2^n - 1. */
+ * upper a number with as many bits as the largest |acc|, where -2^n counts as 2^n - 1, or 0 if that has
+ * 16 or fewer. */
 __attribute__((naked, noinline, unused)) static uint64_t
 score_gradients_of(int32_t *row __attribute__((unused)), const uint8_t *p __attribute__((unused)),
                    int32_t turns __attribute__((unused))) {
@@ -170,7 +177,9 @@ score_gradients_of(int32_t *row __attribute__((unused)), const uint8_t *p __attr
                      "subs r2, #1\n"
                      "bne 1b\n"
                      "mov r0, r9\n"
-                     "mov r1, r12\n"
+                     "orr r1, r12, r12, lsr #16\n"
+                     "ubfx r1, r1, #1, #15\n"
+                     "lsl r1, r1, #16\n"
                      "pop {r4-r11}\n"
                      "bx lr\n");
 }
