@@ -6,8 +6,8 @@
 #include "tinytrain/tt_gradient.h"
 
 LANES_FUNCTION(round_codes, "ldr r11, [r1], #4\n"
-                                   "sxtb16 lr, r11, ror #8\n"
-                                   "sxtb16 r11, r11\n")
+                            "sxtb16 lr, r11, ror #8\n"
+                            "sxtb16 r11, r11\n")
 
 void tt_align_row(int8_t *out, const int8_t *x, int32_t n, int32_t shift, uint32_t key,
                   uint32_t first) {

@@ -63,39 +63,39 @@ __attribute__((naked, noinline)) static void put_codes(int8_t *y __attribute__((
                      "lsl r12, r12, r8\n"
                      "mov r8, #0x01010101\n"
                      "1:\n"
-                     "ldmia r1!, {r4, r5, r6, r7}\n" CODE("r4") CODE("r5") CODE("r6") CODE("r7")
-                         "orr r4, r4, r5, lsl #8\n"
-                         "orr r6, r6, r7, lsl #8\n"
-                         "orr r4, r4, r6, lsl #16\n"
-                         "uqadd8 r4, r4, r8\n"
-                         "eor r4, r4, #0x80808080\n"
-                         "subs r2, #4\n"
-                         "blt 2f\n"
-                         "str r4, [r0], #4\n"
-                         "bgt 1b\n"
-                         "b 3f\n"
-                         "2:\n"
-                         "strh r4, [r0]\n"
-                         "3:\n"
-                         "pop {r4-r9}\n"
-                         "bx lr\n");
+                     "ldmia r1!, {r4, r5, r6, r7}\n" CODE("r4") CODE("r5") CODE("r6")
+                         CODE("r7") "orr r4, r4, r5, lsl #8\n"
+                                    "orr r6, r6, r7, lsl #8\n"
+                                    "orr r4, r4, r6, lsl #16\n"
+                                    "uqadd8 r4, r4, r8\n"
+                                    "eor r4, r4, #0x80808080\n"
+                                    "subs r2, #4\n"
+                                    "blt 2f\n"
+                                    "str r4, [r0], #4\n"
+                                    "bgt 1b\n"
+                                    "b 3f\n"
+                                    "2:\n"
+                                    "strh r4, [r0]\n"
+                                    "3:\n"
+                                    "pop {r4-r9}\n"
+                                    "bx lr\n");
 }
 
 /* A panel of 4 * turns bytes of two rows at any address, turns > 0. Gives the word behind it. */
-#define EXPAND_ROWS(name, EXTEND)                                              \
-    __attribute__((naked, noinline)) static uint32_t *name(                    \
-        uint32_t *p __attribute__((unused)), const void *a __attribute__((unused)), \
-        const void *b __attribute__((unused)), int32_t turns __attribute__((unused))) { \
-        __asm__ volatile("push {r4-r7}\n"                                      \
-                         "1:\n"                                                \
-                         "ldr r6, [r1], #4\n"                                  \
+#define EXPAND_ROWS(name, EXTEND)                                                          \
+    __attribute__((naked, noinline)) static uint32_t *name(                                \
+        uint32_t *p __attribute__((unused)), const void *a __attribute__((unused)),        \
+        const void *b __attribute__((unused)), int32_t turns __attribute__((unused))) {    \
+        __asm__ volatile("push {r4-r7}\n"                                                  \
+                         "1:\n"                                                            \
+                         "ldr r6, [r1], #4\n"                                              \
                          "ldr r7, [r2], #4\n" EXTEND " r4, r6\n" EXTEND " r5, r7\n" EXTEND \
-                         " r6, r6, ror #8\n" EXTEND " r7, r7, ror #8\n"        \
-                         "stmia r0!, {r4, r5, r6, r7}\n"                       \
-                         "subs r3, #1\n"                                       \
-                         "bne 1b\n"                                            \
-                         "pop {r4-r7}\n"                                       \
-                         "bx lr\n");                                           \
+                         " r6, r6, ror #8\n" EXTEND " r7, r7, ror #8\n"                    \
+                         "stmia r0!, {r4, r5, r6, r7}\n"                                   \
+                         "subs r3, #1\n"                                                   \
+                         "bne 1b\n"                                                        \
+                         "pop {r4-r7}\n"                                                   \
+                         "bx lr\n");                                                       \
     }
 
 EXPAND_ROWS(expand_signed, "sxtb16")

@@ -2,6 +2,7 @@
 
 /* Softmax, forward and backward, two rows at a time: products of int16 panels, DSP instructions. */
 #include "attention_small.h"
+
 #include "../../kernels/attention_rows_plain.h"
 #include "attention_tiles.h"
 #include "round.h"
@@ -143,20 +144,13 @@ void tt_attend(int8_t *y, const int8_t *q, const tt_matrix *k, const tt_matrix *
     }
 }
 
-/* Products d of n columns become gradients of the scores. Gives r and peak as score_gradients_of does,
- * for any n. */
+/* Products d of n columns become gradients of the scores. Gives r as score_gradients_of does, for any
+ * n. */
 TT_SMALL __attribute__((noinline)) static uint64_t some_gradients(int32_t *row, const uint8_t *p,
                                                                   int32_t n) {
-    int32_t r = 0;
-    uint32_t peak = 0;
-    for (int32_t j = 0; j < n; j++) {
-        r += p[j] * row[j];
-    }
-    for (int32_t j = 0; j < n; j++) {
-        row[j] = p[j] * (row[j] + ((128 - r - row[j]) >> 8));
-        peak |= (uint32_t)(row[j] ^ (row[j] >> 31));
-    }
-    return (uint64_t)peak << 32 | (uint32_t)r;
+    const int32_t r = weighted_total(p, row, n);
+    score_gradients(row, p, n, r);
+    return (uint32_t)r;
 }
 
 void tt_ds_rows(int8_t *ds, int32_t stride, int16_t *e, int32_t *r, const uint8_t *p,
@@ -177,9 +171,9 @@ void tt_ds_rows(int8_t *ds, int32_t stride, int16_t *e, int32_t *r, const uint8_
             int32_t *row = line + (b - i) * fours(head->T);
             const uint64_t found = padded & 3 ? some_gradients(row, p, columns)
                                               : score_gradients_of(row, p, padded >> 2);
-            e[b] =
-                tt_quantize_roughly(ds, row, padded, s->g_exp[b] + s->exp_add, s->key,
-                                    tt_score_number(head, b, 0), (uint32_t)(found >> 32));
+            const int32_t base = s->g_exp[b] + s->exp_add;
+            e[b] = tt_quantize_roughly(ds, row, padded, base * 64 + (int32_t)(found >> 32), s->key,
+                                       tt_score_number(head, b, 0));
             if (r != NULL) {
                 r[b] = (int32_t)(uint32_t)found;
             }

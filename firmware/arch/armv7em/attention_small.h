@@ -1,4 +1,4 @@
-/* Attention where there is no room for panels. */
+/* Attention where there is no room for panels; included before the plain kernels. */
 #ifndef TT_ATTENTION_SMALL_H
 #define TT_ATTENTION_SMALL_H
 

@@ -3,6 +3,7 @@
 /* Sums of rows by probabilities and by gradients of scores: products of int16 panels, two rows at a
  * time. The panel of a matrix holds pairs of its columns, four rows after the other. */
 #include "attention_small.h"
+
 #include "../../kernels/attention_sums_plain.h"
 #include "attention_products.h"
 #include "attention_tiles.h"
@@ -128,9 +129,8 @@ void tt_mix_rows(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v
 /* A row of sums -> row b of the result. */
 static inline void put_sums(const tt_result *out, const int32_t *acc, int32_t b, int32_t base,
                             const tt_head *head) {
-    out->e[b * out->e_stride] =
-        tt_quantize_row(out->x + b * out->stride, acc, head->width, base, out->key,
-                        (uint32_t)tt_head_at(head, out->row + b));
+    out->e[b * out->e_stride] = tt_quantize_row(out->x + b * out->stride, acc, head->width, base,
+                                                out->key, (uint32_t)tt_head_at(head, out->row + b));
 }
 
 static int has_room(const tt_matrix *x, const tt_head *head, tt_room room) {

@@ -10,7 +10,7 @@
 
 /* Registers of values: every first at from, every second in the place of the result. */
 LANES_FUNCTION(round_lanes, "ldr r11, [r1], #4\n"
-                                   "ldr lr, [r0]\n")
+                            "ldr lr, [r0]\n")
 
 /* clang-format off */
 #define MAKE_STEP                              \

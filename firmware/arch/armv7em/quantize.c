@@ -27,18 +27,22 @@ rough_peak(const int32_t *acc __attribute__((unused)), int32_t turns __attribute
 }
 /* clang-format on */
 
-int16_t tt_quantize_roughly(int8_t *out, const int32_t *acc, int32_t n, int32_t base, uint32_t key,
-                            uint32_t first, uint32_t peak) {
-    const int32_t shift = tt_gradient_shift((int32_t)peak);
+int16_t tt_quantize_roughly(int8_t *out, const int32_t *acc, int32_t n, int32_t base_bits,
+                            uint32_t key, uint32_t first) {
     const uintptr_t behind = (uintptr_t)out - (uintptr_t)acc + (uintptr_t)n;
     const int apart = behind >= 5 * (uintptr_t)n; /* out from acc: both can be made again */
-    if (shift > 0 && ((first & 1u) | (n & 3)) == 0 && apart) {
-        uint32_t flags = 0;
-        __asm__ volatile("msr APSR_nzcvq, %0" : : "r"(flags) : "cc");
-        tt_round_fours(out, acc, key + (first >> 1) * TT_GOLDEN, n >> 2, shift);
-        __asm__ volatile("mrs %0, APSR" : "=r"(flags) : : "memory");
-        if ((flags & 1u << 27) == 0) {
-            return (int16_t)(base + shift);
+    const int32_t base = base_bits >> 6;
+    if (n >= 4 && ((first & 1u) | (n & 3)) == 0 && apart) {
+        const int32_t known = base_bits & 63;
+        const int32_t bits = known ? known : tt_bit_length(rough_peak(acc, n >> 2));
+        if (bits > 7) {
+            uint32_t flags = 0;
+            __asm__ volatile("msr APSR_nzcvq, %0" : : "r"(flags) : "cc");
+            tt_round_fours(out, acc, key + (first >> 1) * TT_GOLDEN, n >> 2, bits - 7);
+            __asm__ volatile("mrs %0, APSR" : "=r"(flags) : : "memory");
+            if ((flags & 1u << 27) == 0) {
+                return (int16_t)(base + bits - 7);
+            }
         }
     }
     const int32_t exact = tt_peak(acc, n);
@@ -48,5 +52,5 @@ int16_t tt_quantize_roughly(int8_t *out, const int32_t *acc, int32_t n, int32_t 
 
 int16_t tt_quantize_row(int8_t *out, const int32_t *acc, int32_t n, int32_t base, uint32_t key,
                         uint32_t first) {
-    return tt_quantize_roughly(out, acc, n, base, key, first, n >= 4 ? rough_peak(acc, n >> 2) : 0);
+    return tt_quantize_roughly(out, acc, n, base * 64, key, first);
 }

@@ -155,8 +155,7 @@ probability_panel(int32_t *row0 __attribute__((unused)), const int32_t *row1 __a
     "stmia r0!, {r4, r5, r6, r7}\n"
 
 /* Products d become acc of tt_attention_ds_s8; p at any address. Gives r in the lower half; in the
- * upper a number with as many bits as the largest |acc|, where -2^n counts as 2^n - 1, or 0 if that has
- * 16 or fewer. */
+ * upper the bits of the largest |acc|, where -2^n counts as 2^n - 1, or 0 if these are 16 or fewer. */
 __attribute__((naked, noinline, unused)) static uint64_t
 score_gradients_of(int32_t *row __attribute__((unused)), const uint8_t *p __attribute__((unused)),
                    int32_t turns __attribute__((unused))) {
@@ -179,7 +178,11 @@ score_gradients_of(int32_t *row __attribute__((unused)), const uint8_t *p __attr
                      "mov r0, r9\n"
                      "orr r1, r12, r12, lsr #16\n"
                      "ubfx r1, r1, #1, #15\n"
-                     "lsl r1, r1, #16\n"
+                     "clz r1, r1\n"
+                     "rsb r1, r1, #48\n"
+                     "cmp r1, #16\n"
+                     "it eq\n"
+                     "moveq r1, #0\n"
                      "pop {r4-r11}\n"
                      "bx lr\n");
 }
