@@ -60,10 +60,10 @@ static inline int norm_scale_of(norm_scale *s, int32_t sum, int32_t r, int32_t C
     return 1;
 }
 
-/* A row that cannot. */
-static inline void norm_row_wide(int8_t *y, const int8_t *x, int32_t sum, int32_t r, int32_t C,
-                                 int32_t shift) {
-    for (int32_t i = 0; i < C; i++) {
+/* Elements i .. C - 1 of any row. */
+static inline void norm_row_wide(int8_t *y, const int8_t *x, int32_t i, int32_t sum, int32_t r,
+                                 int32_t C, int32_t shift) {
+    for (; i < C; i++) {
         y[i] = (int8_t)tt_requantize(C * x[i] - sum, r, shift, 127);
     }
 }

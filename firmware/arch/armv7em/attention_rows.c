@@ -10,7 +10,7 @@
 
 tt_matrix tt_matrix_rows(const int8_t *x, const tt_head *head, tt_room *room) {
     tt_matrix m = {x + tt_head_at(head, 0), head->C, NULL, 0};
-    const int32_t words = panel_words(head->width), pairs = (head->T + 1) / 2;
+    const int32_t words = fours(head->width), pairs = (head->T + 1) >> 1;
     uint32_t *panel = take_panel(room, 4 * words * pairs, head);
     m.panel = panel;
     for (int32_t i = 0; panel != NULL && i < head->T; i += 2) {
@@ -28,8 +28,8 @@ static int in_pairs(const tt_head *head, tt_room room) {
 /* Products of rows a and b with `columns` rows of m, and up to one behind them: two lines. */
 static void pair_dots(int32_t *line, const int8_t *a, const int8_t *b, const tt_matrix *m,
                       const tt_head *head, int32_t columns) {
-    const int32_t words = panel_words(head->width);
-    uint32_t *x = (uint32_t *)line + line_bytes(head) / 4, *two = x + words;
+    const int32_t words = fours(head->width);
+    uint32_t *x = (uint32_t *)line + 2 * fours(head->T), *two = x + words;
     product_run *run = run_of(line, head);
     tt_expand_pair(x, a, b, head->width, 1);
     run->skip = 0;
@@ -38,7 +38,7 @@ static void pair_dots(int32_t *line, const int8_t *a, const int8_t *b, const tt_
     run->out0 = line;
     run->out1 = line + fours(head->T);
     run->x = m->panel;
-    run->x_end = run->x + (columns + 1) / 2 * words;
+    run->x_end = run->x + ((columns + 1) >> 1) * words;
     if (m->panel != NULL) {
         tt_products(run);
         return;

@@ -65,7 +65,7 @@ static inline void transpose_four(uint32_t *p, const int8_t *x, int32_t stride, 
  * made when they are needed; `held` is how many stay. */
 tt_matrix tt_matrix_columns(const int8_t *x, int32_t stride, const tt_head *head, tt_room *room) {
     tt_matrix m = {x, stride, NULL, 0};
-    const int32_t words = fours(head->T), all = fours(head->width) / 4;
+    const int32_t words = fours(head->T), all = fours(head->width) >> 2;
     const int32_t fit = (room->bytes - work_bytes(head)) / (8 * words);
     uint32_t *panel = take_panel(room, 8 * words * (fit < all ? (fit > 0 ? fit : 0) : all), head);
     m.panel = panel;
@@ -76,14 +76,19 @@ tt_matrix tt_matrix_columns(const int8_t *x, int32_t stride, const tt_head *head
     return m;
 }
 
-/* Products of two rows run->w, n elements, and all columns of m from row `first` on; both multiples of
- * 4. out0, out1 and w are set. */
-__attribute__((noinline)) static void column_products(product_run *run, const tt_matrix *m,
-                                                      const tt_head *head, int32_t first,
-                                                      int32_t n) {
-    const int32_t words = fours(head->T), pairs = (head->width + 1) / 2;
+/* Products of two rows w, n elements, and all columns of m from row `first` on; both multiples of 4.
+ * `line`: where a room begins. Gives two rows of sums in it. */
+__attribute__((noinline)) static int32_t *column_products(uint32_t *line, const uint32_t *w,
+                                                          const tt_matrix *m, const tt_head *head,
+                                                          int32_t first, int32_t n) {
+    const int32_t words = fours(head->T), pairs = (head->width + 1) >> 1;
+    product_run *run = run_of(line, head);
+    int32_t *acc = (int32_t *)line + 2 * words;
     run->skip = 4 * (words - n);
-    run->w_end = run->w + n;
+    run->w = w;
+    run->w_end = w + n;
+    run->out0 = acc;
+    run->out1 = acc + fours(head->width);
     for (int32_t c = 0; c < pairs;) {
         int32_t end = 2 * m->held;
         const uint32_t *x = m->panel;
@@ -98,16 +103,12 @@ __attribute__((noinline)) static void column_products(product_run *run, const tt
         tt_products(run);
         c = end;
     }
+    return acc;
 }
 
 void tt_mix_pair(int8_t *y, int32_t second, uint32_t *p, const tt_matrix *v, const tt_head *head,
                  int32_t n, tt_scaling scale) {
-    product_run *run = run_of(p, head);
-    int32_t *acc = (int32_t *)p + line_bytes(head) / 4;
-    run->out0 = acc;
-    run->out1 = acc + fours(head->width);
-    run->w = p;
-    column_products(run, v, head, 0, fours(n));
+    const int32_t *acc = column_products(p, p, v, head, 0, fours(n));
     put_codes(y, acc, head->width, scale.mult, scale.shift - 32);
     put_codes(y + second, acc + fours(head->width), head->width, scale.mult, scale.shift - 32);
 }
@@ -145,15 +146,10 @@ void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const i
         return;
     }
     uint32_t *panel = (uint32_t *)(void *)room.at;
-    product_run *run = run_of(panel, head);
-    int32_t *acc = (int32_t *)panel + fours(head->T);
     for (int32_t b = 0; b < n; b += 2, ds += 2 * stride) {
         const int32_t i = out->row + b, two = b + 1 < n, last = tt_head_columns(head, i + two);
         tt_expand_pair(panel, ds, ds + (two ? stride : 0), last, 1);
-        run->out0 = acc;
-        run->out1 = acc + fours(head->width);
-        run->w = panel;
-        column_products(run, x, head, 0, fours(last));
+        const int32_t *acc = column_products(panel, panel, x, head, 0, fours(last));
         for (int32_t r = 0; r <= two; r++) {
             put_sums(out, acc + r * fours(head->width), b + r, s_exp[i + r] + exp_add, head);
         }
@@ -169,18 +165,13 @@ void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, 
     }
     const int32_t T = head->T;
     uint32_t *panel = (uint32_t *)(void *)room.at;
-    product_run *run = run_of(panel, head);
-    int32_t *acc = (int32_t *)panel + 2 * fours(T);
     for (int32_t b = 0; b < n; b += 4) {
         const int32_t first = head->causal ? out->row + b : 0, rows = fours(T) - first;
         transpose_four(panel, (const int8_t *)block + first * stride + b, stride, T - first,
                        stride - b, is_signed);
         for (int32_t c = b; c < n && c < b + 4; c += 2) {
-            const uint32_t *w = panel + (c - b) / 2 * rows;
-            run->out0 = acc;
-            run->out1 = acc + fours(head->width);
-            run->w = w;
-            column_products(run, x, head, first, rows);
+            const uint32_t *w = panel + (c > b ? rows : 0);
+            const int32_t *acc = column_products(panel, w, x, head, first, rows);
             for (int32_t r = 0; r < 2 && c + r < n; r++) {
                 put_sums(out, acc + r * fours(head->width), c + r, base, head);
             }

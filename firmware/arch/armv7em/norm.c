@@ -10,10 +10,11 @@
 
 #define PART 64 /* values that are held at once */
 
-static void scale_row(int8_t *y, const int8_t *x, int32_t C, norm_scale s) {
-    int32_t i = 0, bias = (127 << 16) + (1 << 15);
-    const int32_t each = s.each, more = -s.less, factor = s.factor;
-    __asm__("" : "+r"(bias));
+/* All but the last C % 4 elements; gives how many. */
+static int32_t scale_fours(int8_t *y, const int8_t *x, int32_t C, norm_scale s) {
+    int32_t i = 0, bias = (127 << 16) + (1 << 15), more = -s.less;
+    const int32_t each = s.each, factor = s.factor;
+    __asm__("" : "+r"(bias), "+r"(more)); /* in registers: multiplications with addition */
     for (; i + 3 < C; i += 4) {
         const int32_t v0 = dsp_multiply_high(x[i] * each + more, factor, bias);
         const int32_t v1 = dsp_multiply_high(x[i + 1] * each + more, factor, bias);
@@ -21,10 +22,7 @@ static void scale_row(int8_t *y, const int8_t *x, int32_t C, norm_scale s) {
         const int32_t v3 = dsp_multiply_high(x[i + 3] * each + more, factor, bias);
         dsp_store(y + i, dsp_codes(dsp_tops(v2, v0), dsp_tops(v3, v1)));
     }
-    for (; i < C; i++) {
-        const int32_t wide = tt_multiply_high(x[i] * each + more, factor);
-        y[i] = (int8_t)tt_clamp((wide + (1 << 15)) >> 16, 127);
-    }
+    return i;
 }
 
 void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t C, int32_t eps,
@@ -34,11 +32,9 @@ void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t
         const int32_t factor = norm_factor(of.sum, of.product, C, eps, k, k_shift);
         norm_scale s;
         r[t] = (uint32_t)factor;
-        if (norm_scale_of(&s, of.sum, factor, C, shift)) {
-            scale_row(y, x, C, s);
-        } else {
-            norm_row_wide(y, x, of.sum, factor, C, shift);
-        }
+        const int32_t done =
+            norm_scale_of(&s, of.sum, factor, C, shift) ? scale_fours(y, x, C, s) : 0;
+        norm_row_wide(y, x, done, of.sum, factor, C, shift);
     }
 }
 
