@@ -55,7 +55,7 @@ static inline uint32_t exponentials(int32_t *scores, int32_t n, int32_t top, tt_
     if (scale.shift <= 32 || TT_SMALL_LOOPS) {
         for (int32_t j = 0; j < n; j++) {
             const uint32_t e =
-                tt_exp16[tt_requantize(top - scores[j], scale.mult, scale.shift, 255)];
+                tt_exp16[tt_requantized(top - scores[j], scale.mult, scale.shift, 255)];
             scores[j] = (int32_t)e;
             sum += e;
         }
@@ -148,7 +148,9 @@ static inline void weighted_codes(int8_t *y, const uint8_t *w, const int8_t *x, 
         int32_t acc[4];
         weighted_columns(acc, w, 1, 0, x + c, width - c, n, stride);
         for (int32_t b = 0; b < 4 && c + b < width; b++) {
-            y[c + b] = (int8_t)tt_requantize(acc[b], scale.mult, scale.shift, 127);
+            y[c + b] =
+                (int8_t)(TT_SMALL_LOOPS ? tt_requantized(acc[b], scale.mult, scale.shift, 127)
+                                        : tt_requantize(acc[b], scale.mult, scale.shift, 127));
         }
     }
 }

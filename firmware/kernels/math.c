@@ -16,6 +16,10 @@ int8_t tt_stochastic_shift(int32_t acc, int32_t shift, uint32_t key, uint32_t i)
     return (int8_t)tt_clamp((acc + noise) >> shift, 127);
 }
 
+int32_t tt_requantized(int32_t acc, int32_t mult, int32_t shift, int32_t limit) {
+    return tt_requantize(acc, mult, shift, limit);
+}
+
 /* Upper half of the 64-bit product. */
 static inline uint32_t high(uint32_t a, uint32_t b) {
     return (uint32_t)(((uint64_t)a * b) >> 32);

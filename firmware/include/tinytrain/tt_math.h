@@ -42,6 +42,9 @@ static inline int32_t tt_requantize(int32_t acc, int32_t mult, int32_t shift, in
     return y > limit ? limit : (y < -limit ? -limit : (int32_t)y);
 }
 
+/* The same, called: 64 bits take some code. */
+int32_t tt_requantized(int32_t acc, int32_t mult, int32_t shift, int32_t limit);
+
 /* Upper half of the 64-bit product. */
 static inline int32_t tt_multiply_high(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b) >> 32);
