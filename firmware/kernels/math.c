@@ -1,3 +1,5 @@
+#include "small.h"
+
 #include "tinytrain/tt_math.h"
 
 uint32_t tt_key(const tt_step *st, int32_t stream) {
