@@ -175,6 +175,10 @@ def print_run(console: Console, facts: Mapping[str, Any]) -> None:
     for name, size in (facts.get("regions_measured_bytes") or {}).items():
         console.print(f"arena in {name}, measured: {size:,}")
     console.print(f"weights_sha256 {facts['weights_sha256']}")
+    if "kept_step" in facts:
+        console.print(
+            f"step {facts['kept_step']} kept on the device: {facts['kept_bytes']:,} bytes"
+        )
 
 
 def print_boards(console: Console, boards: Sequence[Board]) -> None:
