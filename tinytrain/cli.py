@@ -202,17 +202,17 @@ def run(
     json_: Json = False,
 ) -> None:  # fmt: skip
     """Train on a target: measure, train, measure again."""
+    if keep and port is None and flash is None:
+        raise RecipeError(
+            "--save-on-device needs a board with flash: name its --port, or with --flash the file "
+            "for that of an emulated board; elsewhere --snapshot keeps the state"
+        )
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     board = with_sram(load_board("host" if target == "numpy" else target), sram)
     planning = planned(recompute, tile, planner)
     recipe = automatic(recipe, board, planning, json_)
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, board, planning=planning, progress=track, say=say)
-    if keep and port is None and flash is None:
-        raise RecipeError(
-            "--save-on-device needs a board with flash: name its --port, or with --flash the file "
-            "for that of an emulated board; elsewhere --snapshot keeps the state"
-        )
     url = board_cli.chosen_port(port, board) if port else None
     facts = run_facts(
         recipe, compiled, target, limit, lines, state, export, url, json_, keep, flash
@@ -264,6 +264,9 @@ def run_facts(
             exporter.save(session.weights(), export)
         kept = device.save() if device else {}
     done.measured = runner.measurements(session, artifact)
+    if isinstance(session, SerialSession):
+        done.measured |= {"kept_at_start": session.facts.get("kept", "none"),
+                          "step_at_start": session.facts["step"]}  # fmt: skip
     if kept:
         done.measured |= {"kept_step": kept["step"], "kept_bytes": kept["bytes"]}
     return {"model": recipe.name, "scheme": compiled.scheme} | done.facts(recipe.metric)

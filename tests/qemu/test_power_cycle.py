@@ -3,15 +3,19 @@ without one, or with one that cannot be written, say so."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from command_line import call
 from fake_model import FILES, HASH, FakeCodec, samples
 
 from tinytrain.boards import load_board
 from tinytrain.build import Artifact, build
 from tinytrain.errors import BoardError, LinkError
-from tinytrain.qemu import QemuSession, flash_options
+from tinytrain.folder import write_folder
+from tinytrain.qemu import Machine, QemuSession, flash_options
 
 pytestmark = pytest.mark.qemu
 
@@ -93,3 +97,59 @@ def test_a_file_that_is_no_flash_is_refused(artifact: Artifact, tmp_path: Path) 
     with pytest.raises(BoardError, match="has 33554432 bytes"):
         flash_options(artifact.board, wrong)
     assert wrong.read_bytes() == b"something of the user's"
+
+
+def test_saving_by_the_command_line(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert call(capfd, "init", "mine.py")[0] == 0
+
+    def run(*options: object) -> dict[str, Any]:
+        few = ("--limit", 4, "--flash", "flash", "--json")
+        code, out, err = call(capfd, "run", "mine.py", "--target", "qemu_rv32", *few, *options)
+        assert code == 0, err
+        return dict(json.loads(out))
+
+    first = run("--steps", 8, "--save-on-device")
+    assert (first["kept_at_start"], first["step_at_start"], first["kept_step"]) == ("none", 0, 8)
+    again = run("--steps", 8)
+    assert (again["kept_at_start"], again["step_at_start"]) == ("yes", 8)
+    assert "kept_step" not in again
+    other = run("--steps", 4)  # another schedule is another model
+    assert (other["kept_at_start"], other["step_at_start"]) == ("other", 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("host", "--save-on-device"), "RecipeError: --save-on-device needs a board with flash"),
+        (("host", "--flash", "f"), "BoardError: --flash is for an emulated board"),
+        (("qemu_mps2_an386", "--flash", "f"), "its emulator has no flash that can be written"),
+    ],
+)
+def test_what_cannot_save_is_told(
+    options: tuple[str, ...], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert call(capfd, "init", "mine.py")[0] == 0
+    code, _, err = call(capfd, "run", "mine.py", "--steps", 2, "--limit", 1, "--target", *options)
+    assert code == 2 and says in " ".join(err.split())
+
+
+def test_forget_by_the_command_line(
+    artifact: Artifact, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flash, folder = tmp_path / "flash", tmp_path / "project"
+    with start(artifact, flash) as session:
+        session.step(samples(1)[0], 1)
+        session.save()
+    write_folder(folder, {"a": ""}, {"board": "qemu_rv32", "baud": 115200})
+    machine = Machine(artifact.board, artifact, count=False, flash=flash)
+    code, out, _ = call(capfd, "forget", folder, "--port", machine.url)
+    machine.close()
+    assert code == 0 and out.startswith("qemu_rv32 keeps nothing; its next start has the weights")
+    with start(artifact, flash) as session:
+        assert session.info()["kept"] == "none" and session.info()["step"] == 0
