@@ -109,12 +109,13 @@ EXPAND_FUNCTION(expand_bytes, "", EXTRACT_UNSIGNED)
 /* As tt_expand, of n uint8. */
 __attribute__((noinline)) static void expand_unsigned(uint32_t *p, const uint8_t *a,
                                                       const uint8_t *b, int32_t n) {
-    if ((((uintptr_t)a | (uintptr_t)b) & 3u) == 0 && n >= 8) {
-        const int32_t done = n & ~7;
-        p = expand_bytes(p, (const int8_t *)a, (const int8_t *)b, done, 0);
+    if ((((uintptr_t)a | (uintptr_t)b) & 3u) == 0 && n >= 16) {
+        const int32_t done = n & ~15;
+        expand_bytes(p, (const int8_t *)a, (const int8_t *)b, n >> 4, 0);
+        p += done;
         a += done;
         b += done;
-        n &= 7;
+        n &= 15;
     }
     for (; n > 0; n -= 4, a += 4, b += 4, p += 4) {
         const uint32_t u = some_bytes((const int8_t *)a, n), v = some_bytes((const int8_t *)b, n);
