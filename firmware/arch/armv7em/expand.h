@@ -5,8 +5,7 @@
 #include <stdint.h>
 
 /* clang-format off */
-/* Two rows as panels, eight columns a turn; EXTRACT(d, s, byte): the pair of bytes from `byte` on.
- * Functions give the word behind them. */
+/* Two rows as panels, sixteen columns a turn; EXTRACT(d, s, byte): the pair of bytes from `byte` on. */
 #define EXPAND_8(EXTRACT)             \
     "ldmia r1!, {r4, r5}\n"           \
     "ldmia r2!, {r6, r7}\n"           \
@@ -21,13 +20,13 @@
     EXTRACT("r11", "r7", "1")         \
     "stmia r0!, {r8, r9, r10, r11}\n"
 #define EXPAND_FUNCTION(name, CONSTANTS, EXTRACT)                                              \
-    __attribute__((naked, noinline)) static uint32_t *name(                                    \
+    __attribute__((naked, noinline)) static void name(                                         \
         uint32_t *p __attribute__((unused)), const int8_t *a __attribute__((unused)),          \
-        const int8_t *b __attribute__((unused)), int32_t columns __attribute__((unused)),      \
+        const int8_t *b __attribute__((unused)), int32_t turns __attribute__((unused)),        \
         int32_t shift __attribute__((unused))) {                                               \
         __asm__ volatile("push {r4-r11, lr}\n" CONSTANTS "1:\n"                                \
-                         EXPAND_8(EXTRACT)                                                     \
-                         "subs r3, #8\n"                                                       \
+                         EXPAND_8(EXTRACT) EXPAND_8(EXTRACT)                                   \
+                         "subs r3, #1\n"                                                       \
                          "bne 1b\n"                                                            \
                          "pop {r4-r11, pc}\n");                                                \
     }

@@ -1,11 +1,13 @@
-#pragma GCC optimize("Os")
-
+/* The loops are assembly; of the others none becomes a call of memset. */
+#pragma GCC optimize("Os", "no-tree-loop-distribute-patterns")
 
 #include "layer.h"
 
+#include "few_rows.h"
 #include "tile.h"
 
 #define PRODUCT (127 * 127)
+#define FEW_COLUMNS 32 /* of a panel on the stack */
 
 static inline void put(const layer *l, int32_t t, int32_t o, int32_t sum) {
     const int32_t q = l->per_channel ? o : 0;
@@ -77,6 +79,51 @@ static void put_column(const layer *l, const int32_t *sums, int32_t t, int32_t n
         int16_t *y = l->y16 + t * O + o;
         for (int32_t r = 0; r < n; r++, y += O) {
             *y = wide_of_sum((sums[r] >> k) + bias, mult, shift, half);
+        }
+    }
+}
+
+void tt_layer_few(const layer *l, uint32_t *xp, int32_t span, const int8_t *x, const int8_t *below,
+                  int32_t t) {
+    const int32_t C = l->C, O = l->O, whole = C & ~3;
+    const int together = l->rows == NULL || l->wt == NULL;
+    int32_t sums[2 * SUMS];
+    uint32_t some[FEW_COLUMNS];
+    few_rows run = {.x = xp};
+    if (span < FEW_COLUMNS) {
+        run.x = some;
+        span = FEW_COLUMNS;
+    }
+    for (int32_t o = 0, count; o < O; o += count) {
+        count = O - o < SUMS ? O - o : SUMS;
+        for (int32_t i = 0; i < 2 * SUMS; i++) {
+            sums[i] = 0;
+        }
+        for (int32_t c = 0, columns; c < whole; c += columns) {
+            columns = whole - c < span ? whole - c : span;
+            if (o == 0 || span < C) {
+                tt_expand((uint32_t *)run.x, x + c, below + c, columns, 0);
+            }
+            run.turns = (columns + 15) / 16;
+            run.left_out = -(columns / 4) & 3;
+            run.skip = 2 * C - columns;
+            run.pairs = together ? count / 2 : 1;
+            for (int32_t i = 0; i < count; i += 2 * run.pairs) {
+                const int32_t next = i + 1 < count ? 1 : 0; /* the last may be made twice */
+                run.pairs = next ? run.pairs : 1;
+                run.sums = sums + i;
+                dots_of_two(&run, row_of(l, o + i) + c, row_of(l, o + i + next) + c);
+            }
+        }
+        for (int32_t i = 0; whole < C && i < count; i++) {
+            const int8_t *const w = row_of(l, o + i);
+            for (int32_t c = whole; c < C; c++) {
+                sums[i] += x[c] * w[c];
+                sums[SUMS + i] += below[c] * w[c];
+            }
+        }
+        for (int32_t r = 0; r <= (below != x); r++) {
+            tt_layer_put(l, sums + SUMS * r, t + r, o, count);
         }
     }
 }

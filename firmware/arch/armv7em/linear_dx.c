@@ -1,4 +1,4 @@
-#pragma GCC optimize("Os")
+#pragma GCC optimize("Os") /* the loops are assembly */
 
 #include "gradient_rows.h"
 #include "tile.h"

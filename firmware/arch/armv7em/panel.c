@@ -1,14 +1,39 @@
 #pragma GCC optimize("Os") /* the loops are assembly */
 
 #include "panel.h"
-#include "expand.h"
 
-/* clang-format off */
 /* Both int16 of a pair times 2^shift. */
 static inline uint32_t scaled_pair(uint32_t pair, int32_t shift) {
     return (pair << shift) & ~(((1u << shift) - 1u) << 16);
 }
 
+/* clang-format off */
+/* tt_expand of rows at multiples of 4, eight columns a turn; EXTRACT(d, s, byte): the pair of bytes from
+ * `byte` on. */
+#define EXPAND_FUNCTION(name, CONSTANTS, EXTRACT)                                              \
+    __attribute__((naked, noinline)) static uint32_t *name(                                    \
+        uint32_t *p __attribute__((unused)), const int8_t *a __attribute__((unused)),          \
+        const int8_t *b __attribute__((unused)), int32_t C __attribute__((unused)),            \
+        int32_t shift __attribute__((unused))) {                                               \
+        __asm__ volatile("push {r4-r11, lr}\n" CONSTANTS "1:\n"                                \
+                         "ldmia r1!, {r4, r5}\n"                                               \
+                         "ldmia r2!, {r6, r7}\n"                                               \
+                         EXTRACT("r8", "r4", "0")                                              \
+                         EXTRACT("r9", "r6", "0")                                              \
+                         EXTRACT("r10", "r4", "1")                                             \
+                         EXTRACT("r11", "r6", "1")                                             \
+                         "stmia r0!, {r8, r9, r10, r11}\n"                                     \
+                         EXTRACT("r8", "r5", "0")                                              \
+                         EXTRACT("r9", "r7", "0")                                              \
+                         EXTRACT("r10", "r5", "1")                                             \
+                         EXTRACT("r11", "r7", "1")                                             \
+                         "stmia r0!, {r8, r9, r10, r11}\n"                                     \
+                         "subs r3, #8\n"                                                       \
+                         "bne 1b\n"                                                            \
+                         "pop {r4-r11, pc}\n");                                                \
+    }
+
+#define EXTRACT_PLAIN(d, s, byte) "sxtb16 " d ", " s ", ror #(8*" byte ")\n"
 #define EXTRACT_SHIFTED(d, s, byte) \
     EXTRACT_PLAIN(d, s, byte) "lsl " d ", " d ", r12\nbic " d ", " d ", lr\n"
 #define EXTRACT_BY_8_BITS(d, s, byte) "and " d ", lr, " s ", lsl #(8-8*" byte ")\n"
