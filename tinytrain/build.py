@@ -38,14 +38,14 @@ APT = {
     "": "gcc libc6-dev",
 }
 USES = "model_uses.h"  # what kernels see of a model
-SECTIONS = (".text", ".rodata", ".stack", ".data", ".bss")
+SECTIONS = (".boot", ".text", ".rodata", ".stack", ".data", ".bss")
 
 
 @dataclass(frozen=True)
 class Artifact:
     """What was built, measured in the file itself.
 
-    ``sections``: bytes of .text, .rodata, .stack, .data, .bss (0 where absent), and of
+    ``sections``: bytes of .boot, .text, .rodata, .stack, .data, .bss (0 where absent), and of
     ``.arena.<name>`` for each memory beside the first. ``symbols``: bytes
     of each object and function; ``addresses``: where they are. ``model_const_bytes``: constants
     of model.c but the tables of its calls. ``frames``: stack bytes of each function, without those
@@ -63,7 +63,7 @@ class Artifact:
     @property
     def flash_bytes(self) -> int:
         """Code, constants and the image of .data."""
-        return self.sections[".text"] + self.sections[".rodata"] + self.sections[".data"]
+        return sum(self.sections[name] for name in (".boot", ".text", ".rodata", ".data"))
 
     @property
     def sram_bytes(self) -> int:

@@ -28,6 +28,7 @@ from .fit import Fitted, Planning, fit
 from .frontend.torch_export import from_torch
 from .ir import Graph
 from .memory import Plan, at_places_of, plan
+from .packing import packs, with_packed
 from .placement import OPEN, Method, Region, aligned
 from .quantize import Quantized, quantize
 from .recipe import Optimizer, Recipe
@@ -209,6 +210,8 @@ def compile_recipe(
     forward = apply_scheme(quantized.graph, recipe.scheme, quantized.samples)
     train = prune(differentiate(forward, recipe.optimizer))
     evaluate = prune(with_loss(forward))
+    if packs(board.arch):
+        train, evaluate = with_packed(train, evaluate)
     const, state = parameters(train, evaluate)
     tensors = tuple(Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8)) for p in state)
     logits = evaluate.outputs[1].type.shape
