@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .adapters import DOWN, UP
-from .autodiff import differentiate, with_loss
+from .autodiff import with_loss
 from .boards import Board, port_bytes, runtime_bytes
 from .codec import Codec, Tensor
 from .emit import (
@@ -19,7 +19,6 @@ from .emit import (
     arena_bytes,
     emit,
     padded_bytes,
-    parameters,
     table_bytes,
     vocabulary,
 )  # fmt: skip
@@ -34,7 +33,8 @@ from .recipe import Optimizer, Recipe
 from .room import with_room
 from .schedule import prune
 from .schedule_rate import knots
-from .select import apply_scheme, layers_of, resolve
+from .schemes import Training, parameters, steps_of, terms_by_scheme, with_plans
+from .select import apply_schemes
 
 
 @dataclass(frozen=True)
@@ -62,23 +62,39 @@ class Sram:
 @dataclass(frozen=True)
 class Compiled:
     """A model that can be built, run by the interpreter, or only looked at. ``forward`` is
-    the model with what trains in it, ``plain`` the training step before it was made to fit; its
-    numbers are those of ``step``."""
+    the model with what trains in it; ``trainings`` has one training step a scheme. ``step``, the
+    step before it was made to fit (``plain``), and numbers of a step are those of the scheme that
+    sets the arena."""
 
     name: str
     board: Board
     optimizer: Optimizer
-    scheme: str
     quantized: Quantized
     forward: Graph
-    plain: Graph
-    step: Fitted
+    trainings: tuple[Training, ...]
     evaluation: Fitted
     sram: Sram
     const_bytes: int
     codec: Codec
     files: dict[str, str]
     planning: Planning = field(default_factory=Planning)
+
+    @property
+    def scheme(self) -> str:
+        """Names of all schemes, the first of which the firmware begins with."""
+        return ", ".join(t.scheme for t in self.trainings)
+
+    @property
+    def largest(self) -> Training:
+        return max(self.trainings, key=lambda t: t.plan.placement.key)
+
+    @property
+    def plain(self) -> Graph:
+        return self.largest.plain
+
+    @property
+    def step(self) -> Fitted:
+        return self.largest.step
 
     @property
     def train(self) -> Graph:
@@ -113,8 +129,9 @@ class Compiled:
     @property
     def table_bytes(self) -> int:
         """Flash of the tables of the state and the schedule, beside ``const_bytes``."""
-        state = parameters(self.train, self.evaluate)[1]
-        return table_bytes(state, len(self.knots), 0 if self.board.is_host else 4)
+        state = parameters([t.graph for t in self.trainings], self.evaluate)[1]
+        pointer = 0 if self.board.is_host else 4
+        return table_bytes(state, len(self.knots), self.trainings, pointer)
 
     @property
     def trained_parameters(self) -> int:
@@ -153,6 +170,22 @@ class Compiled:
             "macs_backward": self.train.macs() - self.evaluate.macs(),
             "macs_recomputed": self.step.extra_macs,
             "tiled": self.step.tiled, "recomputed": list(self.step.again),
+            "schemes": [self._scheme_facts(t) for t in self.trainings],
+        }  # fmt: skip
+
+    def _scheme_facts(self, training: Training) -> dict[str, Any]:
+        """What one scheme needs; ``alone_bytes``: SRAM of a firmware without the other ones."""
+        updated = {old.name for n in training.graph.nodes for old, _ in n.overwrites()}
+        held = [t for t in self.codec.state if t.name in updated]
+        states = sum(t.bytes for t in held)
+        arena = max(training.plan.placement.used[-1], self.evaluate_plan.placement.used[-1])
+        whole = self.sram.sram_bytes - self.sram.arena_bytes - self.codec.state_bytes
+        return {
+            "scheme": training.scheme, "arena_bytes": arena, "state_bytes": states,
+            "alone_bytes": whole + arena + states,
+            "trained_parameters": sum(t.type.size for t in held if t.kind == "trained"
+                                      and not t.name.endswith(".fraction")),
+            "macs": training.graph.macs(), "macs_recomputed": training.step.extra_macs,
         }  # fmt: skip
 
     @property
@@ -160,12 +193,21 @@ class Compiled:
         """The plan that sets the arena."""
         return max(self.train_plan, self.evaluate_plan, key=lambda plan: plan.placement.key)
 
+    @property
+    def others_bytes(self) -> int:
+        """SRAM that several schemes take beyond the one that would need the most alone."""
+        alone = [self._scheme_facts(t)["alone_bytes"] for t in self.trainings]
+        return self.sram.sram_bytes - max(alone)
+
     def session(self) -> Any:
         """The numpy interpreter of this model (the meaning of the firmware). It runs the step as it
         was before it was made to fit, so that it checks all that was done for that, too."""
         from .interpreter import NumpySession
 
-        return NumpySession(self.plain, self.evaluate, self.codec, self.knots, self.optimizer.seed)
+        steps, terms = [t.plain for t in self.trainings], [t.terms for t in self.trainings]
+        return NumpySession(
+            steps, self.evaluate, self.codec, self.knots, self.optimizer.seed, terms
+        )
 
 
 def silent(_: str) -> None:
@@ -206,13 +248,13 @@ def compile_recipe(
     values named.
     """
     quantized = quantized or prepare(recipe, progress)
-    forward = apply_scheme(quantized.graph, recipe.scheme, quantized.samples)
-    train = prune(differentiate(forward, recipe.optimizer))
+    forward, trained = apply_schemes(quantized.graph, recipe.schemes, quantized.samples)
+    steps = steps_of(forward, recipe.optimizer, trained)
     evaluate = prune(with_loss(forward))
-    const, state = parameters(train, evaluate)
+    const, state = parameters(list(steps.values()), evaluate)
     tensors = tuple(Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8)) for p in state)
     logits = evaluate.outputs[1].type.shape
-    source = train.inputs[0].type
+    source = evaluate.inputs[0].type
     sram = Sram(
         arena_bytes=0,
         trained_weight_bytes=sum(t.bytes for t in tensors if t.kind == "trained"),
@@ -225,23 +267,25 @@ def compile_recipe(
     beside = [Region(memory.name, memory.length_bytes) for memory in board.beside]
     say("planning memory")
     room = board.sram_budget_bytes - sram.sram_bytes
-    step = fit(train, room, planning, beside=beside)
-    forward_only = replace(planning, recompute="off")
-    check_run = fit(evaluate, step.plan.placement.used[-1], forward_only, beside=beside)
-    step, check_run = settled(step, check_run, planning.planner, say)
-    arenas = arena_bytes(step.plan, check_run.plan)
-    step, check_run = (replace(f, plan=with_room(f.graph, f.plan, arenas))
-                       for f in (step, check_run))  # fmt: skip
+    fitted = [fit(step, room, planning, beside=beside) for step in steps.values()]
+    most = max(f.plan.placement.used[-1] for f in fitted)
+    fitted.append(fit(evaluate, most, replace(planning, recompute="off"), beside=beside))
+    fitted = settled(fitted, planning.planner, say)
+    arenas = arena_bytes(*(f.plan for f in fitted))
+    *fitted, check_run = (replace(f, plan=with_room(f.graph, f.plan, arenas)) for f in fitted)
+    terms = terms_by_scheme(steps, recipe.worth)
+    trainings = tuple(
+        Training(name, step, found, terms[name])
+        for (name, step), found in zip(steps.items(), fitted, strict=True)
+    )
     sram = replace(sram, arena_bytes=arenas.pop(MAIN), beside=arenas)
     compiled = Compiled(
-        name=recipe.name, board=board, optimizer=recipe.optimizer,
-        scheme=resolve(recipe.scheme, layers_of(quantized.graph)).name, quantized=quantized,
-        forward=forward, plain=train, step=step, evaluation=check_run, sram=sram,
+        name=recipe.name, board=board, optimizer=recipe.optimizer, quantized=quantized,
+        forward=forward, trainings=trainings, evaluation=check_run, sram=sram,
         const_bytes=sum(padded_bytes(p, CONST_ALIGN) for p in const),
         codec=Codec(source, logits[0], logits, recipe.loss == "classes", tensors,
-                    vocabulary(train)),
-        files=emit(recipe.name, step.graph, check_run.graph, step.plan, check_run.plan,
-                   recipe.optimizer, knots(recipe.optimizer)),
+                    vocabulary(evaluate), tuple(steps)),
+        files=emit(recipe.name, trainings, check_run, recipe.optimizer, knots(recipe.optimizer)),
         planning=planning,
     )  # fmt: skip
     if check:
@@ -250,23 +294,23 @@ def compile_recipe(
 
 
 def settled(
-    step: Fitted, check_run: Fitted, method: Method, say: Callable[[str], None] = silent
-) -> tuple[Fitted, Fitted]:
-    """The two with better addresses, or a proof, for the one that sets the arena."""
-    found, seen = [step, check_run], set[int]()
+    fitted: Sequence[Fitted], method: Method, say: Callable[[str], None] = silent
+) -> list[Fitted]:
+    """All with better addresses, or a proof, for the one that sets the arena."""
+    found, seen = list(fitted), set[int]()
 
     def watch(used: int, bound: int) -> None:
         say(f"placing {used:,} bytes, at least {bound:,}")
 
     while method != "heuristic":
-        i = max((0, 1), key=lambda i: found[i].plan.placement.key)
+        i = max(range(len(found)), key=lambda i: found[i].plan.placement.key)
         placement = found[i].plan.placement
         if i in seen or placement.proof != OPEN:
             break
         seen.add(i)
         made = plan(found[i].graph, placement.regions, method, watch)
         found[i] = replace(found[i], plan=made)
-    return found[0], found[1]
+    return found
 
 
 def check_budget(compiled: Compiled) -> None:
@@ -279,7 +323,7 @@ def check_budget(compiled: Compiled) -> None:
         for b in compiled.dominant_plan.live_at(compiled.dominant_plan.peak_node)[:5]
     )
     raise BudgetError(
-        f"{compiled.name} with scheme {compiled.scheme} needs {sram.sram_bytes} bytes of SRAM "
+        f"{compiled.name} with scheme{_which(compiled)} needs {sram.sram_bytes} bytes of SRAM "
         f"{_form(compiled.planning)}; {compiled.board.name} has {budget} "
         f"({sram.sram_bytes - budget} too many).\n"
         f"arena {sram.arena_bytes}, trained weights {sram.trained_weight_bytes}, optimizer "
@@ -288,6 +332,18 @@ def check_budget(compiled: Compiled) -> None:
         f"The arena peaks at {arena_peak(compiled)}; largest live values: "
         f"{live}.\nNext: {_advice(compiled)}."
     )
+
+
+def _which(compiled: Compiled) -> str:
+    """The scheme; of several those whose arena is too large."""
+    room = compiled.board.sram_budget_bytes - compiled.sram.sram_bytes + compiled.sram.arena_bytes
+    arenas = {t.scheme: t.plan.placement.used[-1] for t in compiled.trainings}
+    over = [f"{name} (arena {size})" for name, size in arenas.items() if size > room]
+    if len(arenas) == 1 or not over:
+        return f"{'s' if len(arenas) > 1 else ''} {compiled.scheme}"
+    others = len(arenas) - len(over)
+    beside = f" beside {others} that fit{'s' if others == 1 else ''}" if others else ""
+    return f"{'s' if len(over) > 1 else ''} {', '.join(over)}{beside}"
 
 
 def arena_peak(compiled: Compiled) -> str:
