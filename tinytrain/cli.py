@@ -24,7 +24,7 @@ from .command import (
     Rate,
     Recompute,
     Rule,
-    Scheme,
+    Schemes,
     Seed,
     Source,
     SramBudget,
@@ -59,7 +59,7 @@ NOT_LINKED = {"flash_bytes": None, "flash_note": "not linked: it does not fit"}
 
 @app.command()
 def plan(
-    source: Source, board: BoardName = "host", scheme: Scheme = None, optimizer: Rule = None,
+    source: Source, board: BoardName = "host", scheme: Schemes = None, optimizer: Rule = None,
     weights: Weights = None, steps: Steps = None, seed: Seed = None, learning_rate: Rate = None,
     recompute: Recompute = "auto", tile: Tile = "auto", planner: Planner = "auto",
     sram: SramBudget = None,
@@ -149,7 +149,7 @@ def build(
     framework: Annotated[
         str | None, typer.Option(help="of a project: none, arduino or espidf (default: by board)")
     ] = None,
-    scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
+    scheme: Schemes = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
     seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
     tile: Tile = "auto", planner: Planner = "auto", sram: SramBudget = None, json_: Json = False,
 ) -> None:  # fmt: skip
@@ -177,12 +177,16 @@ def build(
 def run(
     source: Source,
     target: Annotated[str, typer.Option(help="numpy, host or an emulated board")] = "host",
-    scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
+    scheme: Schemes = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
     seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
     tile: Tile = "auto", planner: Planner = "auto", sram: SramBudget = None,
     port: Annotated[
         str | None,
         typer.Option(help="serial port of the board that runs this model; auto: look for it"),
+    ] = None,
+    use: Annotated[str | None, typer.Option(help="of several schemes the one that trains")] = None,
+    probe: Annotated[
+        int | None, typer.Option(help="samples that the target looks at to choose a scheme itself")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="samples of each test set to measure")] = None,
     lines: Annotated[Path | None, typer.Option("--jsonl", help="one JSON line a step")] = None,
@@ -202,7 +206,9 @@ def run(
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, board, planning=planning, progress=track, say=say)
     url = board_cli.chosen_port(port, board) if port else None
-    facts = run_facts(recipe, compiled, target, limit, lines, state, export, url, quiet=json_)
+    facts = run_facts(
+        recipe, compiled, target, limit, lines, state, export, url, use, probe, quiet=json_
+    )
     if json_:
         show(facts)
     else:
@@ -212,7 +218,8 @@ def run(
 def run_facts(
     recipe: Recipe, compiled: Compiled, target: str, limit: int | None = None,
     lines: Path | None = None, state: Path | None = None, export: Path | None = None,
-    port: str | None = None, quiet: bool = False,
+    port: str | None = None, use: str | None = None, probe: int | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Open the target, train under live bars, close, give what ``run --json`` prints."""
     folder = Path("build/run") / f"{recipe.name}-{target}"
@@ -237,6 +244,7 @@ def run_facts(
             if log:
                 log.write(json.dumps(asdict(result)) + "\n")
 
+        choice = runner.choose(session, recipe, use, probe, watch)
         steps = recipe.optimizer.steps
         done = runner.train(
             session, recipe, steps, target, limit=limit, watch=watch, on_step=on_step
@@ -246,7 +254,8 @@ def run_facts(
         if export and exporter:
             exporter.save(session.weights(), export)
     done.measured = runner.measurements(session, artifact)
-    return {"model": recipe.name, "scheme": compiled.scheme} | done.facts(recipe.metric)
+    facts = {"model": recipe.name, "scheme": choice.scheme if choice else use or compiled.scheme}
+    return facts | done.facts(recipe.metric) | ({"choice": asdict(choice)} if choice else {})
 
 
 @app.command()
@@ -254,7 +263,7 @@ def export(
     source: Source,
     snapshot: Annotated[Path, typer.Argument(help="state of a session (run --snapshot)")],
     path: Annotated[Path, typer.Option("--out", help="file to write")] = Path("learned.pt"),
-    scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None,
+    scheme: Schemes = None, optimizer: Rule = None, weights: Weights = None,
     learning_rate: Rate = None, json_: Json = False,
 ) -> None:  # fmt: skip
     """Write what a session learned into the float model: a state dict for torch.load."""

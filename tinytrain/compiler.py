@@ -33,7 +33,7 @@ from .recipe import Optimizer, Recipe
 from .room import with_room
 from .schedule import prune
 from .schedule_rate import knots
-from .schemes import Training, parameters, steps_of, terms_by_scheme, with_plans
+from .schemes import Training, parameters, steps_of, terms_by_scheme
 from .select import apply_schemes
 
 
@@ -171,6 +171,7 @@ class Compiled:
             "macs_recomputed": self.step.extra_macs,
             "tiled": self.step.tiled, "recomputed": list(self.step.again),
             "schemes": [self._scheme_facts(t) for t in self.trainings],
+            "others_bytes": self.others_bytes,
         }  # fmt: skip
 
     def _scheme_facts(self, training: Training) -> dict[str, Any]:

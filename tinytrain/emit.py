@@ -257,12 +257,17 @@ class Emitter:
         return found
 
 
+def train_symbols(trainings: Sequence[Training]) -> dict[str, str]:
+    """C functions of the training steps by scheme, where there are several."""
+    return symbols_of([t.scheme for t in trainings], "train")
+
+
 def _train_functions(
     trainings: Sequence[Training], symbols: dict[str, str]
 ) -> list[dict[str, Any]]:
     """``tt_model_train`` of one scheme; of several, a function each, with the terms of its worth:
     (moment, factor) in C."""
-    names = symbols_of([t.scheme for t in trainings], "train")
+    names = train_symbols(trainings)
     return [
         Emitter(t.graph, t.plan, symbols).function()
         | {"symbol": names[t.scheme], "scheme": c_text(t.scheme), "title": commented(t.scheme),

@@ -17,7 +17,7 @@ from tinytrain.errors import BudgetError, SchemeError
 from tinytrain.fit import Planning
 from tinytrain.recipe import Optimizer, UpdateScheme
 
-BIASES = UpdateScheme({}, ("*",), "biases")
+OTHERS = UpdateScheme({"*.q": 1.0}, ("embed", "*.q", "*.f?"), "q and biases")
 SOME = UpdateScheme({"*.o": (1, 4, 9), "head": 1.0}, ("*.o", "head"), "some of o")
 SCHEMES = ("last_k:1", "bias_only", "head_only")
 
@@ -40,7 +40,7 @@ def host(made: Compiled, out: Path) -> HostSession:
     [
         ("sensor", SCHEMES, "int8", None),
         ("lm", ("last_k:1", "lora:2+head"), "int16", None),
-        ("channels", (SOME, BIASES), "int8", None),
+        ("channels", (SOME, OTHERS), "int8", None),
         ("cct", ("full", "head_only"), "int8", Planning("min-memory", "auto")),
     ],
 )
@@ -172,9 +172,12 @@ def test_one_of_a_list_is_the_same_firmware() -> None:
 
 
 def test_what_does_not_fit_is_named() -> None:
-    least = several("sensor", "head_only", "bias_only").sram.sram_bytes
-    board = with_sram(load_board("qemu_mps2_an386"), least)
     plain = Planning("off", "off", "heuristic")
+    made = several("sensor", "head_only", "full", planning=plain)
+    small = made.facts()["schemes"][0]["arena_bytes"]
+    board = load_board("qemu_mps2_an386")
+    stack = board.stack_bytes - made.board.stack_bytes
+    board = with_sram(board, made.sram.sram_bytes - made.sram.arena_bytes + small + stack + 64)
     with pytest.raises(BudgetError, match=r"with scheme full \(arena \d+\) beside 1 that fits"):
         several("sensor", "head_only", "full", board=board, planning=plain)
 
