@@ -73,9 +73,11 @@ class NumpySession(Session):
 
     def _choose(self) -> tuple[int, int, list[int]]:
         choice, worth = self.state[CHOICE.value.name], [worth_q16(t, self.state) for t in self.terms]
-        seen = int(choice[1])
-        choice[:] = worth.index(max(worth)), 0
-        return int(choice[0]), seen, worth
+        best, seen = self._in_use(), int(choice[1])
+        if seen and max(worth) > worth[best]:
+            best = worth.index(max(worth))
+        choice[:] = best, 0
+        return best, seen, worth
 
     def score(self, x: Array, y: Array | int) -> StepResult:
         values = execute(self.graph, self._inputs(x, y), dict(self.state), self.clock)

@@ -110,6 +110,11 @@ class Session(ABC):
         """Train from now on the scheme that is worth most on the probed samples."""
         self._need_several()
         index, probed, worth = self._choose()
+        if not probed or not any(worth):
+            raise SchemeError(
+                "nothing to choose by: probe samples first, with the lsb rule, as sgd measures no "
+                "gradients"
+            )
         named = {n: w / 65536 for n, w in zip(self.schemes, worth, strict=True)}
         return Choice(self.schemes[index], probed, named)
 

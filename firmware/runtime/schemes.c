@@ -53,8 +53,8 @@ uint32_t tt_worth_q16(uint32_t scheme) {
 }
 
 uint32_t tt_choose(void) {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < TT_SCHEMES; i++) {
+    uint32_t best = tt_scheme_in_use();
+    for (uint32_t i = 0; i < TT_SCHEMES && tt_model_choice[SEEN] > 0; i++) {
         best = tt_worth_q16(i) > tt_worth_q16(best) ? i : best;
     }
     tt_model_choice[IN_USE] = best;

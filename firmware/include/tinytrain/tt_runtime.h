@@ -56,7 +56,8 @@ tt_status tt_probe(tt_metrics *metrics);
 /* What a step of a scheme takes off the loss at rate 1, to first order, in nats * 2^16. */
 uint32_t tt_worth_q16(uint32_t scheme);
 
-/* Use the scheme that is worth most, the first of equals; gives its index. */
+/* Use the scheme that is worth most by what was probed; gives its index. The one in use stays where
+ * none is worth more. Rules without moments (sgd) measure no worth. */
 uint32_t tt_choose(void);
 
 /* Learning rate of a step: linear between the knots, constant outside. */
