@@ -218,8 +218,8 @@ def differentiate(
     ``forward`` is an int8 graph with logits as its only output, after ``select.apply_scheme``.
     ``chosen``: names of the parameters that train (None: all that can); ``own`` goes before the
     names of moments and coefficients, whose unit depends on the way that a gradient takes. Updates
-    have the attribute ``nats``, see ``worth.py``. Raises SchemeError when a trained parameter cannot be reached, or an op on the way has no
-    gradient.
+    have the attribute ``nats``, see ``worth.py``. Raises SchemeError when a trained parameter
+    cannot be reached, or an op on the way has no gradient.
     """
     live = trained_values(forward, chosen)
     (logits,) = forward.outputs

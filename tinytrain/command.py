@@ -27,8 +27,8 @@ Source = Annotated[Path, typer.Argument(help="Python file that defines recipe()"
 BoardName = Annotated[str, typer.Option("--board", help="board; see tinytrain boards")]
 Schemes = Annotated[
     list[str] | None,
-    typer.Option("--scheme", help="full, head_only, bias_only, last_k:N, lora:R, lora:R+head, auto, "
-                 "or a scheme file (.toml); several: the firmware holds all (default: the "
+    typer.Option("--scheme", help="full, head_only, bias_only, last_k:N, lora:R, lora:R+head, "
+                 "auto, or a scheme file (.toml); several: the firmware holds all (default: the "
                  "recipe's)"),
 ]  # fmt: skip
 Rule = Annotated[str | None, typer.Option("--optimizer", help="lsb, sgd or sgd-noqas")]
@@ -84,8 +84,8 @@ def stages(quiet: bool) -> Iterator[tuple[Stage, Callable[[str], None]]]:
 
 
 def overridden(
-    source: Path, schemes: Sequence[str] | None, rule: str | None, weights: str | None, steps: int | None,
-    seed: int | None, rate: float | None,
+    source: Path, schemes: Sequence[str] | None, rule: str | None, weights: str | None,
+    steps: int | None, seed: int | None, rate: float | None,
 ) -> Recipe:  # fmt: skip
     """The recipe with what the command line says otherwise. Raises RecipeError."""
     recipe = load_recipe(source)

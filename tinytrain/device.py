@@ -12,8 +12,20 @@ import serial
 
 from .errors import LinkError
 from .link import (
-    CHOOSE, PREDICT, PROBE, QUIT, READ, RESET, SCORE, TRAIN, USE, WRITE, Frame, Line, Link,
-)  # fmt: skip
+    CHOOSE,
+    PREDICT,
+    PROBE,
+    QUIT,
+    READ,
+    RESET,
+    SCORE,
+    TRAIN,
+    USE,
+    WRITE,
+    Frame,
+    Line,
+    Link,
+)
 from .session import Array, Session, StepResult
 
 READ_CHUNK_BYTES = 4096

@@ -72,7 +72,10 @@ class NumpySession(Session):
         return _result(values["metrics"], self.clock.step)
 
     def _choose(self) -> tuple[int, int, list[int]]:
-        choice, worth = self.state[CHOICE.value.name], [worth_q16(t, self.state) for t in self.terms]
+        choice, worth = (
+            self.state[CHOICE.value.name],
+            [worth_q16(t, self.state) for t in self.terms],
+        )
         best, seen = self._in_use(), int(choice[1])
         if seen and max(worth) > worth[best]:
             best = worth.index(max(worth))

@@ -58,9 +58,7 @@ def _scheme_code(compiled: Compiled, artifact: Artifact) -> dict[str, Any]:
     if len(compiled.trainings) == 1:
         return {}
     names, size = train_symbols(compiled.trainings), artifact.symbols
-    rows = [
-        row | {"code_bytes": size[names[row["scheme"]]]} for row in compiled.facts()["schemes"]
-    ]
+    rows = [row | {"code_bytes": size[names[row["scheme"]]]} for row in compiled.facts()["schemes"]]
     return {"schemes": rows, "chooser_code_bytes": sum(size.get(name, 0) for name in CHOOSER)}
 
 

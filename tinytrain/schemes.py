@@ -47,7 +47,7 @@ def steps_of(
     forward: Graph, optimizer: Optimizer, trained: Mapping[str, frozenset[str]]
 ) -> dict[str, Graph]:
     """The training step of each scheme by its name. ``trained``: what ``select.apply_schemes`` says
-    that it trains. Moments of several schemes are apart, so that each trains as if it were alone."""
+    that it trains. Several schemes have moments of their own: each trains as if it were alone."""
     owns = {name: f"{name}/" if len(trained) > 1 else "" for name in trained}
     return {
         name: prune(differentiate(forward, optimizer, chosen, owns[name]))

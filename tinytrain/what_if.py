@@ -67,7 +67,11 @@ def _planned(
     planning = replace(base, recompute=cell.recompute, tile=cell.tile)
     try:
         made = compile_recipe(
-            recipe.replace(scheme=scheme, alternatives=()), board, quantized, check=False, planning=planning
+            recipe.replace(scheme=scheme, alternatives=()),
+            board,
+            quantized,
+            check=False,
+            planning=planning,
         )
     except TinytrainError as error:
         return replace(cell, why=str(error).splitlines()[0])

@@ -1,4 +1,4 @@
-"""Several schemes in one firmware: each trains as if it were alone, and all targets choose alike."""
+"""Several schemes in one firmware: each trains as if it were alone; all targets choose alike."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ def test_worth_by_macs_prefers_the_cheap() -> None:
     x, y = toys.data("sensor").x[0], toys.data("sensor").y[0]
     shares = []
     for worth in ("step", "mac"):
-        made = compile_recipe(base.replace(worth=worth), load_board("host"), toys.quantized("sensor"))
+        made = compile_recipe(
+            base.replace(worth=worth), load_board("host"), toys.quantized("sensor")
+        )
         session = made.session()
         session.probe(x, y)
         found = session.choose().worth
