@@ -143,7 +143,7 @@ class SerialSession(Session):
 
     def _choose(self) -> tuple[int, int, list[int]]:
         line = self._line(CHOOSE, b"")
-        return line["scheme"], line["probed"], line["worth_q16"]
+        return line["scheme"], line["probed"], line["worth_q24"]
 
     def score(self, x: Array, y: Array | int) -> StepResult:
         return _result(self._line(SCORE, self._sample(x, y)))

@@ -271,7 +271,7 @@ def _train_functions(
     return [
         Emitter(t.graph, t.plan, symbols).function()
         | {"symbol": names[t.scheme], "scheme": c_text(t.scheme), "title": commented(t.scheme),
-           "terms": [(symbols[term.moment], float_literal(float(term.nats))) for term in t.terms]}
+           "terms": [(symbols[term.moment], float_literal(float(term.factor))) for term in t.terms]}
         for t in trainings
     ]  # fmt: skip
 

@@ -111,9 +111,9 @@ class HostSession(Session):
 
     def _choose(self) -> tuple[int, int, list[int]]:
         seen = ctypes.POINTER(ctypes.c_uint32).in_dll(self._lib, "tt_model_choice")[1]
-        self._lib.tt_worth_q16.restype = ctypes.c_uint32
+        self._lib.tt_worth_q24.restype = ctypes.c_uint32
         index = self._lib.tt_choose()
-        return index, seen, [self._lib.tt_worth_q16(i) for i in range(len(self.schemes))]
+        return index, seen, [self._lib.tt_worth_q24(i) for i in range(len(self.schemes))]
 
     def score(self, x: Array, y: Array | int) -> StepResult:
         self._load(x, y)

@@ -20,7 +20,7 @@ from .ir import Graph, Step
 from .schedule_rate import beta_at, rate_at
 from .schemes import CHOICE, parameters
 from .session import Array, Session, StepResult
-from .worth import Term, worth_q16
+from .worth import Term, worth_q24
 
 
 class NumpySession(Session):
@@ -74,7 +74,7 @@ class NumpySession(Session):
     def _choose(self) -> tuple[int, int, list[int]]:
         choice, worth = (
             self.state[CHOICE.value.name],
-            [worth_q16(t, self.state) for t in self.terms],
+            [worth_q24(t, self.state) for t in self.terms],
         )
         best, seen = self._in_use(), int(choice[1])
         if seen and max(worth) > worth[best]:

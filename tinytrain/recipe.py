@@ -108,8 +108,8 @@ class Recipe:
     repeated; ``tests`` are named data sets measured before and after, the first is the target.
     ``proxies``: what a scheme is selected on; without any, parts of ``train``.
     ``alternatives``: further schemes that the firmware holds over the same arena; it begins with
-    ``scheme``. ``worth``: what a device that chooses among them compares, ``"step"`` the gain of a
-    step, ``"mac"`` that gain by multiplications.
+    ``scheme``. ``worth``: what a device that chooses among them compares, the squared gradient of
+    all that trains by ``"mac"`` or ``"step"``.
     """
 
     name: str
@@ -126,7 +126,7 @@ class Recipe:
     note: str = ""
     proxies: tuple[Proxy, ...] = ()
     alternatives: tuple[UpdateScheme | str, ...] = ()
-    worth: Literal["step", "mac"] = "step"
+    worth: Literal["mac", "step"] = "mac"
 
     def __post_init__(self) -> None:
         one_of("loss", self.loss, ("classes", "tokens"))

@@ -50,7 +50,7 @@ def flash_facts(compiled: Compiled, artifact: Artifact | None = None) -> dict[st
     } | _scheme_code(compiled, artifact)  # fmt: skip
 
 
-CHOOSER = ("tt_use", "tt_probe", "tt_choose", "tt_worth_q16", "tt_scheme_in_use", "tt_model_train")
+CHOOSER = ("tt_use", "tt_probe", "tt_choose", "tt_worth_q24", "tt_scheme_in_use", "tt_model_train")
 
 
 def _scheme_code(compiled: Compiled, artifact: Artifact) -> dict[str, Any]:
@@ -204,8 +204,9 @@ def print_run(console: Console, facts: Mapping[str, Any]) -> None:
     console.print(table)
     console.print(f"loss {facts['loss_first']:.3f} -> {facts['loss_last']:.3f}")
     if choice := facts.get("choice"):
-        worth = ", ".join(f"{escape(name)} {nats:.3f}" for name, nats in choice["worth"].items())
-        console.print(f"chosen on {choice['probed']} samples; worth of a step, nats: {worth}")
+        most = max(choice["worth"].values())
+        worth = ", ".join(f"{escape(n)} {value / most:.3f}" for n, value in choice["worth"].items())
+        console.print(f"chosen on {choice['probed']} samples; worth beside the best: {worth}")
     for key in ("instructions_per_step", "sram_measured_bytes", "stack_used_bytes"):
         if facts.get(key) is not None:
             console.print(f"{key}: {facts[key]:,}")

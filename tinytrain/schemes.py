@@ -58,8 +58,7 @@ def steps_of(
 def terms_by_scheme(
     steps: Mapping[str, Graph], by: Literal["step", "mac"]
 ) -> dict[str, tuple[Term, ...]]:
-    """Of several schemes the terms of their worth; ``by`` mac: divided by the MACs of a step, in
-    units of the dearest one's."""
+    """Of several schemes the terms of their worth, by MAC in units of the dearest step."""
     if len(steps) == 1:
         return dict.fromkeys(steps, ())
     dearest = max(step.macs() for step in steps.values())

@@ -32,8 +32,8 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Choice:
-    """A device's choice among its schemes: by ``probed`` samples, and what a step of each is worth
-    at rate 1, in nats."""
+    """A device's choice among its schemes: by ``probed`` samples, and what each is worth on these
+    (``worth.py``; only how they compare means something)."""
 
     scheme: str
     probed: int
@@ -115,7 +115,7 @@ class Session(ABC):
                 "nothing to choose by: probe samples first, with the lsb rule, as sgd measures no "
                 "gradients"
             )
-        named = {n: w / 65536 for n, w in zip(self.schemes, worth, strict=True)}
+        named = {n: w / 2**24 for n, w in zip(self.schemes, worth, strict=True)}
         return Choice(self.schemes[index], probed, named)
 
     def _need_several(self) -> None:
@@ -129,7 +129,7 @@ class Session(ABC):
         raise NotImplementedError
 
     def _choose(self) -> tuple[int, int, list[int]]:
-        """Index, samples that were looked at, worth of each scheme in nats * 2^16."""
+        """Index, samples that were looked at, worth of each scheme, times 2^24."""
         raise NotImplementedError
 
     def close(self) -> None:  # noqa: B027 - sessions without resources need none

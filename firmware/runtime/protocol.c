@@ -116,8 +116,8 @@ static void choose(void) {
     scheme_line("choose");
     tt_number("probed", seen);
     for (uint32_t i = 0; i < TT_SCHEMES; i++) {
-        tt_put(i == 0 ? ",\"worth_q16\":[" : ",");
-        tt_put_number(tt_worth_q16(i), 1);
+        tt_put(i == 0 ? ",\"worth_q24\":[" : ",");
+        tt_put_number(tt_worth_q24(i), 1);
     }
     tt_put("]");
     tt_end();

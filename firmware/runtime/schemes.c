@@ -41,21 +41,21 @@ tt_status tt_probe(tt_metrics *metrics) {
     return TT_OK;
 }
 
-uint32_t tt_worth_q16(uint32_t scheme) {
+uint32_t tt_worth_q24(uint32_t scheme) {
     const tt_scheme *s = &tt_model_schemes[scheme];
     float total = 0.0f;
     for (uint32_t i = 0; i < s->count; i++) {
-        const float part = s->terms[i].nats * tt_sqrtf(s->terms[i].moment[0]);
+        const float part = s->terms[i].factor * s->terms[i].moment[0];
         total += part;
     }
-    total *= 65536.0f;
+    total *= 16777216.0f;
     return total < 4294967296.0f ? (uint32_t)total : UINT32_MAX;
 }
 
 uint32_t tt_choose(void) {
     uint32_t best = tt_scheme_in_use();
     for (uint32_t i = 0; i < TT_SCHEMES && tt_model_choice[SEEN] > 0; i++) {
-        best = tt_worth_q16(i) > tt_worth_q16(best) ? i : best;
+        best = tt_worth_q24(i) > tt_worth_q24(best) ? i : best;
     }
     tt_model_choice[IN_USE] = best;
     tt_model_choice[SEEN] = 0;

@@ -21,10 +21,10 @@ typedef struct {
     float rate;
 } tt_knot;
 
-/* A tensor's part of what a step is worth: the root of its moment times nats. */
+/* A tensor's part of what a scheme is worth: factor times its moment. */
 typedef struct {
     const float *moment;
-    float nats;
+    float factor;
 } tt_worth;
 
 /* One of several schemes: its training step, the terms of its worth. */

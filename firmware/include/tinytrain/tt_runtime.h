@@ -53,8 +53,10 @@ tt_status tt_use(uint32_t scheme);
  * moments. These become means over the samples since the last choice. Metrics as tt_evaluate. */
 tt_status tt_probe(tt_metrics *metrics);
 
-/* What a step of a scheme takes off the loss at rate 1, to first order, in nats * 2^16. */
-uint32_t tt_worth_q16(uint32_t scheme);
+/* What a scheme is worth on the samples that were probed: the mean squared gradient of all that it
+ * trains, in nats^2 * 2^24 by weight LSBs and, unless the recipe says otherwise, by MAC of a step, in
+ * units of the dearest step. */
+uint32_t tt_worth_q24(uint32_t scheme);
 
 /* Use the scheme that is worth most by what was probed; gives its index. The one in use stays where
  * none is worth more. Rules without moments (sgd) measure no worth. */
