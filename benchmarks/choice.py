@@ -60,7 +60,8 @@ def outcome(
 ) -> tuple[float, str]:
     """Accuracy after training by one scheme, or by the one that is chosen; its name."""
     session.restore(start)
-    found = runner.choose(session, recipe, *((None, probe) if name == CHOSEN else (name, None)))
+    use, probes = (None, probe) if name == CHOSEN else (name, None)
+    found = runner.choose(session, recipe, use, probes)
     at = np.arange(steps) % len(recipe.train)
     session.steps(recipe.train.x[at], recipe.train.y[at])
     return session.evaluate(test.x, test.y).accuracy, found.scheme if found else name

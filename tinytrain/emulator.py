@@ -112,8 +112,8 @@ class HostSession(Session):
     def _choose(self) -> tuple[int, int, list[int]]:
         seen = ctypes.POINTER(ctypes.c_uint32).in_dll(self._lib, "tt_model_choice")[1]
         self._lib.tt_worth_q24.restype = ctypes.c_uint32
-        index = self._lib.tt_choose()
-        return index, seen, [self._lib.tt_worth_q24(i) for i in range(len(self.schemes))]
+        worth = [self._lib.tt_worth_q24(i) for i in range(len(self.schemes))]
+        return self._lib.tt_choose(), seen, worth
 
     def score(self, x: Array, y: Array | int) -> StepResult:
         self._load(x, y)

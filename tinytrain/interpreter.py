@@ -79,6 +79,8 @@ class NumpySession(Session):
         best, seen = self._in_use(), int(choice[1])
         if seen and max(worth) > worth[best]:
             best = worth.index(max(worth))
+        for term in (term for terms in self.terms if seen for term in terms):
+            self.state[term.moment][0] = 0
         choice[:] = best, 0
         return best, seen, worth
 

@@ -86,10 +86,11 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
         f"(of it model constants {facts['model_const_bytes']:,})"
     )
     adapters = facts["adapter_parameters"]
+    of = f" of {compiled.largest.scheme}" if len(facts["schemes"]) > 1 else ""
     console.print(
         f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained"
         f"{f' ({adapters:,} of adapters)' if adapters else ''}; "
-        f"MACs a step: forward {facts['macs_forward']:,}, backward {facts['macs_backward']:,}"
+        f"MACs a step{of}: forward {facts['macs_forward']:,}, backward {facts['macs_backward']:,}"
         f"{fitting_text(facts)}"
     )
     if len(facts["schemes"]) > 1:

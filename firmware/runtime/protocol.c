@@ -112,12 +112,16 @@ static void use(uint32_t scheme) {
 
 static void choose(void) {
     const uint32_t seen = tt_model_choice[1];
+    uint32_t worth[TT_SCHEMES];
+    for (uint32_t i = 0; i < TT_SCHEMES; i++) {
+        worth[i] = tt_worth_q24(i);
+    }
     tt_choose();
     scheme_line("choose");
     tt_number("probed", seen);
     for (uint32_t i = 0; i < TT_SCHEMES; i++) {
         tt_put(i == 0 ? ",\"worth_q24\":[" : ",");
-        tt_put_number(tt_worth_q24(i), 1);
+        tt_put_number(worth[i], 1);
     }
     tt_put("]");
     tt_end();

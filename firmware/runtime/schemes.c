@@ -54,8 +54,17 @@ uint32_t tt_worth_q24(uint32_t scheme) {
 
 uint32_t tt_choose(void) {
     uint32_t best = tt_scheme_in_use();
-    for (uint32_t i = 0; i < TT_SCHEMES && tt_model_choice[SEEN] > 0; i++) {
+    if (tt_model_choice[SEEN] == 0) {
+        return best;
+    }
+    for (uint32_t i = 0; i < TT_SCHEMES; i++) {
         best = tt_worth_q24(i) > tt_worth_q24(best) ? i : best;
+    }
+    for (uint32_t i = 0; i < TT_SCHEMES; i++) {
+        const tt_scheme *s = &tt_model_schemes[i];
+        for (uint32_t k = 0; k < s->count; k++) {
+            s->terms[k].moment[0] = 0.0f;
+        }
     }
     tt_model_choice[IN_USE] = best;
     tt_model_choice[SEEN] = 0;

@@ -87,6 +87,16 @@ def test_a_scheme_trains_as_if_it_were_alone(rule: str) -> None:
             np.testing.assert_array_equal(array, everything[name], name)
 
 
+def test_probes_leave_no_trace() -> None:
+    """Training after a choice is that after being told."""
+    made, data = several("sensor", *SCHEMES), toys.data("sensor")
+    chosen, told = made.session(), made.session()
+    for i in range(4):
+        chosen.probe(data.x[i], data.y[i])
+    told.use(chosen.choose().scheme)
+    toys.assert_same(chosen, told, data, 8)
+
+
 def test_only_what_the_scheme_trains_changes() -> None:
     made, data = several("sensor", "head_only", "last_k:1"), toys.data("sensor")
     session = made.session()

@@ -23,7 +23,7 @@ typedef struct {
 
 /* A tensor's part of what a scheme is worth: factor times its moment. */
 typedef struct {
-    const float *moment;
+    float *moment;
     float factor;
 } tt_worth;
 
