@@ -46,7 +46,7 @@ from .errors import RecipeError, TinytrainError
 from .export import Exporter, trained_of
 from .fit import Planning
 from .memory_map import map_format, write_map
-from .recipe import Recipe
+from .recipe import Recipe, scheme_name
 from .session import StepResult
 from .what_if import what_if
 
@@ -115,7 +115,7 @@ def show_across(recipe: Recipe, planning: Planning, json_: bool) -> None:
         quantized = prepare(recipe, track)
     with progress("planning and linking", json_) as (track, _):
         found = across(recipe, boards, quantized, planning, track)
-    scheme = recipe.scheme if isinstance(recipe.scheme, str) else recipe.scheme.name
+    scheme = ", ".join(map(scheme_name, recipe.schemes))
     if json_:
         show({"model": recipe.name, "scheme": scheme, "boards": [asdict(v) for v in found]})
     else:

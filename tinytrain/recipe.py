@@ -63,6 +63,11 @@ class UpdateScheme:
     adapters: dict[str, int] = field(default_factory=dict)
 
 
+def scheme_name(scheme: UpdateScheme | str) -> str:
+    """The name under which tables show it."""
+    return scheme if isinstance(scheme, str) else scheme.name
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """How a step is made of a gradient.
