@@ -23,7 +23,8 @@ from .emit import (
 from .errors import BudgetError, RecipeError
 from .fit import Fitted, Planning, fit
 from .frontend.torch_export import from_torch
-from .memory import plan
+from .memory import at_places_of, plan
+from .packing import packs, with_packed
 from .placement import OPEN, Method, Region, aligned
 from .quantize import Quantized, quantize
 from .recipe import Recipe
@@ -69,6 +70,9 @@ def compile_recipe(
     forward, trained = apply_schemes(quantized.graph, recipe.schemes, quantized.samples)
     steps = steps_of(forward, recipe.optimizer, trained)
     evaluate = prune(with_loss(forward))
+    if packs(board.arch):
+        *packed, evaluate = with_packed(*steps.values(), evaluate)
+        steps = dict(zip(steps, packed, strict=True))
     const, state = parameters(list(steps.values()), evaluate)
     tensors = tuple(Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8)) for p in state)
     logits = evaluate.outputs[1].type.shape
@@ -88,9 +92,12 @@ def compile_recipe(
     fitted = [fit(step, room, planning, beside=beside) for step in steps.values()]
     most = max(f.plan.placement.used[-1] for f in fitted)
     fitted.append(fit(evaluate, most, replace(planning, recompute="off"), beside=beside))
-    fitted = settled(fitted, planning.planner, say)
-    arenas = arena_bytes(*(f.plan for f in fitted))
-    *fitted, check_run = (replace(f, plan=with_room(f.graph, f.plan, arenas)) for f in fitted)
+    *fitted, check_run = settled(fitted, planning.planner, say)
+    arenas = arena_bytes(*(f.plan for f in fitted), check_run.plan)
+    fitted = [replace(f, plan=with_room(f.graph, f.plan, arenas)) for f in fitted]
+    alike = (at_places_of(check_run.graph, check_run.plan, f.plan) for f in fitted)
+    roomy = with_room(check_run.graph, check_run.plan, arenas)
+    check_run = replace(check_run, plan=next(filter(None, alike), roomy))
     terms = terms_by_scheme(steps, recipe.worth)
     trainings = tuple(
         Training(name, step, found, terms[name])

@@ -83,7 +83,7 @@ def library_files(compiled: Compiled) -> dict[str, str]:
     templates = environment()
     arch = "" if compiled.board.is_host else compiled.board.arch
     more = ("schemes.c",) if len(compiled.trainings) > 1 else ()
-    sources = c_sources(arch, ("runtime.c", "crc.c", *more))
+    sources = c_sources(arch, ("runtime.c", "save.c", "crc.c", *more))
     sources |= compiled.files
     sources["runtime/library.c"] = _text(firmware_dir() / "library" / "library.c")
     sources["tinytrain.h"] = templates.get_template("tinytrain.h.j2").render(facts)
