@@ -24,6 +24,10 @@ INTRO = {
     "the left arm of a person that pre-training never saw, *source* their right arm (also "
     "unseen). The scheme is `o` of all blocks and the head (17,095 parameters) unless "
     "the row says otherwise.",
+    "choice": "## HAR: a device that chooses what it trains\n\nOne firmware a person, of three "
+    "schemes over one arena; accuracy, mean over persons. *Left arm*: as above. *Exercises "
+    "renamed*: the person's right arm, other names for what is seen. *Used*: what the device "
+    "chose.",
     "language": "## char_lm: from old addresses to a modern one\n\nBits per character. *Target* is "
     "the speaker's last address, *source* held-out addresses of the nineteenth century.",
     "footprint": "## Planned and measured\n\nBytes and instructions on emulated boards. Measured "
