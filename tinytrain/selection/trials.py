@@ -16,7 +16,7 @@ from .analysis import Analysis, Stage
 from .contribution import Values
 from .front import Candidate
 from .memory import Memory, Need
-from .options import Choice, choice_of
+from .options import RANKS, Choice, choice_of
 from .runs import Job, Runs
 from .search import Within, best_choice
 from .settings import Objective
@@ -85,7 +85,7 @@ def standard(trials: Trials, own: UpdateScheme | str) -> None:
     layers, budget = memory.layers, memory.board.sram_budget_bytes
     blocks = dict.fromkeys(b for layer in layers if (b := block_of(layer.name)))
     last = [f"last_k:{k}" for k in range(len(blocks), 0, -1)]
-    names = [["full", *last], ["lora:4+head", "lora:2+head"], ["bias_only"], ["head_only"]]
+    names = [["full", *last], [f"lora:{rank}+head" for rank in reversed(RANKS)], ["bias_only"], ["head_only"]]
     families = [_resolved(family, memory) for family in names]
     if own != "auto":
         families.insert(0, [resolve(own, layers)])
