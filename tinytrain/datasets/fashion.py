@@ -11,8 +11,8 @@ what it sees is turned by 30 degrees, and much of what the model knows is lost.
 
 Images of 28x28 get a border of 2 before they are turned, so that they are 32x32.
 
-With ``known`` less than 10, pretrain and source have the first so many classes alone; the other sets
-have all ten. Without a turn that is the other shift: classes that the factory did not have.
+With ``known`` less than 10, pretrain and source have the first so many classes alone; the other
+sets have all ten. Without a turn that is another shift: classes that the factory did not have.
 """
 
 from __future__ import annotations

@@ -85,7 +85,8 @@ def standard(trials: Trials, own: UpdateScheme | str) -> None:
     layers, budget = memory.layers, memory.board.sram_budget_bytes
     blocks = dict.fromkeys(b for layer in layers if (b := block_of(layer.name)))
     last = [f"last_k:{k}" for k in range(len(blocks), 0, -1)]
-    names = [["full", *last], [f"lora:{rank}+head" for rank in reversed(RANKS)], ["bias_only"], ["head_only"]]
+    adapters = [f"lora:{rank}+head" for rank in reversed(RANKS)]
+    names = [["full", *last], adapters, ["bias_only"], ["head_only"]]
     families = [_resolved(family, memory) for family in names]
     if own != "auto":
         families.insert(0, [resolve(own, layers)])
