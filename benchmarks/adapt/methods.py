@@ -14,7 +14,7 @@ from tinytrain.selection.memory import Memory
 from tinytrain.selection.runs import Runs
 
 RANKS = (16, 8, 4, 2, 1)
-TRIALS = 12  # of a selection
+TRIALS = 8  # of a selection
 SHORT = 100  # steps that a contribution is measured in
 Schemes = Callable[[Sequence[Layer], Recipe], list[UpdateScheme]]
 
@@ -94,7 +94,9 @@ def fits(memory: Memory, scheme: UpdateScheme) -> bool:
 def selection(recipe: Recipe, memory: Memory, runs: Runs) -> tuple[UpdateScheme, float] | None:
     """The scheme that ``tinytrain select`` finds by validation loss, and its rate; None where
     nothing fits."""
-    settings = Settings(objective="loss", trials=TRIALS, steps=SHORT, jobs=runs.pool.jobs)
+    settings = Settings(
+        objective="loss", trials=TRIALS, steps=SHORT, jobs=runs.pool.jobs, front=False
+    )
     planning = memory.planning
     try:
         found = select(recipe, memory.board, settings, planning, runs.pool.context.quantized,

@@ -79,14 +79,17 @@ class Trials:
         return sorted(fitting, key=lambda c: c.rank(self.objective), reverse=True)[:count]
 
 
-def standard(trials: Trials, own: UpdateScheme | str) -> None:
-    """Train the recipe's scheme and the named ones, of each kind the largest that fits."""
+def standard(trials: Trials, own: UpdateScheme | str, front: bool = True) -> None:
+    """Train the recipe's scheme and the named ones, of each kind the largest that fits; those of
+    little memory for the ``front``."""
     memory = trials.memory
     layers, budget = memory.layers, memory.board.sram_budget_bytes
     blocks = dict.fromkeys(b for layer in layers if (b := block_of(layer.name)))
     last = [f"last_k:{k}" for k in range(len(blocks), 0, -1)]
     adapters = [f"lora:{rank}+head" for rank in reversed(RANKS)]
-    names = [["full", *last], adapters, ["bias_only"], ["head_only"]]
+    names = [["full", *last], adapters]
+    if front:
+        names += [["bias_only"], ["head_only"]]
     families = [_resolved(family, memory) for family in names]
     if own != "auto":
         families.insert(0, [resolve(own, layers)])
@@ -117,9 +120,10 @@ def _resolved(names: Sequence[str], memory: Memory) -> list[UpdateScheme]:
     return found
 
 
-def proposed(trials: Trials, analysis: Analysis) -> None:
+def proposed(trials: Trials, analysis: Analysis, front: bool = True) -> None:
     """Train what the search proposes: under the measured values and under the estimate, some that
-    differ from these, some for less memory, and then those near the best, for as long as may be."""
+    differ from these, for the ``front`` some for less memory, and then those near the best, for as
+    long as may be."""
     few = max(1, trials.rest // 4)
     wanted: list[Wanted] = []
     for kind, values, count in (
@@ -127,7 +131,7 @@ def proposed(trials: Trials, analysis: Analysis) -> None:
         ("estimate", analysis.guess, 1),
     ):
         wanted += _proposals(trials, values, kind, count, [w.choice for w in wanted])
-    for share in SMALLER:
+    for share in SMALLER if front else ():
         wanted += _smaller(trials, analysis.values, share)
     trials.train(list({(repr(w.choice), w.need.sram_bytes): w for w in wanted}.values()))
     while not trials.over:
