@@ -23,6 +23,7 @@ from .settings import Objective
 
 SMALLER = (0.75, 0.5)  # of the budget, for the front
 RATES = (1.0, 0.5, 0.25)  # times the recipe's learning rate; the more trains, the less is best
+HIGHER = 2.0  # tried as well where the first of these is the best
 FAR = 3  # layers at least in which proposals of one kind differ
 NEAR = 2  # layers at most in which one that is close to the best differs from it
 
@@ -55,22 +56,40 @@ class Trials:
         return self.rest <= 0 or (self.end is not None and time.monotonic() > self.end)
 
     def train(self, wanted: Sequence[Wanted]) -> None:
-        """Train these, as many as may be, with each learning rate; the best one counts."""
+        """Train these, as many as may be, with each learning rate, and a higher one where the
+        highest is the best; the best one counts."""
         wanted = wanted[: max(0, self.rest)]
+        tried = self._with_rates(wanted, RATES)
+        top = RATES[0] * self.runs.pool.context.recipe.optimizer.learning_rate
+        edge = [at for at, found in enumerate(tried)
+                if found and self._best_of(found).learning_rate == top]  # fmt: skip
+        higher = self._with_rates([wanted[at] for at in edge], [HIGHER * RATES[0]])
+        for at, more in zip(edge, higher, strict=True):
+            tried[at] += more
+        for found in filter(None, tried):
+            self.rest -= 1
+            self.found.append(self._best_of(found))
+
+    def _with_rates(
+        self, wanted: Sequence[Wanted], factors: Sequence[float]
+    ) -> list[list[Candidate]]:
+        """Each trained with each rate, as far as there was time."""
         optimizer = self.runs.pool.context.recipe.optimizer
-        rates = [factor * optimizer.learning_rate for factor in RATES]
+        rates = [factor * optimizer.learning_rate for factor in factors]
         jobs = [Job(w.scheme, replace(optimizer, learning_rate=r)) for w in wanted for r in rates]
         title = wanted[0].name if len(wanted) == 1 else "schemes at full length"
         outcomes = self.runs.all(jobs, self.end, self.stage(title, len(jobs))) if jobs else []
-        for at, w in enumerate(wanted):
-            tried = [
+        return [
+            [
                 Candidate(w.name, w.scheme, w.choice, w.need, outcome, rate)
                 for rate, outcome in zip(rates, outcomes[at * len(rates) :], strict=False)
                 if outcome is not None
             ]
-            if tried:
-                self.rest -= 1
-                self.found.append(max(tried, key=lambda c: c.rank(self.objective)))
+            for at, w in enumerate(wanted)
+        ]
+
+    def _best_of(self, found: Sequence[Candidate]) -> Candidate:
+        return max(found, key=lambda c: c.rank(self.objective))
 
     def best(self, count: int = 1) -> list[Candidate]:
         """The best that fit the board."""
