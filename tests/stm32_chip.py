@@ -34,6 +34,13 @@ FLASH_LAYOUT = {
     "h7": (0x04, 0x10, 0x0C, 1, 2, 4, 1 << 7, 8),
     "l4": (0x08, 0x10, 0x14, 1 << 31, 1, 2, 1 << 16, 3),
 }
+# KB of the sectors before those that are all alike.
+LARGE_SECTORS = {
+    "f4": (16, 16, 16, 16, 64, *[128] * 7),
+    "f7": (32, 32, 32, 32, 128, 256, 256, 256),
+}
+# Of a read with two wrong bits: where its flag is cleared, where it stands, which bit it is.
+ECC = {"h7": (0x52002114, 0x52002110, 1 << 26), "l4": (0x40022018, 0x40022018, 1 << 31)}
 
 
 @dataclass
@@ -47,13 +54,16 @@ class Chip:
     flash: bytearray = field(init=False)
     keys: list[int] = field(default_factory=list)
     erased: list[int] = field(default_factory=list)
+    torn: set[int] = field(default_factory=set)  # offsets of words with two wrong bits
+    port: ctypes.CDLL = field(init=False)
     received: list[int] = field(default_factory=list)
     sent: bytearray = field(default_factory=bytearray)
 
     def __post_init__(self) -> None:
         assert self.board.stm32 and self.board.storage
         self.family = self.board.stm32.family
-        self.flash = bytearray(self.board.storage.length_bytes)
+        self.flash = bytearray(sum(slot.length_bytes for slot in self.board.storage))
+        self.start = self.board.storage[0].origin  # of the slots, which lie one behind the other
         self.registers[self.flash_control] = FLASH_LAYOUT[self.family][3]
 
     @cached_property
@@ -62,7 +72,7 @@ class Chip:
 
     def load(self, library: Path) -> ctypes.CDLL:
         """The port, with these registers."""
-        loaded = ctypes.CDLL(str(library))
+        loaded = self.port = ctypes.CDLL(str(library))
         self.calls = (GET(self.get), SET(self.set))  # kept, as C does not keep them
         for name, call in zip(("tt_on_get", "tt_on_set"), self.calls, strict=True):
             ctypes.c_void_p.in_dll(loaded, name).value = ctypes.cast(call, ctypes.c_void_p).value
@@ -71,10 +81,11 @@ class Chip:
     # -- registers ---------------------------------------------------------------------------------
 
     def get(self, address: int) -> int:
-        storage, uart = self.board.storage, self.board.uart
-        assert storage and uart
-        at = address - storage.origin
-        if 0 <= at < storage.length_bytes:
+        uart, at = self.board.uart, address - self.start
+        assert uart
+        if 0 <= at < len(self.flash):
+            if at in self.torn:
+                self.double_error()
             return int.from_bytes(self.flash[at : at + 4], "little")
         value = self.registers[address] | self.answers(address)
         if uart.base <= address < uart.base + 0x400:
@@ -105,17 +116,19 @@ class Chip:
         return self.received.pop(0) if offset == data and self.received else value
 
     def set(self, address: int, value: int) -> None:
-        storage, uart = self.board.storage, self.board.uart
-        assert storage and uart
+        uart, at = self.board.uart, address - self.start
+        assert uart
         self.order.append(address)
-        if 0 <= address - storage.origin < storage.length_bytes:
-            self.program(address - storage.origin, value)
+        if 0 <= at < len(self.flash):
+            self.program(at, value)
         elif address == FLASH[self.family] + FLASH_LAYOUT[self.family][0]:
             self.keys.append(value)
             if self.keys[-2:] == [0x45670123, 0xCDEF89AB]:
                 self.registers[self.flash_control] &= ~FLASH_LAYOUT[self.family][3]
         elif address == self.flash_control:
             self.control_flash(value)
+        elif address == ECC.get(self.family, (-1,))[0]:
+            self.registers[ECC[self.family][1]] &= ~value
         elif address == FLASH[self.family] + FLASH_LAYOUT[self.family][1]:
             pass  # flags are cleared by writing ones
         elif address == uart.base + (4 if self.family == "f4" else 0x28):
@@ -142,9 +155,25 @@ class Chip:
             return
         number = value >> shift & (7 if self.family == "h7" else 511 if self.family == "l4" else 15)
         self.erased.append(number)
-        size = 2048 if self.family == "l4" else len(self.flash)
-        at = size * (len(self.erased) - 1)
+        at, size = self.sector(number)
+        at += 0x08000000 - self.start
+        assert 0 <= at < len(self.flash), "a sector of the code is erased"
         self.flash[at : at + size] = b"\xff" * size
+
+    def sector(self, number: int) -> tuple[int, int]:
+        """Offset in the flash and bytes of a sector of the bank with the slots."""
+        if self.family in ("h7", "l4"):
+            size = 2048 if self.family == "l4" else 0x20000
+            return number * size + (0x100000 if self.family == "h7" else 0), size
+        sizes = [1024 * kb for kb in LARGE_SECTORS[self.family]]
+        return sum(sizes[:number]), sizes[number]
+
+    def double_error(self) -> None:
+        """A read finds two wrong bits: a flag, and for an L4 an NMI."""
+        _, flag, bit = ECC[self.family]
+        self.registers[flag] |= bit
+        if self.family == "l4":
+            self.port.tt_nmi()
 
     # -- clocks ------------------------------------------------------------------------------------
 

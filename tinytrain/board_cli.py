@@ -16,13 +16,15 @@ from .device import SerialWire
 from .emit import environment
 from .errors import RecipeError
 from .folder import read_record
-from .link import Frame, Noise
+from .link import FORGET, Frame, Link, Noise
 from .monitor import listen, shown
 
 Folder = Annotated[Path, typer.Argument(help="folder that tinytrain build wrote for the board")]
 Port = Annotated[
     str | None, typer.Option(help="serial port, as /dev/ttyACM0, COM3 or socket://HOST:PORT")
 ]
+
+FLASH_TIMEOUT_S = 30.0  # two sectors of 128 KB are erased in some seconds
 
 
 def chosen_port(port: str, board: Board) -> str:
@@ -76,6 +78,20 @@ def monitor(
             print(_json(item) if json_ else shown(item), flush=True)
     finally:
         wire.close()
+
+
+def forget(folder: Folder, port: Port = None) -> None:
+    """Empty the flash in which a board keeps what it learned: it then starts as it was built."""
+    record = read_record(folder)
+    url = port or platformio.find_port(record.get("platform", ""))
+    wire = SerialWire(url, record.get("baud", 115200))
+    try:
+        link = Link(wire, url, FLASH_TIMEOUT_S)
+        link.find()
+        link.request(FORGET)
+    finally:
+        wire.close()
+    print(f"{record['board']} keeps nothing; its next start has the weights of the build")
 
 
 def _json(item: dict[str, Any] | Frame | Noise) -> str:

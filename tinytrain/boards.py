@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .assets import boards_dir, firmware_dir
 from .errors import BoardError
-from .stm32 import Stm32, read_stm32, storage_sector
+from .stm32 import Stm32, read_stm32, storage_sectors
 from .toml_table import Table, read_toml
 
 # What the tests do with a board: the most that is claimed of it.
@@ -67,9 +67,9 @@ class Board:
     others serve the arena alone. ``prefix`` is put before ``gcc``, ``flags`` choose its CPU.
     ``port`` is the folder in ``firmware/port/`` (``host``: a shared library, with no flash, ram or
     uart). ``arch`` is the folder in ``firmware/arch/`` whose kernels take the place of the portable
-    ones; empty: none. ``storage``: the end of the flash, kept for the state. ``clock_hz``: of the
-    core; 0: not known. ``qemu_serial``: which of the machine's serial ports. ``sources``: the
-    documents that the facts are from. ``qemu_machine`` is emulated by
+    ones; empty: none. ``storage``: the two slots of flash that keep the state, or none.
+    ``clock_hz``: of the core; 0: not known. ``qemu_serial``: which of the machine's serial ports.
+    ``sources``: the documents that the facts are from. ``qemu_machine`` is emulated by
     ``qemu-system-<qemu_system>``.
     """
 
@@ -91,7 +91,7 @@ class Board:
     arch: str = ""
     mcu: str = ""
     clock_hz: int = 0
-    storage: Memory | None = None
+    storage: tuple[Memory, ...] = ()
     platformio: PlatformIO | None = None
     stm32: Stm32 | None = None
     sources: tuple[str, ...] = ()
@@ -112,10 +112,20 @@ class Board:
 
     @property
     def code(self) -> Memory | None:
-        """The flash without what is kept for the state."""
-        if self.flash is None or self.storage is None:
+        """The flash that code and constants fill: without ``boot`` and what keeps the state."""
+        if self.flash is None or not self.storage or not _inside(self.storage, self.flash):
             return self.flash
-        return replace(self.flash, length_bytes=self.storage.origin - self.flash.origin)
+        start, end = self.storage[0].origin, _end(self.storage[1])
+        if end == _end(self.flash):
+            return replace(self.flash, length_bytes=start - self.flash.origin)
+        return replace(self.flash, origin=end, length_bytes=_end(self.flash) - end)
+
+    @property
+    def boot(self) -> Memory | None:
+        """The start of the flash, where the vectors are, if what keeps the state follows there."""
+        if self.flash is None or self.code is None or self.code.origin == self.flash.origin:
+            return None
+        return Memory("boot", self.flash.origin, self.storage[0].origin - self.flash.origin)
 
 
 def all_boards() -> list[Board]:
@@ -154,7 +164,8 @@ def read_board(file: Path) -> Board:
     port = top.text("port", _ports())
     flash, uart = (top.table(key, needed=port != "host") for key in ("flash", "uart"))
     stm32 = top.table("stm32", needed=port == "stm32")
-    qemu, pio, storage = (top.table(key, needed=False) for key in ("qemu", "platformio", "storage"))
+    qemu, pio = (top.table(key, needed=False) for key in ("qemu", "platformio"))
+    slots = top.tables("storage", needed=False)
     ram = tuple(_memory(part, part.text("name")) for part in top.tables("ram", port != "host"))
     clock_hz = top.number("clock_hz", 1_000_000, ADDRESSES, 1_000_000, needed=stm32 is not None)
     board = Board(
@@ -176,7 +187,7 @@ def read_board(file: Path) -> Board:
         arch=top.text("arch", ARCHS, needed=False),
         mcu=top.text("mcu", needed=stm32 is not None),
         clock_hz=clock_hz,
-        storage=_memory(storage, "storage") if storage else None,
+        storage=tuple(_memory(part, f"slot{i}") for i, part in enumerate(slots)),
         platformio=_platformio(pio) if pio else None,
         stm32=read_stm32(stm32, clock_hz) if stm32 else None,
         sources=top.texts("sources", needed=pio is not None),
@@ -219,10 +230,11 @@ def port_defines(board: Board) -> dict[str, int]:
         found |= {"TT_UART_BASE": board.uart.base, "TT_UART_BAUD": board.uart.baud}
     if board.clock_hz:
         found["TT_CORE_HZ"] = board.clock_hz
-    if board.storage:
-        found |= {"TT_STORAGE_ORIGIN": board.storage.origin,
-                  "TT_STORAGE_BYTES": board.storage.length_bytes,
-                  "TT_STORAGE_SECTOR": _storage_sector(board)}  # fmt: skip
+    for i, slot in enumerate(board.storage):
+        found |= {f"TT_SLOT_{i}_ORIGIN": slot.origin, f"TT_SLOT_{i}_BYTES": slot.length_bytes}
+        if board.stm32:
+            first, count = _sectors(board, slot)
+            found |= {f"TT_SLOT_{i}_SECTOR": first, f"TT_SLOT_{i}_SECTORS": count}
     return found | (board.stm32.defines() if board.stm32 else {})
 
 
@@ -271,23 +283,40 @@ def _check_ram(top: Table, ram: Sequence[Memory], flash: Memory | None) -> None:
                 top.fail(f"ram[{i}].origin", memory.origin, f"addresses outside of {other.name!r}")
 
 
+def _end(memory: Memory) -> int:
+    return memory.origin + memory.length_bytes
+
+
+def _inside(slots: Sequence[Memory], memory: Memory) -> bool:
+    return all(memory.origin <= slot.origin < _end(memory) for slot in slots)
+
+
 def _check_storage(top: Table, board: Board) -> None:
-    """Storage is the end of the flash, behind the code."""
-    flash, storage = board.flash, board.storage
-    if storage is None:
+    """Two slots, one behind the other: at the end of the flash, between its start, which the
+    vectors have, and the code, or in a flash of their own."""
+    if not board.storage:
         return
-    end = storage.origin + storage.length_bytes
-    if flash is None or end != flash.origin + flash.length_bytes or storage.origin <= flash.origin:
-        top.fail("storage", f"{storage.origin:#x} to {end:#x}", "the last bytes of the flash")
+    if len(board.storage) != 2:
+        top.fail("storage", len(board.storage), "two tables, one for each slot")
+    first, second = board.storage
+    where = f"{first.origin:#x} to {_end(second):#x}"
+    if _end(first) != second.origin:
+        top.fail("storage", where, "two slots, the second right behind the first")
+    used = [memory for memory in (board.flash, *board.ram) if memory]
+    apart = all(_end(second) <= m.origin or _end(m) <= first.origin for m in used)
+    if not apart and (board.flash is None or not board.flash.origin < first.origin
+                      or _end(second) > _end(board.flash)):  # fmt: skip
+        top.fail("storage", where, "a part of the flash behind its start, or outside of all memory")
     try:
-        _storage_sector(board)
+        for slot in board.storage:
+            _sectors(board, slot)
     except ValueError as error:
-        top.fail("storage", f"{storage.length_bytes} bytes from {storage.origin:#x}", str(error))
+        top.fail("storage", f"{slot.length_bytes} bytes from {slot.origin:#x}", str(error))
 
 
-def _storage_sector(board: Board) -> int:
-    assert board.flash and board.storage
+def _sectors(board: Board, slot: Memory) -> tuple[int, int]:
+    """Number of the first sector of a slot, and how many there are. Raises ValueError."""
+    assert board.flash
     if board.stm32 is None:
-        return 0
-    offset = board.storage.origin - board.flash.origin
-    return storage_sector(board.stm32.family, offset, board.storage.length_bytes)
+        return 0, 0
+    return storage_sectors(board.stm32.family, slot.origin - board.flash.origin, slot.length_bytes)

@@ -41,6 +41,7 @@ from .command import (
     writable,
 )
 from .compiler import Compiled, check_budget, compile_recipe, prepare
+from .device import SerialSession
 from .doctor import checks
 from .errors import RecipeError, TinytrainError
 from .export import Exporter, trained_of
@@ -192,9 +193,20 @@ def run(
     export: Annotated[
         Path | None, typer.Option(help="write the float model's state dict with what was learned")
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--save-on-device", help="the board keeps what it learned in its flash")
+    ] = False,
+    flash: Annotated[
+        Path | None, typer.Option(help="file for the flash of an emulated board")
+    ] = None,
     json_: Json = False,
 ) -> None:  # fmt: skip
     """Train on a target: measure, train, measure again."""
+    if keep and port is None and flash is None:
+        raise RecipeError(
+            "--save-on-device needs a board with flash: name its --port, or with --flash the file "
+            "for that of an emulated board; elsewhere --snapshot keeps the state"
+        )
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     board = with_sram(load_board("host" if target == "numpy" else target), sram)
     planning = planned(recompute, tile, planner)
@@ -202,7 +214,9 @@ def run(
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, board, planning=planning, progress=track, say=say)
     url = board_cli.chosen_port(port, board) if port else None
-    facts = run_facts(recipe, compiled, target, limit, lines, state, export, url, quiet=json_)
+    facts = run_facts(
+        recipe, compiled, target, limit, lines, state, export, url, json_, keep, flash
+    )
     if json_:
         show(facts)
     else:
@@ -212,7 +226,7 @@ def run(
 def run_facts(
     recipe: Recipe, compiled: Compiled, target: str, limit: int | None = None,
     lines: Path | None = None, state: Path | None = None, export: Path | None = None,
-    port: str | None = None, quiet: bool = False,
+    port: str | None = None, quiet: bool = False, keep: bool = False, flash: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Open the target, train under live bars, close, give what ``run --json`` prints."""
     folder = Path("build/run") / f"{recipe.name}-{target}"
@@ -222,8 +236,11 @@ def run_facts(
     writable(lines, state, export)
     with ExitStack() as stack:
         log = stack.enter_context(lines.open("w")) if lines else None
-        session, artifact = runner.open_session(compiled, target, folder, port)
+        session, artifact = runner.open_session(compiled, target, folder, port, flash)
         stack.enter_context(session)
+        device = session if keep and isinstance(session, SerialSession) else None
+        if device:
+            device.expect_room()
         bar = stack.enter_context(Progress(*columns, console=err, disable=quiet))
 
         def watch(items: Sequence[int], title: str) -> Iterator[int]:
@@ -245,7 +262,13 @@ def run_facts(
             state.write_bytes(session.snapshot())
         if export and exporter:
             exporter.save(session.weights(), export)
+        kept = device.save() if device else {}
     done.measured = runner.measurements(session, artifact)
+    if isinstance(session, SerialSession):
+        done.measured |= {"kept_at_start": session.facts.get("kept", "none"),
+                          "step_at_start": session.facts["step"]}  # fmt: skip
+    if kept:
+        done.measured |= {"kept_step": kept["step"], "kept_bytes": kept["bytes"]}
     return {"model": recipe.name, "scheme": compiled.scheme} | done.facts(recipe.metric)
 
 
@@ -295,7 +318,8 @@ def doctor(json_: Json = False) -> None:
         report.print_checks(out, found)
 
 
-for _command in (select_cli.select, board_cli.init, board_cli.flash, board_cli.monitor):
+for _command in (select_cli.select, board_cli.init, board_cli.flash, board_cli.monitor,
+                 board_cli.forget):  # fmt: skip
     app.command()(_command)
 
 

@@ -27,7 +27,8 @@ from .errors import BudgetError, RecipeError
 from .fit import Fitted, Planning, fit
 from .frontend.torch_export import from_torch
 from .ir import Graph
-from .memory import Plan, plan
+from .memory import Plan, at_places_of, plan
+from .packing import packs, with_packed
 from .placement import OPEN, Method, Region, aligned
 from .quantize import Quantized, quantize
 from .recipe import Optimizer, Recipe
@@ -209,6 +210,8 @@ def compile_recipe(
     forward = apply_scheme(quantized.graph, recipe.scheme, quantized.samples)
     train = prune(differentiate(forward, recipe.optimizer))
     evaluate = prune(with_loss(forward))
+    if packs(board.arch):
+        train, evaluate = with_packed(train, evaluate)
     const, state = parameters(train, evaluate)
     tensors = tuple(Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8)) for p in state)
     logits = evaluate.outputs[1].type.shape
@@ -230,8 +233,9 @@ def compile_recipe(
     check_run = fit(evaluate, step.plan.placement.used[-1], forward_only, beside=beside)
     step, check_run = settled(step, check_run, planning.planner, say)
     arenas = arena_bytes(step.plan, check_run.plan)
-    step, check_run = (replace(f, plan=with_room(f.graph, f.plan, arenas))
-                       for f in (step, check_run))  # fmt: skip
+    step = replace(step, plan=with_room(step.graph, step.plan, arenas))
+    alike = at_places_of(check_run.graph, check_run.plan, step.plan)
+    check_run = replace(check_run, plan=alike or with_room(check_run.graph, check_run.plan, arenas))
     sram = replace(sram, arena_bytes=arenas.pop(MAIN), beside=arenas)
     compiled = Compiled(
         name=recipe.name, board=board, optimizer=recipe.optimizer,

@@ -11,7 +11,20 @@ import numpy.typing as npt
 import serial
 
 from .errors import LinkError
-from .link import PREDICT, QUIT, READ, RESET, SCORE, TRAIN, WRITE, Frame, Line, Link
+from .link import (
+    FORGET,
+    PREDICT,
+    QUIT,
+    READ,
+    RESET,
+    SAVE,
+    SCORE,
+    TRAIN,
+    WRITE,
+    Frame,
+    Line,
+    Link,
+)
 from .session import Array, Session, StepResult
 
 READ_CHUNK_BYTES = 4096
@@ -149,6 +162,25 @@ class SerialSession(Session):
     def reset(self, seed: int, step: int = 0) -> None:
         """Set the seed and the step; the weights stay as they are."""
         self._line(RESET, struct.pack("<II", seed, step))
+
+    def save(self) -> Line:
+        """Keep the state in the board's flash: its next start goes on from there. Raises LinkError
+        where the board keeps none, or its flash fails."""
+        return self._line(SAVE, b"")
+
+    def expect_room(self) -> None:
+        """Raises LinkError, before the training, where ``save`` would find too little flash."""
+        least, slot = self.facts["state_bytes"], self.facts.get("slot_bytes", 0)
+        if slot < least:
+            raise LinkError(
+                f"{self.link.name} cannot keep the state: that has {least} bytes, and each of the "
+                f"board's two slots of flash {slot}; see docs/boards.md, storage"
+            )
+
+    def forget(self) -> None:
+        """Empty the flash that keeps the state: the next start has the weights of the build. What
+        is in RAM stays. Raises LinkError as ``save`` does."""
+        self._line(FORGET, b"")
 
     def quit(self) -> None:
         """End the program on the device: an emulator exits, a board starts again."""

@@ -3,9 +3,8 @@ bytes."""
 
 from __future__ import annotations
 
-import textwrap
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from . import __version__
 from .assets import codegen_dir
+from .call_table import Argument, Caller, KernelCall, callers_of
 from .ir import Graph, Node, Param, Value
 from .memory import Plan, scratch_name
 from .ops.tokens import embedding_s8
@@ -43,12 +43,19 @@ class Array:
 
 @dataclass(frozen=True)
 class Call:
-    """A kernel call as wrapped C text (empty for a view), or the head or end of a loop, and what is
-    said above it."""
+    """A kernel call, or C text (the head or end of a loop; empty for a view), and what is said
+    above it."""
 
     comment: tuple[str, ...]
-    code: str
+    made: KernelCall | str
     indent: str = " " * 4
+
+    def code(self, callers: Mapping[tuple[object, ...], Caller]) -> str:
+        """The C text."""
+        if isinstance(self.made, str):
+            return self.made
+        caller = callers.get(self.made.form)
+        return caller.call(self.made, self.indent) if caller else self.made.code(self.indent)
 
 
 def symbols_of(names: Sequence[str], prefix: str) -> dict[str, str]:
@@ -145,28 +152,29 @@ class Emitter:
         return CTYPES[value.type.dtype]
 
     def where(self, value: Value) -> str:
+        """The C expression of a value."""
         if value.name in self.plan.offset:
-            return self._planned(self._ctype(value), value.name)
+            at, region = self.plan.offset[value.name], self.plan.region[value.name]
+            ctype = self._ctype(value)
+            return f"AT({ctype}, {at})" if region == MAIN else f"IN({region}, {ctype}, {at})"
         return self.pointer[value.name]
 
-    def _planned(self, ctype: str, name: str) -> str:
-        """The C expression of a value or scratch of the arena."""
-        at, region = self.plan.offset[name], self.plan.region[name]
-        return f"AT({ctype}, {at})" if region == MAIN else f"IN({region}, {ctype}, {at})"
-
     def _address(self, name: str) -> str:
-        """The same for readers."""
+        """Where a value or scratch of the arena is, for readers."""
         at, region = self.plan.offset[name], self.plan.region[name]
         return f"@{at}" if region == MAIN else f"@{region}+{at}"
 
-    def argument(self, node: Node, value: Value | None, by_row: bool) -> str:
+    def argument(self, node: Node, name: str, value: Value | None, by_row: bool) -> Argument:
         """Where a value is; in a loop, the first of its rows that this pass reads or writes."""
         if value is None:
-            return "NULL"
-        if node.loop is None or not by_row or value.name in self.inner:
-            return self.where(value)
-        stride = value.type.size // value.type.shape[0]
-        return f"{self.where(value)} + row" + (f" * {stride}" if stride > 1 else "")
+            return Argument(name, "null")
+        by_row = by_row and node.loop is not None and value.name not in self.inner
+        stride = value.type.size // value.type.shape[0] if by_row else 0
+        ctype = ("" if name.startswith("out") else "const ") + f"{self._ctype(value)} *"
+        if value.name in self.plan.offset:
+            at, region = self.plan.offset[value.name], self.plan.region[value.name]
+            return Argument(name, "arena", ctype, str(at), region, stride)
+        return Argument(name, "symbol", ctype, self.pointer[value.name], stride=stride)
 
     def _describe(self, value: Value) -> str:
         stored = value.name in self.plan.offset
@@ -186,29 +194,30 @@ class Emitter:
             return Call((*map(commented, comment), "the same bytes"), "")
         updated = {inp for _, inp in op.updates}
         by_row = op.rowwise or ()
-        arguments = [self.argument(node, v, not op.sums) for v in node.outputs]
-        arguments += [self.argument(node, v, i in by_row)
+        arguments = [self.argument(node, f"out{i}", v, not op.sums)
+                     for i, v in enumerate(node.outputs)]  # fmt: skip
+        arguments += [self.argument(node, f"in{i}", v, i in by_row)
                       for i, v in enumerate(node.inputs) if i not in updated]  # fmt: skip
         size, name = self.plan.scratch.get(node.name, 0), scratch_name(node)
         if size:
-            arguments.append(self._planned("void", name))
+            at, region = self.plan.offset[name], self.plan.region[name]
+            arguments.append(Argument("scratch", "arena", "void *", str(at), region))
             comment = (*comment, f"scratch {size} bytes {self._address(name)}")
         elif op.room:
-            arguments.append("NULL")
+            arguments.append(Argument("scratch", "null"))
         if op.uses_step:
-            arguments.append("st" if node.loop is None else "&at")
+            arguments.append(Argument("st", "step"))
         body = node.body()
         dims = op.dims(body.in_types(), body.out_types(), node.attrs) if op.dims else {}
         if dims:
             comment = (*comment, " ".join(f"{k}={int(v)}" for k, v in dims.items()))
-        arguments += [str(size)] if op.room else []
-        arguments += [str(int(v)) for v in dims.values()]
-        arguments += [float_literal(node.attrs[name]) for name in op.floats]
-        text = f"tt_{op.name}({', '.join(arguments)});"
-        indent = self._indent(node)
-        code = textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent + " " * 4,
-                             break_long_words=False, break_on_hyphens=False)  # fmt: skip
-        return Call(tuple(map(commented, comment)), code, indent)
+        numbers = ({"room": size} if op.room else {}) | dims
+        arguments += [Argument(k, "number", value=str(int(v))) for k, v in numbers.items()]
+        arguments += [Argument(name, "float", "float", float_literal(node.attrs[name]))
+                      for name in op.floats]  # fmt: skip
+        made = KernelCall(op.name, tuple(arguments), node.loop is not None,
+                          commented(f"{node.name}"))  # fmt: skip
+        return Call(tuple(map(commented, comment)), made, self._indent(node))
 
     @staticmethod
     def _indent(node: Node) -> str:
@@ -266,6 +275,19 @@ def arena_bytes(*plans: Plan) -> dict[str, int]:
     return {region.name: size for region, size in zip(regions, used, strict=True)}
 
 
+def uses(optimizer: Optimizer, graphs: Sequence[Graph]) -> dict[str, bool]:
+    """What the calls pass to kernels, by the names of ``tt_uses.h``."""
+    nodes = [node for graph in graphs for node in graph.nodes]
+    params = [param for graph in graphs for param in graph.params.values()]
+    dims = [n.op.dims(n.in_types(), n.out_types(), n.attrs) for n in nodes if n.op.dims]
+    return {
+        "LSB": optimizer.rule == "lsb", "SGD": optimizer.rule == "sgd",
+        "FRACTIONS": optimizer.weights == "int16",
+        "ROWS": any(p.value.name.endswith(".rows") for p in params),
+        "PER_CHANNEL": any(d.get("per_channel") for d in dims),
+    }  # fmt: skip
+
+
 def emit(
     name: str, train: Graph, evaluate: Graph, train_plan: Plan, evaluate_plan: Plan,
     optimizer: Optimizer, knots: Sequence[tuple[int, Any]],
@@ -301,7 +323,14 @@ def emit(
         "train": Emitter(train, train_plan, symbols).function(),
         "evaluate": Emitter(evaluate, evaluate_plan, symbols).function(),
     }  # fmt: skip
+    facts["callers"] = callers_of([
+        call.made for function in ("train", "evaluate") for call in facts[function]["calls"]
+        if isinstance(call.made, KernelCall)
+    ])  # fmt: skip
+    facts["uses"] = uses(optimizer, [train, evaluate])
     templates = environment()
     source = templates.get_template("model.c.j2").render(facts)
     facts["hash"] = zlib.crc32(source.encode())
-    return {"model.c": source, "model.h": templates.get_template("model.h.j2").render(facts)}
+    headers = {name: templates.get_template(f"{name}.j2").render(facts)
+               for name in ("model.h", "model_uses.h")}  # fmt: skip
+    return {"model.c": source, **headers}

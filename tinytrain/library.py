@@ -77,7 +77,7 @@ def library_files(compiled: Compiled) -> dict[str, str]:
     facts = api_facts(compiled)
     templates = environment()
     arch = "" if compiled.board.is_host else compiled.board.arch
-    sources = c_sources(arch, ("runtime.c", "crc.c"))
+    sources = c_sources(arch, ("runtime.c", "save.c", "crc.c"))
     sources |= compiled.files
     sources["runtime/library.c"] = _text(firmware_dir() / "library" / "library.c")
     sources["tinytrain.h"] = templates.get_template("tinytrain.h.j2").render(facts)

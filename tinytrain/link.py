@@ -17,10 +17,10 @@ from .errors import LinkError
 
 VERSION = 1
 END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE = 0xC0, 0xDB, 0xDC, 0xDD
-INFO, TRAIN, SCORE, PREDICT, READ, WRITE, RESET, QUIT = b"itsprwzq"
+INFO, TRAIN, SCORE, PREDICT, READ, WRITE, RESET, SAVE, FORGET, QUIT = b"itsprwzvfq"
 NAMES = {
     INFO: "info", TRAIN: "train", SCORE: "score", PREDICT: "predict", READ: "read state",
-    WRITE: "write state", RESET: "reset", QUIT: "quit",
+    WRITE: "write state", RESET: "reset", SAVE: "save", FORGET: "forget", QUIT: "quit",
 }  # fmt: skip
 
 Line = dict[str, Any]
@@ -222,4 +222,9 @@ def _hint(answer: Line) -> str:
                 "the firmware is of another model")  # fmt: skip
     if answer["code"] == "type":
         return "build and flash the firmware again"
+    if answer["code"] == "storage":
+        return (f"a state takes {answer.get('needed')} bytes, and each of the two slots has "
+                f"{answer.get('slot_bytes')}: see [[storage]] in docs/boards.md")  # fmt: skip
+    if answer["code"] == "flash":
+        return "what was kept before is still kept; if it fails again, the flash is worn out"
     return "the sample does not fit this model"

@@ -42,11 +42,20 @@ def shown(item: Line | Frame | Noise) -> str:
 
 def _info(line: Line) -> str:
     stack = f", stack {line['stack_used']} of {line['stack_bytes']} bytes"
+    kept = KEPT.get(line.get("kept", ""), "")
     return (
         f"{line['event']}: model {line['model']} {line['hash']:08x}, step {line['step']}, state "
         f"{line['state_bytes']} bytes, arena {line['arena_bytes']} bytes"
-        f"{stack if line['stack_bytes'] else ''}"
+        f"{stack if line['stack_bytes'] else ''}{kept}"
     )
+
+
+# What the flash of a board holds, where that is worth a word.
+KEPT = {
+    "yes": ", kept in flash",
+    "other": "; the state of another model in flash is left alone",
+    "damaged": "; the state in flash is damaged and left alone",
+}
 
 
 def _step(line: Line) -> str:

@@ -26,17 +26,21 @@ Sites = Sequence[tuple[int, int]]
 APT = {"arm": "qemu-system-arm", "riscv32": "qemu-system-misc"}
 # Where the core of a machine looks for its first vectors, if that is not the board's flash.
 VECTORS = {"mps3-an547": 0x00000000}
+# The bank of flash with the storage of a machine's board: its number, and bytes.
+BANKS = {"virt": (1, 0x2000000)}
 
 
 class Machine:
     """A running emulator. ``instructions`` grows by one number for each training step.
 
-    ``sites``: addresses of calls, and of what follows each, that are counted one by one.
+    ``sites``: addresses of calls, and of what follows each, that are counted one by one. ``flash``:
+    a file for the flash that keeps the state; without it an end of the emulator is one of that too.
     """
 
     def __init__(
-        self, board: Board, artifact: Artifact, *, count: bool = True, sites: Sites = ()
-    ) -> None:
+        self, board: Board, artifact: Artifact, *, count: bool = True, sites: Sites = (),
+        flash: Path | None = None,
+    ) -> None:  # fmt: skip
         if board.qemu_machine is None:
             raise BoardError(f"{board.name} has no emulator; choose a board with a [qemu] table")
         self.board = board
@@ -46,6 +50,7 @@ class Machine:
         self._counts, self._log = folder / "instructions", folder / "log"
         self._elf = folder / "firmware.elf"  # a copy: a path with a comma means more to QEMU
         shutil.copyfile(artifact.path, self._elf)
+        self._flash = flash
         self._plugin: list[str] = []
         if count:
             name = "cycles_plugin" if sites else "count_plugin"
@@ -103,7 +108,7 @@ class Machine:
 
     def _command(self, listener: int) -> list[str]:
         return [
-            *emulate(self.board, self._elf),
+            *emulate(self.board, self._elf, self._flash),
             "-chardev", f"socket,id=uart,fd={listener},server=on,wait=on,nodelay=on",
             *["-serial", "null"] * self.board.qemu_serial, "-serial", "chardev:uart",
             "-no-reboot", *self._plugin,  # a board that starts again is one that has ended
@@ -116,8 +121,9 @@ class QemuSession(SerialSession):
     def __init__(
         self, board: Board, artifact: Artifact, codec: Codec, *, count: bool = True,
         timeout_s: float = 60.0, model_hash: int | None = None, sites: Sites = (),
+        flash: Path | None = None,
     ) -> None:  # fmt: skip
-        self.machine = Machine(board, artifact, count=count, sites=sites)
+        self.machine = Machine(board, artifact, count=count, sites=sites, flash=flash)
         self.stack_used_bytes = 0
         try:
             super().__init__(self.machine.url, codec, timeout_s=timeout_s, model_hash=model_hash)
@@ -157,17 +163,43 @@ def find_qemu(board: Board) -> str:
     return found
 
 
-def emulate(board: Board, elf: Path) -> list[str]:
-    """The command line that runs a program on an emulated board, without its serial line. May put
-    a file beside the program."""
+def emulate(board: Board, elf: Path, flash: Path | None = None) -> list[str]:
+    """The command line that runs a program on an emulated board, without its serial line; with the
+    file that is the board's flash. May put a file beside the program."""
     more = ["-bios", "none"] if board.qemu_system == "riscv32" else []
     if board.qemu_machine in VECTORS:
-        name = str(_first_vectors(elf)).replace(",", ",,")  # one comma ends a name for QEMU
+        name = _named(_first_vectors(elf))
         more = ["-device", f"loader,file={name},addr={VECTORS[board.qemu_machine]:#x},force-raw=on"]
+    program = ["-kernel", str(elf)]
+    if flash:  # with a flash of its own a machine takes a kernel for what that one loads
+        program = [*flash_options(board, flash), "-device", f"loader,file={_named(elf)}"]
     return [
         find_qemu(board), "-M", str(board.qemu_machine), *more, "-display", "none",
-        "-monitor", "none", "-semihosting-config", "enable=on,target=native", "-kernel", str(elf),
+        "-monitor", "none", "-semihosting-config", "enable=on,target=native", *program,
     ]  # fmt: skip
+
+
+def _named(path: Path) -> str:
+    """A path in an option of QEMU, where one comma ends it."""
+    return str(path.absolute()).replace(",", ",,")
+
+
+def flash_options(board: Board, flash: Path) -> list[str]:
+    """Options that make a file the flash of an emulated board; it is made where it is absent.
+
+    Raises BoardError for a board whose emulator has none, or a file of another size."""
+    if board.qemu_machine not in BANKS:
+        raise BoardError(
+            f"{board.name}: its emulator has no flash that can be written; "
+            f"{' and '.join(name for name in BANKS)} of QEMU has"
+        )
+    number, size = BANKS[board.qemu_machine]
+    if not flash.exists():
+        with flash.open("wb") as stream:
+            stream.truncate(size)  # zeros, without taking their place on the disk
+    if flash.stat().st_size != size:
+        raise BoardError(f"{flash}: the flash of {board.name} has {size} bytes")
+    return ["-drive", f"if=pflash,unit={number},format=raw,file={_named(flash)}"]
 
 
 def _first_vectors(elf: Path) -> Path:

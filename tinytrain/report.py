@@ -175,6 +175,15 @@ def print_run(console: Console, facts: Mapping[str, Any]) -> None:
     for name, size in (facts.get("regions_measured_bytes") or {}).items():
         console.print(f"arena in {name}, measured: {size:,}")
     console.print(f"weights_sha256 {facts['weights_sha256']}")
+    if facts.get("step_at_start"):
+        console.print(f"began at step {facts['step_at_start']}, where the device was")
+    if facts.get("kept_at_start") in ("other", "damaged"):
+        what = {"other": "of another model", "damaged": "damaged"}[facts["kept_at_start"]]
+        console.print(f"the state in the device's flash is {what}; it was left alone")
+    if "kept_step" in facts:
+        console.print(
+            f"step {facts['kept_step']} kept on the device: {facts['kept_bytes']:,} bytes"
+        )
 
 
 def print_boards(console: Console, boards: Sequence[Board]) -> None:

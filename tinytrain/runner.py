@@ -11,6 +11,7 @@ from .boards import load_board
 from .build import Artifact, arena_section, build
 from .compiler import Compiled
 from .device import SerialSession
+from .errors import BoardError
 from .recipe import Dataset, Recipe
 from .session import Evaluation, Session, StepResult
 
@@ -61,14 +62,19 @@ def metric_of(found: Evaluation, metric: str) -> float:
 
 
 def open_session(
-    compiled: Compiled, target: str, out: Path, port: str | None = None
+    compiled: Compiled, target: str, out: Path, port: str | None = None, flash: Path | None = None
 ) -> tuple[Session, Artifact | None]:
     """A session on ``numpy``, ``host`` or an emulated board; builds what it needs in ``out``. With
-    a serial ``port``, on the board behind it, which runs this model already.
+    a serial ``port``, on the board behind it, which runs this model already. ``flash``: a file for
+    the flash of an emulated board.
 
     Raises ToolchainError without a compiler or emulator, BoardError for an unknown target,
     LinkError when nothing, or another model, answers on the port.
     """
+    if flash and (port is not None or load_board(target if target != "numpy" else "host").is_host):
+        raise BoardError(
+            "--flash is for an emulated board: a real one has its own, the host has none"
+        )
     if port is not None:
         baud = compiled.board.uart.baud if compiled.board.uart else 115200
         return SerialSession(port, compiled.codec, baud=baud, model_hash=compiled.model_hash), None
@@ -82,7 +88,7 @@ def open_session(
         return HostSession(artifact.path, compiled.codec), artifact
     from .qemu import QemuSession
 
-    return QemuSession(board, artifact, compiled.codec), artifact
+    return QemuSession(board, artifact, compiled.codec, flash=flash), artifact
 
 
 def spread(data: Dataset, limit: int | None) -> list[int]:

@@ -73,19 +73,25 @@ def read_stm32(table: Table, clock_hz: int) -> Stm32:
     return found
 
 
-def storage_sector(family: str, offset: int, length_bytes: int) -> int:
-    """Number of the sector at an offset of the flash, which storage of ``length_bytes`` fills: one
-    sector, for ``h7`` of the second bank, for ``l4`` any number of pages. Raises ValueError."""
-    sizes, at, number = SECTORS[family], 0, 0
+def storage_sectors(family: str, offset: int, length_bytes: int) -> tuple[int, int]:
+    """Number of the sector at an offset of the flash, and how many fill ``length_bytes`` from it;
+    for ``h7`` of the second bank, where they count from 0 again. Raises ValueError."""
+    sizes = SECTORS[family]
+
+    def size(number: int) -> int:
+        return 1024 * sizes[min(number, len(sizes) - 1)]
+
+    at, first = 0, 0
     while at < offset:
-        at += 1024 * sizes[min(number, len(sizes) - 1)]
-        number += 1
-    size = 1024 * sizes[min(number, len(sizes) - 1)]
-    if at != offset or (length_bytes % size if family == "l4" else length_bytes != size):
-        raise ValueError(f"whole sectors, as the one of {size} bytes at offset {at:#x}")
-    if family == "h7" and number < H7_BANK:
-        raise ValueError(f"a sector of the second bank, from offset {H7_BANK * size:#x}")
-    return number % H7_BANK if family == "h7" else number
+        at, first = at + size(first), first + 1
+    end, number = at, first
+    while end < offset + length_bytes:
+        end, number = end + size(number), number + 1
+    if at != offset or end != offset + length_bytes:
+        raise ValueError(f"whole sectors, as the one of {size(first)} bytes at offset {at:#x}")
+    if family == "h7" and first < H7_BANK:
+        raise ValueError(f"a sector of the second bank, from offset {H7_BANK * size(0):#x}")
+    return first % H7_BANK if family == "h7" else first, number - first
 
 
 def _pin(table: Table, key: str) -> str:

@@ -19,7 +19,8 @@ ABSENT uint32_t tt_port_random(void) {
     return 0;
 }
 
-ABSENT uint32_t tt_port_flash_bytes(void) {
+ABSENT uint32_t tt_port_flash_bytes(uint32_t slot) {
+    (void)slot;
     return 0;
 }
 
@@ -27,16 +28,18 @@ ABSENT uint32_t tt_port_flash_unit(void) {
     return 1;
 }
 
-ABSENT int32_t tt_port_flash_read(uint32_t offset, uint8_t *out, uint32_t count) {
-    (void)offset, (void)out, (void)count;
+ABSENT int32_t tt_port_flash_read(uint32_t slot, uint32_t offset, uint8_t *out, uint32_t count) {
+    (void)slot, (void)offset, (void)out, (void)count;
     return -1;
 }
 
-ABSENT int32_t tt_port_flash_erase(void) {
+ABSENT int32_t tt_port_flash_erase(uint32_t slot) {
+    (void)slot;
     return -1;
 }
 
-ABSENT int32_t tt_port_flash_program(uint32_t offset, const uint8_t *bytes, uint32_t count) {
-    (void)offset, (void)bytes, (void)count;
+ABSENT int32_t tt_port_flash_program(uint32_t slot, uint32_t offset, const uint8_t *bytes,
+                                     uint32_t count) {
+    (void)slot, (void)offset, (void)bytes, (void)count;
     return -1;
 }

@@ -1,6 +1,7 @@
 #include "tinytrain/tt_protocol.h"
 
 #include "answer.h"
+#include "keep.h"
 #include "model.h"
 #include "tinytrain/tt_crc.h"
 #include "tinytrain/tt_port.h"
@@ -23,6 +24,7 @@ static void status_error(tt_status status) {
 }
 
 static void info(const char *event, int32_t sequence) {
+    static const char *const kept[] = {"none", "yes", "other", "damaged"};
     tt_begin(event, sequence);
     tt_number("protocol", TT_PROTOCOL_VERSION);
     tt_put(",\"model\":\"" TT_MODEL_NAME "\"");
@@ -37,6 +39,10 @@ static void info(const char *event, int32_t sequence) {
     tt_number("stack_bytes", tt_port_stack_bytes());
     tt_number("stack_used", tt_port_stack_used());
     tt_number("refused", tt_run.refused);
+    tt_number("slot_bytes", tt_keep_bytes());
+    tt_put(",\"kept\":\"");
+    tt_put(kept[tt_run.kept]);
+    tt_put("\"");
     tt_end();
 }
 
@@ -130,6 +136,25 @@ static void reset(uint32_t seed, uint32_t step) {
     tt_end();
 }
 
+/* Save or forget. After a failed forget the flash may hold either; the next start tells. */
+static void keep(void) {
+    const uint32_t save = tt_run.type == 'v';
+    const tt_status status = save ? tt_keep_save() : tt_keep_forget();
+    if (status == TT_NO_ROOM) {
+        tt_begin_error(tt_run.sequence, "storage", "no flash is kept for the state, or too little");
+        tt_number("needed", tt_keep_needed());
+        tt_number("slot_bytes", tt_keep_bytes());
+    } else if (status != TT_OK) {
+        tt_begin_error(tt_run.sequence, "flash", "the flash does not hold what was written");
+    } else {
+        tt_run.kept = save ? TT_KEPT_YES : TT_KEPT_NONE;
+        tt_begin(save ? "save" : "forget", tt_run.sequence);
+        tt_number("step", tt_run.step.step);
+        tt_number("bytes", save ? tt_keep_needed() : 0u);
+    }
+    tt_end();
+}
+
 /* The payload of each type: numbers, then input, then labels. The last ones may be left out where
  * the length is free. */
 typedef struct {
@@ -150,7 +175,7 @@ static uint32_t layout_of(uint8_t type, layout *l) {
     l->input_bytes = sample || type == 'p' || type == 'w' ? TT_INPUT_BYTES : 0u;
     l->label_bytes = sample ? LABEL_BYTES : 0u;
     l->least_bytes = type == 'w' ? numbers + 1u : most_bytes(l);
-    return numbers || l->input_bytes || type == 'i' || type == 'q';
+    return numbers || l->input_bytes || type == 'i' || type == 'v' || type == 'f' || type == 'q';
 }
 
 static void length_error(const layout *l, uint32_t received) {
@@ -180,6 +205,10 @@ static void run_command(uint32_t payload_bytes) {
         break;
     case 'z':
         reset(argument(0), argument(4));
+        break;
+    case 'v':
+    case 'f':
+        keep();
         break;
     default:
         tt_begin("quit", tt_run.sequence);
@@ -263,6 +292,7 @@ void tt_protocol_feed(uint8_t byte) {
 }
 
 void tt_protocol_start(void) {
+    tt_run.kept = (uint8_t)tt_keep_load();
     info("ready", -1);
 }
 

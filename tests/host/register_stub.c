@@ -16,3 +16,9 @@ uint32_t tt_get(uint32_t address) {
 void tt_set(uint32_t address, uint32_t value) {
     tt_on_set(address, value);
 }
+
+/* Where a port goes that has nowhere else to go. */
+void tt_fault(void);
+void tt_fault(void) {
+    __builtin_trap();
+}

@@ -25,7 +25,7 @@ STRICT = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wmissing-pro
 def program(tmp_path_factory: Any) -> Path:
     made = Path(tmp_path_factory.mktemp("fuzz")) / "device"
     runtime = firmware_dir() / "runtime"
-    names = ("main.c", "runtime.c", "protocol.c", "answer.c", "crc.c")
+    names = ("main.c", "runtime.c", "protocol.c", "answer.c", "save.c", "keep.c", "crc.c")
     sources = [runtime / name for name in names]
     sources += [HERE / "stub_port.c", FAKE / "model.c"]
     checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stm32_chip import RCC, RESET_HZ, SYSTICK, Chip
+from stm32_chip import ECC, RCC, RESET_HZ, SYSTICK, Chip
 
 from tinytrain.assets import firmware_dir
 from tinytrain.boards import Board, all_boards, port_defines
@@ -160,34 +160,51 @@ def test_random_numbers(
     assert port.tt_port_random() == 0  # a generator that repeats itself is none
 
 
-def test_flash(board: Board, library: Path) -> None:
+@pytest.mark.parametrize("slot", [0, 1])
+def test_flash(board: Board, library: Path, slot: int) -> None:
     chip, port = started(board, library)
-    size, unit = port.tt_port_flash_bytes(), port.tt_port_flash_unit()
-    assert size == len(chip.flash) and port.tt_port_flash_erase() == 0
-    first = port_defines(board)["TT_STORAGE_SECTOR"]
-    pages = size // 2048 if chip.family == "l4" else 1
-    assert chip.erased == list(range(first, first + pages))
-    assert chip.flash == b"\xff" * size
+    size, unit = port.tt_port_flash_bytes(slot), port.tt_port_flash_unit()
+    assert size == board.storage[slot].length_bytes and 32 % unit == 0
+    begin = board.storage[slot].origin - chip.start
+    place = slice(begin, begin + size)
+    chip.flash[:] = bytes(len(chip.flash))
+    assert port.tt_port_flash_erase(slot) == 0
+    assert sum(chip.sector(number)[1] for number in chip.erased) == size
+    assert chip.flash[place] == b"\xff" * size and chip.flash.count(0xFF) == size
     text = os.urandom(3 * unit)
-    assert port.tt_port_flash_program(unit, text, len(text)) == 0
-    assert chip.flash[unit : unit + len(text)] == text
-    assert (
-        chip.flash[:unit] == b"\xff" * unit
-        and chip.flash[4 * unit :].count(0xFF) == size - 4 * unit
-    )
+    assert port.tt_port_flash_program(slot, unit, text, len(text)) == 0
+    content = chip.flash[place]
+    assert content[unit : unit + len(text)] == text
+    assert content[:unit] == b"\xff" * unit and content[4 * unit :] == b"\xff" * (size - 4 * unit)
     out = ctypes.create_string_buffer(len(text) - 1)
-    assert port.tt_port_flash_read(unit + 1, out, len(text) - 1) == 0 and out.raw == text[1:]
-    assert port.tt_port_flash_program(unit, bytes(unit), unit) == 0  # ones become zeros
-    assert port.tt_port_flash_program(unit, b"\xff" * unit, unit) == -1  # and stay so
+    assert port.tt_port_flash_read(slot, unit + 1, out, len(text) - 1) == 0
+    assert out.raw == text[1:]
+    assert port.tt_port_flash_program(slot, unit, bytes(unit), unit) == 0  # ones become zeros
+    assert port.tt_port_flash_program(slot, unit, b"\xff" * unit, unit) == -1  # and stay so
     for offset, count in ((1, unit), (0, unit + 1), (size, unit), (0, size + unit)):
-        assert port.tt_port_flash_program(offset, bytes(size + unit), count) == -1
-    assert port.tt_port_flash_read(size - 3, out, 4) == -1
+        assert port.tt_port_flash_program(slot, offset, bytes(size + unit), count) == -1
+    assert port.tt_port_flash_read(slot, size - 3, out, 4) == -1
     lock = 1 if chip.family == "h7" else 1 << 31
     assert chip.registers[chip.flash_control] & lock
 
 
 def test_flash_that_cannot_be_written_is_an_error(board: Board, library: Path) -> None:
     _, port = started(board, library, "flash")
-    assert port.tt_port_flash_erase() == -1
-    assert port.tt_port_flash_program(0, bytes(32), 32) == 0  # all zeros are there already
-    assert port.tt_port_flash_program(0, b"\x01" * 32, 32) == -1
+    assert port.tt_port_flash_erase(0) == -1
+    assert port.tt_port_flash_program(0, 0, bytes(32), 32) == 0  # all zeros are there already
+    assert port.tt_port_flash_program(0, 0, b"\x01" * 32, 32) == -1
+
+
+def test_a_word_that_the_ecc_refuses_is_an_error_and_no_fault(
+    board: Board, library: Path
+) -> None:  # fmt: skip
+    chip, port = started(board, library)
+    if chip.family not in ECC:
+        pytest.skip("flash without ECC")
+    out = ctypes.create_string_buffer(64)
+    chip.torn = {40}
+    assert port.tt_port_flash_read(0, 0, out, 40) == 0
+    assert port.tt_port_flash_read(0, 0, out, 64) == -1
+    assert port.tt_port_flash_read(0, 44, out, 20) == 0  # of the error nothing is left
+    if chip.family == "h7":
+        assert chip.registers[0xE000ED14] >> 8 & 1 == 0, "bus faults are still ignored"

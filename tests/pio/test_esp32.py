@@ -1,6 +1,6 @@
-"""Images of the RISC-V parts: linked to their addresses and accepted by Espressif's own tool. The
-start and the port are those of an emulated RISC-V, so the image shows layout and format, and is not
-for a chip; there ESP-IDF's start and the port ``espidf`` take their place."""
+"""Images of the RISC-V parts: linked to their addresses, accepted by Espressif's own tool, and for
+the C3 run by an emulator of that chip. Start and port are the tests' own: on a chip ESP-IDF's start
+and the port ``espidf`` take their place."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ import re
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import toys
+from fake_model import FILES
 
 from tinytrain import build as module
 from tinytrain.boards import load_board
+from tinytrain.compiler import compile_recipe
+from tinytrain.device import SerialSession
 
-FAKE = Path(__file__).resolve().parents[1] / "qemu" / "fake"
+UART_PORT = Path(__file__).resolve().parent / "c3" / "port.c"
+C3_CONSTANTS = 0x3C000020  # where the C3 maps flash for data
 FOLDERS = (sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath))
 ESPTOOL = shutil.which("esptool", path=os.pathsep.join(FOLDERS))
 
@@ -36,24 +43,39 @@ def linker_script(board: module.Board, constants: int | None) -> str:
     return head + rodata + rest.replace("> FLASH", "> DROM", 1)
 
 
+def linked(
+    name: str,
+    constants: int | None,
+    files: Mapping[str, str],
+    folder: Path,
+    port: Path | None = None,
+) -> Path:
+    """An ELF with the addresses of the chip, and the start of an emulated RISC-V; its port, too,
+    or that file in its place."""
+    board = replace(load_board(name), port="riscv_virt")
+    for file, text in files.items():
+        (folder / file).write_text(text)
+    (folder / "link.ld").write_text(linker_script(board, constants))
+    sources = module._sources(board)
+    if port:
+        sources = [item for item in sources if item[1].name != "port.c"] + [(board.port, port)]
+    compiler = module.find_compiler(board)
+    objects = module._compile_all(compiler, board, sources, folder, sorted(files))
+    return module._link(compiler, board, folder, [made for _, made in objects])
+
+
 @pytest.mark.skipif(ESPTOOL is None, reason="esptool is not there")
 @pytest.mark.parametrize(
     ("name", "chip", "constants", "memories"),
     [
-        ("esp32-c3-devkitm-1", "esp32c3", 0x3C000020, {"IROM", "DROM", "DRAM"}),
+        ("esp32-c3-devkitm-1", "esp32c3", C3_CONSTANTS, {"IROM", "DROM", "DRAM"}),
         ("esp32-c6-devkitc-1", "esp32c6", None, {"IROM", "DRAM"}),
     ],
 )
 def test_an_image_passes_the_checks_of_esptool(
     name: str, chip: str, constants: int | None, memories: set[str], tmp_path: Path
 ) -> None:
-    board = replace(load_board(name), port="riscv_virt")
-    for file in ("model.c", "model.h"):
-        shutil.copy(FAKE / file, tmp_path)
-    (tmp_path / "link.ld").write_text(linker_script(board, constants))
-    compiler, files = module.find_compiler(board), ["model.c", "model.h"]
-    objects = module._compile_all(compiler, board, module._sources(board), tmp_path, files)
-    elf = module._link(compiler, board, tmp_path, [made for _, made in objects])
+    elf = linked(name, constants, FILES, tmp_path)
     image = elf.with_suffix(".bin")
 
     def esptool(*arguments: str) -> str:
@@ -65,3 +87,38 @@ def test_an_image_passes_the_checks_of_esptool(
     assert len(re.findall(r"^(?:Checksum|Validation hash): .* \(valid\)", said, re.MULTILINE)) == 2
     rows = re.findall(r"^ +\d+ +0x\w+ +(0x\w+) +0x\w+ +(\w.*)$", said, re.MULTILINE)
     assert memories <= {word for _, types in rows for word in re.findall(r"\w+", types)}
+
+
+class SimulatedWire:
+    """The UART of an emulated chip, whose time passes while one reads."""
+
+    def __init__(self, chip: Any) -> None:
+        self.chip = chip
+
+    def read(self, timeout_s: float) -> bytes:
+        self.chip.run_for("500us")
+        return bytes(self.chip.read_uart_bytes())
+
+    def write(self, data: bytes) -> None:
+        self.chip.send_bytes(data)
+
+    def close(self) -> None:
+        self.chip.close()
+
+
+@pytest.mark.slow
+def test_an_emulated_c3_trains_with_the_bits_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package ``labwired`` emulates the chip, some 100,000 instructions a second."""
+    labwired = pytest.importorskip("labwired")
+    made = compile_recipe(
+        toys.recipe("sensor"), load_board("esp32-c3-devkitm-1"), toys.quantized("sensor")
+    )
+    elf = linked("esp32-c3-devkitm-1", C3_CONSTANTS, made.files, tmp_path, UART_PORT)
+    chip = labwired.Sim(elf, chip="esp32c3")
+    monkeypatch.setattr("tinytrain.device.SerialWire", lambda url, baud: SimulatedWire(chip))
+    device = SerialSession("esp32c3", made.codec, timeout_s=600, model_hash=made.model_hash)
+    host = toys.host(replace(made, board=load_board("host")), tmp_path / "host")
+    with host, device:
+        toys.assert_same(host, device, toys.data("sensor"), 3)

@@ -94,7 +94,8 @@ def check_image(compiled: Compiled, artifact: Artifact) -> int:
         assert artifact.sections[arena_section(memory)] == sram.beside[memory.name]
     assert board.code
     first = replace(board.ram[0], length_bytes=board.sram_budget_bytes)
-    memories = [(m.origin, m.origin + m.length_bytes) for m in (board.code, first, *board.beside)]
+    places = [board.code, first, *board.beside, *([board.boot] if board.boot else [])]
+    memories = [(m.origin, m.origin + m.length_bytes) for m in places]
     with artifact.path.open("rb") as stream:
         elf = ELFFile(stream)
         spans = [(s["sh_addr"], s["sh_size"]) for s in elf.iter_sections() if s["sh_flags"] & 2]

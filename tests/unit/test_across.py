@@ -48,7 +48,7 @@ def test_what_does_not_fit_says_why() -> None:
     board = load_board("nucleo_f446re")
     assert board.flash
     small = replace(board, sram_budget_bytes=1600, stack_bytes=512)
-    full = replace(board, storage=None, flash=replace(board.flash, length_bytes=4096))
+    full = replace(board, storage=(), flash=replace(board.flash, length_bytes=4096))
     arena, flash = verdicts([small, full])
     assert not arena.fits and arena.flash_bytes is None
     over = arena.sram_bytes - 1600

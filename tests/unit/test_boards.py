@@ -17,7 +17,7 @@ from tinytrain.boards import (
     runtime_bytes,
 )
 from tinytrain.errors import BoardError
-from tinytrain.stm32 import storage_sector
+from tinytrain.stm32 import storage_sectors
 
 GOOD = """
 name = "test"
@@ -161,9 +161,12 @@ flags = ["-mcpu=cortex-m4"]
 [flash]
 origin = 0x08000000
 length_bytes = 0x80000
-[storage]
-origin = 0x08060000
-length_bytes = 0x20000
+[[storage]]
+origin = 0x08004000
+length_bytes = 0xC000
+[[storage]]
+origin = 0x08010000
+length_bytes = 0x10000
 [[ram]]
 name = "sram"
 origin = 0x20000000
@@ -193,7 +196,9 @@ def test_an_stm32_board(tmp_path: Path) -> None:
     assert board.sources == ("a datasheet",) and board.mcu == "STM32F411CE"
     defines = port_defines(board)
     assert defines["TT_UART_TX"] == 9 and defines["TT_UART_RX"] == 16 + 10
-    assert defines["TT_STM32_F4"] == 1 and defines["TT_STORAGE_SECTOR"] == 7
+    assert defines["TT_STM32_F4"] == 1 and defines["TT_SLOT_0_SECTOR"] == 1
+    assert defines["TT_SLOT_0_SECTORS"] == 3 and defines["TT_SLOT_1_SECTOR"] == 4
+    assert board.code.origin == 0x08020000 and board.boot and board.boot.length_bytes == 0x4000
     assert defines["TT_HSE_HZ"] == 25_000_000 and defines["TT_HSE_BYPASS"] == 0
     assert port_bytes(board) == 272 and port_bytes(load_board("qemu_mps2_an386")) == 0
 
@@ -217,9 +222,13 @@ def test_an_stm32_board(tmp_path: Path) -> None:
         ("irq = 37", "irq = 37\nrng = 2", r"stm32\.rng is 2; .*multiple of 4"),
         ("irq = 37", "irq = 37\nled = 1", r"unknown key stm32\.led; allowed: family, oscillator"),
         ("[stm32]", "[stm33]", r"stm32 is missing; allowed: a table"),
-        ("0x08060000", "0x08040000", r"storage is '0x8040000 to 0x8060000'; .*the last bytes of"),
-        ("0x08060000\nlength_bytes = 0x20000", "0x08070000\nlength_bytes = 0x10000",
-         r"storage is '65536 bytes from 0x8070000'; allowed: whole sectors, as the one of 131072"),
+        ("0x08004000\nlength_bytes = 0xC000", "0x08000000\nlength_bytes = 0x10000",
+         r"storage is '0x8000000 to 0x8020000'; .*a part of the flash behind its start"),
+        ("length_bytes = 0xC000", "length_bytes = 0x8000", r"storage is .*the second right behind"),
+        ("0x08004000\nlength_bytes = 0xC000", "0x08003000\nlength_bytes = 0xD000",
+         r"storage is '53248 bytes from 0x8003000'; allowed: whole sectors, as the one of 16384"),
+        ("[[storage]]\norigin = 0x08010000\nlength_bytes = 0x10000", "",
+         r"storage is 1; allowed: two tables, one for each slot"),
         ('sources = ["a datasheet"]', "", r"sources is missing; allowed: a list of texts"),
         ('id = "blackpill_f411ce"', "", r"platformio\.id is missing; allowed: a text"),
         ('"ststm32"', '"atmelavr"', r"platformio\.platform is 'atmelavr'; allowed: 'ststm32' or"),
@@ -235,17 +244,21 @@ def test_a_wrong_stm32_board_is_explained(tmp_path: Path, old: str, new: str, sa
 
 
 @pytest.mark.parametrize(
-    ("family", "offset", "length", "sector"),
+    ("family", "offset", "length", "sectors"),
     [
-        ("f4", 0x60000, 0x20000, 7), ("f4", 0x0C000, 0x4000, 3), ("f4", 0x10000, 0x10000, 4),
-        ("f7", 0xC0000, 0x40000, 7), ("h7", 0x1E0000, 0x20000, 7), ("h7", 0x100000, 0x20000, 0),
-        ("l4", 0xE0000, 0x20000, 448), ("l4", 0xE0000, 0x1000, 448),
+        ("f4", 0x60000, 0x20000, (7, 1)), ("f4", 0x0C000, 0x4000, (3, 1)),
+        ("f4", 0x04000, 0x1C000, (1, 4)), ("f7", 0xC0000, 0x40000, (7, 1)),
+        ("f7", 0x08000, 0x18000, (1, 3)), ("h7", 0x1E0000, 0x20000, (7, 1)),
+        ("h7", 0x100000, 0x40000, (0, 2)), ("l4", 0xE0000, 0x20000, (448, 64)),
+        ("l4", 0xE0000, 0x1000, (448, 2)),
     ],
 )  # fmt: skip
-def test_sectors_of_the_flash(family: str, offset: int, length: int, sector: int) -> None:
-    assert storage_sector(family, offset, length) == sector
+def test_sectors_of_the_flash(
+    family: str, offset: int, length: int, sectors: tuple[int, int]
+) -> None:
+    assert storage_sectors(family, offset, length) == sectors
 
 
 def test_the_first_bank_of_an_h7_runs_the_program() -> None:
     with pytest.raises(ValueError, match=r"second bank, from offset 0x100000"):
-        storage_sector("h7", 0x20000, 0x20000)
+        storage_sectors("h7", 0x20000, 0x20000)

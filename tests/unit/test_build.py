@@ -68,13 +68,20 @@ def test_no_warning_for_any_board(
 def test_storage_takes_its_sectors_from_the_code(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it the port has no flash, and the code has all."""
+    """Without it the port has no flash, and the code has all. Where the state lies behind the start
+    of the flash, the vectors stay there."""
     monkeypatch.setenv("TINYTRAIN_CFLAGS", "-Werror")
-    board = load_board("nucleo_f446re")
-    for chosen, length in ((board, 0x60000), (replace(board, storage=None), 0x80000)):
-        build(FILES, chosen, tmp_path / f"{length}")
+    small, large = load_board("nucleo_f446re"), load_board("adafruit_feather_f405")
+    for board, origin, length, boot in (
+        (small, 0x08020000, 0x60000, 224), (replace(small, storage=()), 0x08000000, 0x80000, 0),
+        (large, 0x08000000, 0xC0000, 0),
+    ):  # fmt: skip
+        artifact = build(FILES, board, tmp_path / f"{length}")
         script = (tmp_path / f"{length}" / "link.ld").read_text()
-        assert f"ORIGIN = 0x08000000, LENGTH = {length}\n" in script
+        assert f"FLASH (rx)  : ORIGIN = {origin:#010x}, LENGTH = {length}\n" in script
+        assert artifact.sections[".boot"] == boot
+        assert artifact.addresses["tt_vectors"] == 0x08000000
+        assert artifact.addresses["tt_reset"] & ~1 >= origin
 
 
 def test_a_second_build_compiles_nothing(

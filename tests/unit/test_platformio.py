@@ -236,18 +236,26 @@ def test_listening_asks_and_decodes(pty: tuple[int, str]) -> None:
 
 
 def test_a_board_unplugged_while_it_is_watched(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = os.openpty()
-    name = os.ttyname(theirs)
+    name, opened = os.ttyname(theirs), threading.Event()
+
+    def opening(*arguments: Any) -> SerialWire:
+        wire = SerialWire(*arguments)
+        opened.set()
+        return wire
+
+    monkeypatch.setattr("tinytrain.board_cli.SerialWire", opening)
 
     def unplug() -> None:
+        opened.wait(60)
         time.sleep(0.3)
         os.close(ours)
 
     thread = threading.Thread(target=unplug)
     thread.start()
-    code, _, err = call(capfd, "monitor", "--port", name, "--passive", "--seconds", 10)
+    code, _, err = call(capfd, "monitor", "--port", name, "--passive", "--seconds", 60)
     thread.join()
     os.close(theirs)
     assert code == 2 and f"the link {name} is gone" in err
@@ -276,8 +284,6 @@ def test_monitor_of_the_command_line(
     for option, expected in ((), "step 8: loss"), (("--json",), '"loss_q16": 65536'):
         thread = threading.Thread(target=speak)
         thread.start()
-        code, out, _ = call(
-            capfd, "monitor", tmp_path / "p", "--passive", "--seconds", 1.5, *option
-        )
+        code, out, _ = call(capfd, "monitor", tmp_path / "p", "--passive", "--seconds", 3, *option)
         thread.join()
         assert code == 0 and expected in out and "hello" in out and "frame" in out

@@ -1,5 +1,5 @@
 /* What a port must give: a byte stream, and a way out. What it may give: a clock, the use of the
- * stack, random numbers, flash that keeps the state. firmware/runtime/absent.c stands for each of
+ * stack, random numbers, flash that keeps the state over a power cycle. firmware/runtime/absent.c stands for each of
  * the latter that a port leaves out. */
 #ifndef TT_PORT_H
 #define TT_PORT_H
@@ -37,15 +37,16 @@ uint32_t tt_port_stack_used(void);
 /* A number that no other start has, for a seed; 0 where the board has no source of one. */
 uint32_t tt_port_random(void);
 
-/* Flash kept for the state: its bytes (0: there is none), and of how many bytes each piece that is
- * programmed must be a multiple. Offsets are from its start. The functions return 0, or -1 when the
- * flash does not hold what it should afterwards; then erase it before the next try. Erased bytes
- * are 0xFF; a byte is programmed once between two erasures. The core may stand still meanwhile. */
-uint32_t tt_port_flash_bytes(void);
+/* Flash kept for the state, in two slots, 0 and 1, each of which is erased by itself: the bytes of a
+ * slot (0: there are none), and of how many bytes each piece that is programmed must be a multiple,
+ * a divisor of 32. Offsets are from the start of the slot. The functions return 0, or -1 when the
+ * flash cannot be read, or does not hold what it should afterwards. Erased bytes are 0xFF; a byte
+ * is programmed once between two erasures. The core may stand still meanwhile. */
+uint32_t tt_port_flash_bytes(uint32_t slot);
 uint32_t tt_port_flash_unit(void);
-int32_t tt_port_flash_read(uint32_t offset, uint8_t *out, uint32_t count);
-int32_t tt_port_flash_erase(void);
-int32_t tt_port_flash_program(uint32_t offset, const uint8_t *bytes, uint32_t count);
+int32_t tt_port_flash_read(uint32_t slot, uint32_t offset, uint8_t *out, uint32_t count);
+int32_t tt_port_flash_erase(uint32_t slot);
+int32_t tt_port_flash_program(uint32_t slot, uint32_t offset, const uint8_t *bytes, uint32_t count);
 
 #ifdef __cplusplus
 }

@@ -12,6 +12,8 @@
  *   'r' read    offset u32, count u32               frame 'r': count bytes of the state
  *   'w' write   offset u32, 1..TT_INPUT_BYTES bytes line "write"
  *   'z' reset   seed u32, step u32                  line "reset"; weights stay as they are
+ *   'v' save    -                                   line "save": the state is in the flash
+ *   'f' forget  -                                   line "forget": nothing is; RAM stays as it is
  *   'q' quit    -                                   line "quit", then tt_port_exit(0)
  *
  * A line is one JSON object with "event", and "seq": the sequence of the frame that it answers, -1
@@ -19,7 +21,7 @@
  *
  * One frame at a time: the host waits for the answer before it sends the next. Whatever stands
  * between two ENDs and is no good frame is answered by one line "error" with "code" (frame, crc,
- * type, length, label, token, range) and "message", and changes nothing but the input buffer. An END
+ * type, length, label, token, range, storage, flash) and "message", and changes nothing but the input buffer. An END
  * always starts afresh, so a truncated frame costs no other; it is answered at the next END. */
 #ifndef TT_PROTOCOL_H
 #define TT_PROTOCOL_H
@@ -37,7 +39,8 @@
 extern "C" {
 #endif
 
-/* Say that the device is there: line "ready", with the fields of "info". */
+/* Go on from the state that the flash keeps, if it is this model's, and say that the device is there:
+ * line "ready", with the fields of "info". Call tt_init before. */
 void tt_protocol_start(void);
 
 /* Take one received byte; runs the command and answers when it ends a frame. */

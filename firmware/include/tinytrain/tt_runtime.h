@@ -22,6 +22,7 @@ typedef struct {
     uint8_t escaped;  /* whether the last byte was an escape, */
     uint8_t damaged;  /* whether it cannot be a frame any more */
     uint32_t refused; /* frames refused since reset */
+    uint8_t kept;     /* what the flash holds: a tt_kept */
 } tt_runtime;
 
 _Static_assert(sizeof(tt_runtime) == TT_RUNTIME_BYTES, "the memory plan counts on this size");

@@ -6,11 +6,12 @@
 
 typedef enum {
     TT_OK = 0,
-    TT_BAD_LABEL = 1,  /* a label is not in [-1, TT_LOGITS / TT_LABELS) */
-    TT_BAD_TOKEN = 2,  /* a token of the input is not below TT_TOKENS */
-    TT_BAD_RANGE = 3,  /* bytes outside of the state */
-    TT_BAD_SAVE = 4,   /* a saved state that is damaged, or another model's */
-    TT_NOT_WRITTEN = 5 /* the caller's writer failed */
+    TT_BAD_LABEL = 1,   /* a label is not in [-1, TT_LOGITS / TT_LABELS) */
+    TT_BAD_TOKEN = 2,   /* a token of the input is not below TT_TOKENS */
+    TT_BAD_RANGE = 3,   /* bytes outside of the state */
+    TT_BAD_SAVE = 4,    /* a saved state that is damaged, or another model's */
+    TT_NOT_WRITTEN = 5, /* the caller's writer failed, or the flash */
+    TT_NO_ROOM = 7      /* no flash is kept for the state, or too little */
 } tt_status;
 
 /* Sum of the loss over the labels that count (>= 0), in nats * 2^16; how many were the arg max. */

@@ -83,12 +83,14 @@ _Noreturn void tt_report_fault(const uint32_t *frame) {
 }
 
 /* The port's, where it has one. */
+__attribute__((weak, alias("tt_fault"))) void tt_nmi(void);
 __attribute__((weak, alias("tt_fault"))) void tt_tick(void);
 
 __attribute__((section(".vectors"), used)) const vector tt_vectors[ENTRIES] = {
     [0] = {.stack = tt_stack_end},
     [1] = {.handler = tt_reset},
-    [2 ... 14] = {.handler = tt_fault},
+    [2] = {.handler = tt_nmi},
+    [3 ... 14] = {.handler = tt_fault},
     [15] = {.handler = tt_tick},
 #ifdef TT_UART_IRQ
     [16 ... 16 + TT_UART_IRQ - 1] = {.handler = tt_fault},

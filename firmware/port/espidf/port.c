@@ -12,6 +12,7 @@
 #define UART UART_NUM_0
 #define RECEIVE_BYTES 1024
 #define FLASH_UNIT 16u /* what encrypted flash is written in */
+#define SECTOR_BYTES 4096u
 
 void tt_port_start(void); /* called by app_main */
 
@@ -70,26 +71,39 @@ static const esp_partition_t *partition(void) {
                                     "tinytrain");
 }
 
-uint32_t tt_port_flash_bytes(void) {
+/* Each slot is half of it, in whole sectors. */
+uint32_t tt_port_flash_bytes(uint32_t slot) {
     const esp_partition_t *found = partition();
-    return found ? found->size : 0;
+    (void)slot;
+    return found ? (uint32_t)found->size / 2u / SECTOR_BYTES * SECTOR_BYTES : 0;
+}
+
+static int32_t inside(uint32_t slot, uint32_t offset, uint32_t count) {
+    const uint32_t bytes = tt_port_flash_bytes(slot);
+    return offset <= bytes && count <= bytes - offset;
 }
 
 uint32_t tt_port_flash_unit(void) {
     return FLASH_UNIT;
 }
 
-int32_t tt_port_flash_read(uint32_t offset, uint8_t *out, uint32_t count) {
-    const esp_partition_t *found = partition();
-    return found && esp_partition_read(found, offset, out, count) == ESP_OK ? 0 : -1;
+int32_t tt_port_flash_read(uint32_t slot, uint32_t offset, uint8_t *out, uint32_t count) {
+    const uint32_t at = slot * tt_port_flash_bytes(slot) + offset;
+    return inside(slot, offset, count) && esp_partition_read(partition(), at, out, count) == ESP_OK
+               ? 0
+               : -1;
 }
 
-int32_t tt_port_flash_erase(void) {
-    const esp_partition_t *found = partition();
-    return found && esp_partition_erase_range(found, 0, found->size) == ESP_OK ? 0 : -1;
+int32_t tt_port_flash_erase(uint32_t slot) {
+    const uint32_t bytes = tt_port_flash_bytes(slot);
+    return bytes && esp_partition_erase_range(partition(), slot * bytes, bytes) == ESP_OK ? 0 : -1;
 }
 
-int32_t tt_port_flash_program(uint32_t offset, const uint8_t *bytes, uint32_t count) {
-    const esp_partition_t *found = partition();
-    return found && esp_partition_write(found, offset, bytes, count) == ESP_OK ? 0 : -1;
+int32_t tt_port_flash_program(uint32_t slot, uint32_t offset, const uint8_t *bytes,
+                              uint32_t count) {
+    const uint32_t at = slot * tt_port_flash_bytes(slot) + offset;
+    return inside(slot, offset, count) &&
+                   esp_partition_write(partition(), at, bytes, count) == ESP_OK
+               ? 0
+               : -1;
 }

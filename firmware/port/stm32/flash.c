@@ -1,10 +1,10 @@
-/* The end of the flash keeps the state: TT_STORAGE_BYTES from TT_STORAGE_ORIGIN, which begin with
- * sector TT_STORAGE_SECTOR. An F4 or F7 has one sector there, an H743 one of bank 2, an L4 pages. */
+/* Two slots of the flash keep the state, whole sectors each: for an F4 or F7 of any size, for an H743
+ * of bank 2, for an L4 pages. board.toml gives TT_SLOT_<n>_ORIGIN, _BYTES, _SECTOR and _SECTORS. */
 #include "stm32.h"
 
 #include "tinytrain/tt_port.h"
 
-#ifdef TT_STORAGE_ORIGIN
+#ifdef TT_SLOT_0_ORIGIN
 
 #define KEY_1 0x45670123u
 #define KEY_2 0xCDEF89ABu
@@ -24,7 +24,6 @@
 #define SECTOR(number) ((uint32_t)(number) << 8)
 #define ERRORS 0x07EE0000u
 #define UNIT 32u
-#define PIECE_BYTES TT_STORAGE_BYTES
 #elif defined(TT_STM32_L4)
 #define FLASH_ACCESS 0x40022000u
 #define FLASH_KEY 0x40022008u
@@ -39,7 +38,6 @@
 #define SECTOR(number) ((uint32_t)(number) << 3) /* bit 11, the bank, is bit 8 of the page */
 #define ERRORS 0x0000C3FAu
 #define UNIT 8u
-#define PIECE_BYTES 2048u
 #else
 #define FLASH_ACCESS 0x40023C00u
 #define FLASH_KEY 0x40023C04u
@@ -54,7 +52,6 @@
 #define SECTOR(number) ((uint32_t)(number) << 3)
 #define ERRORS 0x000000F2u
 #define UNIT 4u
-#define PIECE_BYTES TT_STORAGE_BYTES
 #endif
 
 #define DATA_CACHE_ON (1u << 10)
@@ -62,15 +59,23 @@
 #define INVALIDATE_LINE 0xE000EF5Cu
 #define LINE_BYTES 32u
 
-/* What the core may still hold of the storage from before. */
-static void forget_cached(void) {
+static const struct {
+    uint32_t origin, bytes, sector, sectors;
+} slots[2] = {
+    {TT_SLOT_0_ORIGIN, TT_SLOT_0_BYTES, TT_SLOT_0_SECTOR, TT_SLOT_0_SECTORS},
+    {TT_SLOT_1_ORIGIN, TT_SLOT_1_BYTES, TT_SLOT_1_SECTOR, TT_SLOT_1_SECTORS},
+};
+
+/* What the core may still hold of this range from before. */
+static void forget_cached(uint32_t place, uint32_t count) {
 #if defined(TT_STM32_F7) || defined(TT_STM32_H7)
     tt_barrier();
-    for (uint32_t at = 0; at < TT_STORAGE_BYTES; at += LINE_BYTES) {
-        tt_set(INVALIDATE_LINE, TT_STORAGE_ORIGIN + at);
+    for (uint32_t at = place & ~(LINE_BYTES - 1u); at < place + count; at += LINE_BYTES) {
+        tt_set(INVALIDATE_LINE, at);
     }
     tt_barrier();
 #else
+    (void)place, (void)count;
     tt_change(FLASH_ACCESS, DATA_CACHE_ON, 0);
     tt_change(FLASH_ACCESS, 0, DATA_CACHE_RESET);
     tt_change(FLASH_ACCESS, DATA_CACHE_RESET, DATA_CACHE_ON);
@@ -97,49 +102,99 @@ static uint32_t word_of(const uint8_t *b) {
     return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
-static int32_t inside(uint32_t offset, uint32_t count) {
-    return offset <= TT_STORAGE_BYTES && count <= TT_STORAGE_BYTES - offset;
+/* A word whose programming the power cut has two wrong bits for the ECC of H7 and L4, and reading it
+ * is a fault, which must not keep the board from starting. H7 (RM0433): a bus error, ignored for as
+ * long as faults are masked (PM0253). L4 (RM0351): an NMI, which notes it and clears its flag. */
+#if defined(TT_STM32_H7)
+#define CONFIGURATION 0xE000ED14u
+#define IGNORE_BUS_FAULTS (1u << 8)
+#define DOUBLE_ERROR (1u << 26)
+static void begin_reading(void) {
+    tt_set(FLASH_CLEAR, DOUBLE_ERROR);
+    tt_change(CONFIGURATION, 0, IGNORE_BUS_FAULTS);
+    tt_mask_faults();
 }
 
-uint32_t tt_port_flash_bytes(void) {
-    return TT_STORAGE_BYTES;
+static int32_t end_reading(void) {
+    tt_barrier();
+    tt_unmask_faults();
+    tt_change(CONFIGURATION, IGNORE_BUS_FAULTS, 0);
+    return tt_get(FLASH_STATE) & DOUBLE_ERROR ? -1 : 0;
+}
+#elif defined(TT_STM32_L4)
+#define ECC_STATE 0x40022018u
+#define DOUBLE_ERROR (1u << 31)
+void tt_nmi(void);
+
+void tt_nmi(void) {
+    if ((tt_get(ECC_STATE) & DOUBLE_ERROR) == 0) {
+        tt_fault();
+    }
+    tt_stm32.flash_damaged = 1;
+    tt_set(ECC_STATE, DOUBLE_ERROR);
+}
+
+static void begin_reading(void) {
+    tt_stm32.flash_damaged = 0;
+}
+
+static int32_t end_reading(void) {
+    tt_barrier();
+    return tt_stm32.flash_damaged ? -1 : 0;
+}
+#else
+static void begin_reading(void) {}
+
+static int32_t end_reading(void) {
+    return 0;
+}
+#endif
+
+static int32_t inside(uint32_t slot, uint32_t offset, uint32_t count) {
+    return offset <= slots[slot].bytes && count <= slots[slot].bytes - offset;
+}
+
+uint32_t tt_port_flash_bytes(uint32_t slot) {
+    return slots[slot].bytes;
 }
 
 uint32_t tt_port_flash_unit(void) {
     return UNIT;
 }
 
-int32_t tt_port_flash_read(uint32_t offset, uint8_t *out, uint32_t count) {
-    if (!inside(offset, count)) {
+int32_t tt_port_flash_read(uint32_t slot, uint32_t offset, uint8_t *out, uint32_t count) {
+    if (!inside(slot, offset, count)) {
         return -1;
     }
+    begin_reading();
     for (uint32_t at = offset; at < offset + count; at++) {
-        const uint32_t word = tt_get(TT_STORAGE_ORIGIN + (at & ~3u));
+        const uint32_t word = tt_get(slots[slot].origin + (at & ~3u));
         *out++ = (uint8_t)(word >> 8u * (at & 3u));
     }
-    return 0;
+    return end_reading();
 }
 
-int32_t tt_port_flash_erase(void) {
+int32_t tt_port_flash_erase(uint32_t slot) {
     int32_t good = unlock();
-    for (uint32_t i = 0; good && i < TT_STORAGE_BYTES / PIECE_BYTES; i++) {
-        tt_set(FLASH_CONTROL, ERASE | SECTOR(TT_STORAGE_SECTOR + i));
-        tt_set(FLASH_CONTROL, ERASE | SECTOR(TT_STORAGE_SECTOR + i) | START);
+    for (uint32_t i = 0; good && i < slots[slot].sectors; i++) {
+        tt_set(FLASH_CONTROL, ERASE | SECTOR(slots[slot].sector + i));
+        tt_set(FLASH_CONTROL, ERASE | SECTOR(slots[slot].sector + i) | START);
         good = done();
     }
     tt_set(FLASH_CONTROL, LOCK);
-    forget_cached();
-    for (uint32_t at = 0; good && at < TT_STORAGE_BYTES; at += 4) {
-        good = tt_get(TT_STORAGE_ORIGIN + at) == 0xFFFFFFFFu;
+    forget_cached(slots[slot].origin, slots[slot].bytes);
+    for (uint32_t at = 0; good && at < slots[slot].bytes; at += 4) {
+        good = tt_get(slots[slot].origin + at) == 0xFFFFFFFFu;
     }
     return good ? 0 : -1;
 }
 
-int32_t tt_port_flash_program(uint32_t offset, const uint8_t *bytes, uint32_t count) {
-    if (!inside(offset, count) || (offset | count) % UNIT != 0) {
+int32_t tt_port_flash_program(uint32_t slot, uint32_t offset, const uint8_t *bytes,
+                              uint32_t count) {
+    if (!inside(slot, offset, count) || (offset | count) % UNIT != 0) {
         return -1;
     }
-    const uint32_t place = TT_STORAGE_ORIGIN + offset;
+    const uint32_t place = slots[slot].origin + offset;
     int32_t good = unlock();
     tt_set(FLASH_CONTROL, PROGRAM);
     for (uint32_t at = 0; good && at < count; at += UNIT) {
@@ -150,7 +205,7 @@ int32_t tt_port_flash_program(uint32_t offset, const uint8_t *bytes, uint32_t co
         good = done();
     }
     tt_set(FLASH_CONTROL, LOCK);
-    forget_cached();
+    forget_cached(place, count);
     for (uint32_t at = 0; good && at < count; at += 4) {
         good = tt_get(place + at) == word_of(bytes + at);
     }

@@ -15,8 +15,9 @@ typedef struct {
     volatile uint8_t head; /* written by the interrupt: the next byte goes here */
     volatile uint8_t tail; /* the next byte is read from here */
     uint16_t core_mhz;
-    volatile uint32_t elapsed_us; /* at the last wrap of SysTick */
-    uint32_t wrap_us;             /* from wrap to wrap */
+    volatile uint32_t elapsed_us;   /* at the last wrap of SysTick */
+    uint32_t wrap_us;               /* from wrap to wrap */
+    volatile uint8_t flash_damaged; /* a word of the storage could not be read */
 } tt_stm32_memory;
 
 _Static_assert(sizeof(tt_stm32_memory) == TT_PORT_BYTES, "the memory plan counts on this size");
@@ -40,12 +41,16 @@ void tt_clock_of_rng(void);
 
 void tt_uart_start(uint32_t bus_hz);
 
+void tt_fault(void); /* cortex_m/startup.c */
+
 #ifdef TT_REGISTERS_OF_A_TEST
 uint32_t tt_get(uint32_t address);
 void tt_set(uint32_t address, uint32_t value);
 static inline void tt_barrier(void) {}
 static inline void tt_mask_interrupts(void) {}
 static inline void tt_unmask_interrupts(void) {}
+static inline void tt_mask_faults(void) {}
+static inline void tt_unmask_faults(void) {}
 static inline void tt_sleep(void) {}
 #else
 static inline uint32_t tt_get(uint32_t address) {
@@ -67,6 +72,14 @@ static inline void tt_mask_interrupts(void) {
 
 static inline void tt_unmask_interrupts(void) {
     __asm__ volatile("cpsie i" ::: "memory");
+}
+
+static inline void tt_mask_faults(void) {
+    __asm__ volatile("cpsid f" ::: "memory");
+}
+
+static inline void tt_unmask_faults(void) {
+    __asm__ volatile("cpsie f" ::: "memory");
 }
 
 static inline void tt_sleep(void) {
