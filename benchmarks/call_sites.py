@@ -9,14 +9,18 @@ from itertools import pairwise
 
 from tinytrain.build import Artifact
 
-# "  1a2c:  bl  80 <tt_add_s8>", or on RISC-V "jalr -44(ra) # 80 <tt_add_s8>".
-LINE = re.compile(r"^\s*([0-9a-f]+):\t(\S+)(?:\s.*<(tt_\w+)>)?")
+# "  1a2c:  bl  80 <tt_add_s8>", or on RISC-V "jalr -44(ra) # 80 <tt_add_s8>"; the function that
+# makes such calls from a table is <add_s8>, a second one <add_s8_2>.
+LINE = re.compile(r"^\s*([0-9a-f]+):\t(\S+)(?:\s.*<(?:tt_)?(\w+?)(?:_\d+)?(?:\.\w+)*>)?")
 CALLS = ("bl", "blx", "jal", "jalr")
 
 
 def call_sites(artifact: Artifact, function: str, kernels: Sequence[str]) -> list[tuple[int, int]]:
-    """(address of the call, address behind it) of each of ``kernels``, which must be all that
-    ``function`` calls, in this order. Raises SystemExit if the compiler made it otherwise."""
+    """(address of the call, address behind it) of each of ``kernels``, names of ops.
+
+    They must be all that ``function`` calls, in this order. Raises SystemExit if the compiler made
+    it otherwise.
+    """
     tool = artifact.board.prefix + "objdump"
     command = [tool, "-d", "--no-show-raw-insn", f"--disassemble={function}", str(artifact.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -13,6 +13,7 @@ from tinytrain.numerics import multiplier
 from tinytrain.ops import REGISTRY
 from tinytrain.ops.attention_fused import gradient_parts
 from tinytrain.ops.norm import gradient_fraction, layernorm_attrs
+from tinytrain.ops.packed import pack_weight
 
 # T, C, O: tokens, channels in, channels out. 64x16x64 and 64x64x16 are the products of a head of
 # attention; two tokens are what a loop over rows gives a kernel.
@@ -85,6 +86,9 @@ def _layer(make: Maker, t: int, c: int, o: int) -> None:
     mult, shift = (np.array([v], np.int32) for v in multiplier(1 / (80 * c**0.5)))
     make.add("linear_s8", shape, (x, w, None, None, bias, None, mult, shift), {"scale": 0.05})
     make.add("linear_dx_s8", shape, (g, make.exponents(t), w, None, None), GRADIENT)
+    if t == 1:
+        packed = (x, pack_weight(w), bias, mult, shift)
+        make.add("linear_packed_s8", shape, packed, {"scale": 0.05})
     e = np.array([-12], np.int16)
     moment = np.array([(2.0**-12 * 73**2) ** 2 * t], np.float32)  # of such sums
     ins = (g, e, x, w, None, moment, None, None)

@@ -81,7 +81,8 @@ def measure(
             peers.check(peer, job)
         found = peers.best(jobs, [count - empty[0] for count, _ in counts[len(given) :]])
         for row in rows:
-            row["peer"] = found.get((row["kernel"], row["shape"]))
+            kernel = row["kernel"]
+            row["peer"] = found.get((peers.SAME.get(kernel, kernel), row["shape"]))
     return rows
 
 

@@ -179,6 +179,7 @@ CONTRACTS: dict[str, Callable[[Measured, str, Any, Buffer], list[Job]]] = {
     "linear_s8": _linear, "matmul_s8": _matmul, "softmax": _softmax, "add_s8": _add,
 }  # fmt: skip
 MEASURED = {"matmul_s8": "linear_s8", "softmax": "attention_probs_u8"}  # where not called the same
+SAME = {"linear_packed_s8": "linear_s8"}  # rows of the same product as those of another kernel
 
 
 def check(peer: Peer, job: Job) -> None:

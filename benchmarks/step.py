@@ -114,7 +114,7 @@ def macs_by_phase(plain: Graph) -> dict[str, int]:
 def run(compiled: Compiled, artifact: Artifact, steps: int) -> list[list[int]]:
     """What the emulator counts in each of some steps on random samples."""
     recipe, _ = prepared(compiled.name)
-    kernels = [f"tt_{node.op.name}" for node, _ in called(compiled.train)]
+    kernels = [node.op.name for node, _ in called(compiled.train)]
     sites = call_sites(artifact, "tt_model_train", kernels)
     session = QemuSession(compiled.board, artifact, compiled.codec, timeout_s=300.0, sites=sites)
     with session:

@@ -22,6 +22,7 @@ FORWARD = {
     (64, 64, 64): 0.78, (64, 64, 256): 0.75, (64, 256, 64): 0.70, (128, 128, 128): 0.70,
     (64, 16, 64): 1.07, (64, 64, 16): 0.81, (1, 128, 512): 0.96,
 }  # fmt: skip
+FORWARDS = ("linear_s8", "linear_packed_s8")  # of one token: with the weight laid out for it
 ELEMENT = {
     "softmax forward": 22.0, "softmax backward": 15.0, "layernorm_s8": 25.0,
     "layernorm_dx_s8": 30.0, "lut_s8": 4.0, "lut_dx_s8": 6.0, "add_s8": 8.0,
@@ -47,8 +48,8 @@ class Target:
 
 def _product(kernel: str, t: int, c: int, o: int) -> float | None:
     """Instructions per MAC of a layer's kernel."""
-    if kernel == "linear_s8":
-        return FORWARD.get((t, c, o))
+    if kernel in FORWARDS:
+        return FORWARD.get((t, c, o)) if kernel == FORWARDS[t == 1] else None
     if kernel == "linear_dx_s8":
         found = FORWARD.get((t, o, c)) or FORWARD.get((t, c, o))
         return GRADIENT * found if found else None
@@ -73,7 +74,7 @@ def of_kernel(row: Mapping[str, Any]) -> list[Target]:
         return []
     allowance = M7_ALLOWANCE if board == M7 else 1.0
     found = [Target("per_mac" if shape else "per_element", figure * allowance)]
-    if kernel == "linear_s8" and board == M4 and shape[1] >= 64:
+    if kernel in FORWARDS and board == M4 and shape[1] >= 64:
         found.append(Target("estimated_cycles_per", CYCLES))
     if row.get("ratio") is not None and board == M4:
         found.append(Target("ratio", RATIO, at_least=True))

@@ -37,6 +37,7 @@ APT = {
     "riscv64-unknown-elf-": "gcc-riscv64-unknown-elf",
     "": "gcc libc6-dev",
 }
+USES = "model_uses.h"  # what kernels see of a model
 SECTIONS = (".boot", ".text", ".rodata", ".stack", ".data", ".bss")
 
 
@@ -47,7 +48,8 @@ class Artifact:
     ``sections``: bytes of .boot, .text, .rodata, .stack, .data, .bss (0 where absent), and of
     ``.arena.<name>`` for each memory beside the first. ``symbols``: bytes
     of each object and function; ``addresses``: where they are. ``model_const_bytes``: constants
-    of model.c. ``frames``: stack bytes of each function, without those that it calls.
+    of model.c but the tables of its calls. ``frames``: stack bytes of each function, without those
+    that it calls.
     """
 
     board: Board
@@ -81,6 +83,8 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
             f"{board.name} is linked by its framework ({board.port}): build a project for it"
         )
     compiler = find_compiler(board)
+    if board.is_host:  # where one set of kernels serves all models
+        files = {name: text for name, text in files.items() if name != USES}
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
@@ -139,7 +143,7 @@ def measure(
             const = sum(
                 int(section["sh_size"])
                 for section in ELFFile(stream).iter_sections()
-                if section.name.startswith(".rodata")
+                if section.name.startswith(".rodata") and not section.name.endswith("_calls")
             )
     arenas = [arena_section(memory) for memory in board.beside]
     sections = {name: sizes.get(name, 0) for name in (*SECTIONS, *arenas)}
@@ -209,7 +213,7 @@ def _sources(board: Board) -> list[tuple[str, Path]]:
     kernels = [("kernels", path) for path in kernel_sources(board.arch)]
     port = port_sources(board)
     if board.is_host:
-        runtime = [firmware / "runtime" / "runtime.c", *port]
+        runtime = [*(firmware / "runtime" / f"{name}.c" for name in ("runtime", "schemes")), *port]
         return [*kernels, *(("runtime", path) for path in runtime)]
     runtime = sorted((firmware / "runtime").glob("*.c"))
     return [
@@ -243,6 +247,7 @@ def _compile_all(
     headers = _digest(sorted(include.rglob("*.h")))
     shared = _digest(sorted(kernels.glob("*.h")))  # kernels of an arch may include these
     generated = _digest([work / name for name in files if name.endswith(".h")])
+    uses = _digest([work / name for name in files if name == USES])
     jobs: list[tuple[Path, list[str], str]] = []
     for name in files:
         if name.endswith(".c"):
@@ -251,7 +256,7 @@ def _compile_all(
     for kind, source in sources:
         known = headers + _digest(sorted(source.parent.glob("*.h")))
         if kind == "kernels":
-            known += shared
+            known += shared + uses
         if kind == "runtime":
             known += generated  # it includes model.h
         flags = _flags(board, kind, guard)

@@ -8,11 +8,12 @@ buffers their addresses; the lower bound is the largest sum of live bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 from .ir import Graph, Node
-from .placement import WHOLE, Buffer, Method, Placement, Region, aligned, lower_bound, place
+from .placement import OPEN, WHOLE, Buffer, Method, Placement, Region, aligned, lower_bound, place
 
 
 @dataclass(frozen=True)
@@ -163,3 +164,45 @@ def plan(
         bound, where,
         {n.name: size for n in graph.nodes if (size := n.scratch_bytes())},
     )  # fmt: skip
+
+
+def at_places_of(graph: Graph, own: Plan, other: Plan) -> Plan | None:
+    """``own`` with the addresses that ``other`` gave to values and scratch of the same names, so
+    that calls which both graphs have are alike; None where they are not all free here."""
+    owner = {name: b.name for b in other.buffers for name in b.values}
+    layer = {name: b.layer for b in own.buffers for name in b.values}
+    groups: dict[str, list[tuple[str, Life]]] = {}
+    for name, life in value_lives(graph).items():
+        if name in own.offset:
+            groups.setdefault(owner.get(name, ""), []).append((name, life))
+    scratch = {n.name: other.scratch[n.name] for n in graph.nodes if n.name in other.scratch}
+    if "" in groups or any(scratch.get(node, 0) < size for node, size in own.scratch.items()):
+        return None
+    buffers = [
+        Buffer(scratch_name(n), aligned(scratch[n.name]), i, i, (), n.layer, True)
+        for i, n in enumerate(graph.nodes) if n.name in scratch
+    ]  # fmt: skip
+    for group in groups.values():
+        lives = [life for _, life in group]
+        if any(a.read > b.born for a, b in pairwise(lives)):
+            return None
+        names = tuple(name for name, _ in group)
+        born, dies = min(life.born for life in lives), max(life.dies for life in lives)
+        size = aligned(max(life.bytes for life in lives))
+        buffers.append(Buffer(names[0], size, born, dies, names, layer[names[0]]))
+    spans = [(b, other.region[b.name], other.offset[b.name]) for b in buffers]
+    for (a, region, x), (b, beside, y) in combinations(spans, 2):
+        if a.overlaps(b) and region == beside and x < y + b.bytes and y < x + a.bytes:
+            return None
+    used = tuple(
+        max((at + b.bytes for b, region, at in spans if region == r.name), default=0)
+        for r in own.placement.regions
+    )
+    if any(mine > there for mine, there in zip(used, other.placement.used, strict=True)):
+        return None
+    home = {name: b.name for b in buffers for name in (b.values or (b.name,))}
+    places = {name: other.offset[b] for name, b in home.items()}
+    regions = {name: other.region[b] for name, b in home.items()}
+    placement = replace(own.placement, offset=places, region=regions, used=used, proof=OPEN)
+    return replace(own, buffers=tuple(buffers), placement=placement, offset=places, region=regions,
+                   scratch=scratch)  # fmt: skip

@@ -110,7 +110,7 @@ def project_files(
     )
     files |= {f"src/{name}": text for name, text in program.items()}
     files["src/model.c"] = compiled.files["model.c"]
-    files["include/model.h"] = compiled.files["model.h"]
+    files |= {f"include/{name}": compiled.files[name] for name in ("model.h", "model_uses.h")}
     if bare:
         files["link.ld"] = linker_script(board)
     view = {

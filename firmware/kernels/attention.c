@@ -1,3 +1,5 @@
+#include "small.h"
+
 #include "tinytrain/tt_attention.h"
 
 #include "attention_rows.h"

@@ -1,4 +1,6 @@
 /* Gradients of several rows, or heads, brought to one exponent. */
+#include "small.h"
+
 #include "attention_rows.h"
 
 void tt_align_scores(int8_t *out, int32_t out_stride, const int8_t *ds, int32_t stride,

@@ -1,9 +1,13 @@
-/* The inner loops of attention in plain C. An arch that has its own defines TT_ARCH_LOOPS. */
+/* The inner loops of attention in plain C. An arch that has its own defines TT_ARCH_LOOPS; one that runs
+ * them where there is no room for anything faster, and has its own row_dots, TT_SMALL_LOOPS as 1. */
 #ifndef TT_ATTENTION_LOOPS_H
 #define TT_ATTENTION_LOOPS_H
 
 #include "attention_rows.h"
 #include "tinytrain/tt_tables.h"
+
+#ifndef TT_SMALL_LOOPS
+#define TT_SMALL_LOOPS 0
 
 __attribute__((always_inline)) static inline void add_products(int32_t acc[4], const int8_t *x,
                                                                const int8_t *r0, const int8_t *r1,
@@ -43,13 +47,15 @@ static inline int32_t row_dots(int32_t *restrict out, const int8_t *restrict x,
     return top;
 }
 
+#endif
+
 /* Scores -> exponentials; gives their sum. */
 static inline uint32_t exponentials(int32_t *scores, int32_t n, int32_t top, tt_scaling scale) {
     uint32_t sum = 0;
-    if (scale.shift <= 32) {
+    if (scale.shift <= 32 || TT_SMALL_LOOPS) {
         for (int32_t j = 0; j < n; j++) {
             const uint32_t e =
-                tt_exp16[tt_requantize(top - scores[j], scale.mult, scale.shift, 255)];
+                tt_exp16[tt_requantized(top - scores[j], scale.mult, scale.shift, 255)];
             scores[j] = (int32_t)e;
             sum += e;
         }
@@ -101,14 +107,15 @@ static inline void weighted_columns(int32_t acc[4], const uint8_t *w, int32_t st
                                     int32_t n, int32_t stride) {
     const int32_t c1 = width > 1 ? 1 : 0, c2 = width > 2 ? 2 : c1, c3 = width > 3 ? 3 : c2;
     int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
-    for (int32_t s = 0; width >= 4 && s < n; s++, w += step, x += stride) {
+    const int fast = width >= 4 && !TT_SMALL_LOOPS;
+    for (int32_t s = 0; fast && s < n; s++, w += step, x += stride) {
         const int32_t u = is_signed ? (int8_t)w[0] : w[0];
         a0 += u * x[0];
         a1 += u * x[1];
         a2 += u * x[2];
         a3 += u * x[3];
     }
-    for (int32_t s = 0; width < 4 && s < n; s++) {
+    for (int32_t s = 0; !fast && s < n; s++) {
         const int32_t u = is_signed ? (int8_t)w[s * step] : w[s * step];
         const int8_t *restrict row = x + s * stride;
         a0 += u * row[0];
@@ -141,7 +148,9 @@ static inline void weighted_codes(int8_t *y, const uint8_t *w, const int8_t *x, 
         int32_t acc[4];
         weighted_columns(acc, w, 1, 0, x + c, width - c, n, stride);
         for (int32_t b = 0; b < 4 && c + b < width; b++) {
-            y[c + b] = (int8_t)tt_requantize(acc[b], scale.mult, scale.shift, 127);
+            y[c + b] =
+                (int8_t)(TT_SMALL_LOOPS ? tt_requantized(acc[b], scale.mult, scale.shift, 127)
+                                        : tt_requantize(acc[b], scale.mult, scale.shift, 127));
         }
     }
 }

@@ -1,3 +1,5 @@
+#include "small.h"
+
 #include "tinytrain/tt_gradient.h"
 
 #include "sum_rows.h"

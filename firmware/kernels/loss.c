@@ -1,3 +1,5 @@
+#include "small.h"
+
 #include "tinytrain/tt_loss.h"
 
 #include "loss_rows.h"

@@ -1,3 +1,5 @@
+#include "small.h"
+
 #include "loss_rows.h"
 #include "tinytrain/tt_loss.h"
 #include "tinytrain/tt_rows.h"

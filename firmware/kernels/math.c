@@ -1,4 +1,26 @@
+#include "small.h"
+
 #include "tinytrain/tt_math.h"
+
+uint32_t tt_key(const tt_step *st, int32_t stream) {
+    return tt_mix(tt_mix(st->seed + st->step * TT_GOLDEN) ^ ((uint32_t)stream * 0x85EBCA6Bu));
+}
+
+int8_t tt_stochastic_shift(int32_t acc, int32_t shift, uint32_t key, uint32_t i) {
+    if (shift == 0) {
+        return (int8_t)tt_clamp(acc, 127);
+    }
+    if (shift > 30) {
+        return 0;
+    }
+    int32_t noise = tt_random16(key, i);
+    noise = shift <= 16 ? noise >> (16 - shift) : noise << (shift - 16);
+    return (int8_t)tt_clamp((acc + noise) >> shift, 127);
+}
+
+int32_t tt_requantized(int32_t acc, int32_t mult, int32_t shift, int32_t limit) {
+    return tt_requantize(acc, mult, shift, limit);
+}
 
 /* Upper half of the 64-bit product. */
 static inline uint32_t high(uint32_t a, uint32_t b) {

@@ -60,11 +60,11 @@ static inline int norm_scale_of(norm_scale *s, int32_t sum, int32_t r, int32_t C
     return 1;
 }
 
-/* A row that cannot. */
-static inline void norm_row_wide(int8_t *y, const int8_t *x, int32_t sum, int32_t r, int32_t C,
-                                 int32_t shift) {
-    for (int32_t i = 0; i < C; i++) {
-        y[i] = (int8_t)tt_requantize(C * x[i] - sum, r, shift, 127);
+/* Elements i .. C - 1 of any row. */
+static inline void norm_row_wide(int8_t *y, const int8_t *x, int32_t i, int32_t sum, int32_t r,
+                                 int32_t C, int32_t shift) {
+    for (; i < C; i++) {
+        y[i] = (int8_t)tt_requantized(C * x[i] - sum, r, shift, 127);
     }
 }
 
@@ -80,7 +80,7 @@ static inline norm_values norm_values_of(int32_t sum, int32_t product, int32_t C
     const norm_values v = {
         .each = C * (1 << fraction),
         .less = sum * (1 << fraction),
-        .u = tt_requantize(product, mult, shift, INT32_MAX),
+        .u = tt_requantized(product, mult, shift, INT32_MAX),
     };
     return v;
 }

@@ -5,17 +5,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tinytrain/tt_uses.h"
+
 /* Row o of a weight that may be split between flash and SRAM. */
 static inline const int8_t *weight_row(const int8_t *w, const int8_t *wt, const int16_t *rows,
                                        int32_t o, int32_t C) {
-    if (rows == NULL || wt == NULL) {
+    if (!TT_USES_ROWS || rows == NULL || wt == NULL) {
         return w + o * C;
     }
     return rows[o] >= 0 ? wt + rows[o] * C : w + ~rows[o] * C;
 }
 
 static inline int32_t bias_of(const int32_t *b, const int32_t *bt, const int16_t *rows, int32_t o) {
-    if (rows == NULL || bt == NULL) {
+    if (!TT_USES_ROWS || rows == NULL || bt == NULL) {
         return b[o];
     }
     return rows[o] >= 0 ? bt[rows[o]] : b[~rows[o]];

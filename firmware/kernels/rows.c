@@ -1,15 +1,12 @@
 #include "tinytrain/tt_rows.h"
 
-int16_t tt_quantize_row(int8_t *out, const int32_t *acc, int32_t n, int32_t base, uint32_t key,
-                        uint32_t first) {
-    const int32_t peak = tt_peak(acc, n);
-    tt_round_row(out, acc, n, tt_gradient_shift(peak), key, first);
-    return tt_row_exponent(peak, base);
-}
-
 int16_t tt_quantize_made(int8_t *out, tt_row_maker make, const void *row, int32_t n, int32_t base,
                          uint32_t key, uint32_t first) {
     int32_t acc[TT_ROW_PART];
+    if (n <= TT_ROW_PART) {
+        make(acc, row, 0, n);
+        return tt_quantize_row(out, acc, n, base, key, first);
+    }
     uint32_t peak = 0;
     int32_t at = 0, count = 0;
     for (int32_t next = 0; next < n; next += count) {

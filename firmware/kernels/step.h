@@ -5,6 +5,17 @@
 #include <stddef.h>
 
 #include "tinytrain/tt_update.h"
+#include "tinytrain/tt_uses.h"
+
+/* Whether the step is LSB-normalised; otherwise it is SGD's. */
+static inline int has_moment(const float *moment) {
+    return TT_USES_LSB && (!TT_USES_SGD || moment != NULL);
+}
+
+/* Whether weights are stored as int16. */
+static inline int has_fraction(const int8_t *fraction) {
+    return TT_USES_FRACTIONS && fraction != NULL;
+}
 
 /* eta * coef * 2^E. */
 static inline tt_multiplier sgd_rate(float eta, float coef, int32_t exponent) {

@@ -1,3 +1,5 @@
+#include "small.h"
+
 #include "tinytrain/tt_tokens.h"
 
 /* Four bytes at once; any type may lie there. */

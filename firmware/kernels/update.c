@@ -1,9 +1,11 @@
+#include "small.h"
+
 #include "tinytrain/tt_update.h"
 
 #include "step.h"
 
 static inline int trains(const int16_t *rows, int32_t o) {
-    return rows == NULL || rows[o] >= 0;
+    return !TT_USES_ROWS || rows == NULL || rows[o] >= 0;
 }
 
 /* eta * 2^E / sqrt(V); nothing before the first moment is known. */
@@ -26,7 +28,7 @@ static void next_moment(float *moment, uint64_t squares, int32_t count, int32_t 
 
 tt_weight_step tt_weight_step_begin(const tt_step *st, const int8_t *fraction, const float *moment,
                                     int32_t exponent, int32_t stream) {
-    const float unit = fraction != NULL ? 256.0f : 65536.0f;
+    const float unit = has_fraction(fraction) ? 256.0f : 65536.0f;
     tt_weight_step s = {.eta = st->learning_rate * unit,
                         .rate = {0, 0},
                         .limit = 254 * (int32_t)unit,
@@ -34,7 +36,7 @@ tt_weight_step tt_weight_step_begin(const tt_step *st, const int8_t *fraction, c
                         .key = tt_key(st, stream),
                         .count = 0,
                         .squares = 0};
-    if (moment != NULL) {
+    if (has_moment(moment)) {
         s.rate = lsb_rate(s.eta, exponent, moment[0]);
         s.limit = (int32_t)(8.0f * s.eta);
     }
@@ -42,7 +44,7 @@ tt_weight_step tt_weight_step_begin(const tt_step *st, const int8_t *fraction, c
 }
 
 void tt_weight_step_end(const tt_weight_step *s, float *moment, float beta) {
-    if (moment != NULL) {
+    if (has_moment(moment)) {
         next_moment(moment, s->squares, s->count, s->exponent, beta);
     }
 }
@@ -51,7 +53,7 @@ void tt_weight_step_s8(int8_t *w, int8_t *fraction, float *moment, const int32_t
                        const int16_t *acc_exp, const float *coefs, const tt_step *st, int32_t C,
                        int32_t O, int32_t per_channel, int32_t stream) {
     tt_weight_step s = tt_weight_step_begin(st, fraction, moment, acc_exp[0], stream);
-    if (moment != NULL) {
+    if (has_moment(moment)) {
         tt_weight_step_row(&s, w, fraction, acc, O * C, NULL);
     } else {
         for (int32_t o = 0; o < O; o++) {
@@ -66,7 +68,7 @@ void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const
                                int32_t T, int32_t O, int32_t per_channel, float unit) {
     tt_multiplier rate = {0, 0};
     int32_t limit = 1 << 24;
-    if (moment != NULL) {
+    if (has_moment(moment)) {
         const float eta = st->learning_rate * unit;
         const float widest = 8.0f * eta;
         rate = lsb_rate(eta, g_exp[0], moment[0]);
@@ -78,8 +80,9 @@ void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const
         if (!trains(rows, o)) {
             continue;
         }
-        if (moment == NULL) {
-            rate = sgd_rate(st->learning_rate, coefs[per_channel ? o : 0], g_exp[0]);
+        if (!has_moment(moment)) {
+            rate = sgd_rate(st->learning_rate, coefs[TT_USES_PER_CHANNEL && per_channel ? o : 0],
+                            g_exp[0]);
         }
         if (o >= next) {
             from = o;
@@ -90,7 +93,7 @@ void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const
         b[trained] = tt_clamp(b[trained] - tt_apply_multiplier(acc, rate, limit), (1 << 30) - 1);
         trained++;
     }
-    if (moment != NULL) {
+    if (has_moment(moment)) {
         next_moment(moment, squares, trained, g_exp[0], st->beta);
     }
 }

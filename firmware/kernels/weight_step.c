@@ -46,21 +46,21 @@ static int32_t step_pairs(tt_weight_step *s, int8_t *w, const int32_t *acc, int3
 
 void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const int32_t *acc,
                         int32_t C, const float *coef) {
-    if (coef != NULL) {
+    if (TT_USES_SGD && coef != NULL) {
         s->rate = sgd_rate(s->eta, coef[0], s->exponent);
     }
     const tt_multiplier rate = s->rate;
     const int32_t first = s->count;
     word_rate words;
     int32_t i = 0;
-    if (fraction == NULL && (first & 1) == 0 && word_rate_of(&words, s, acc, C)) {
+    if (!has_fraction(fraction) && (first & 1) == 0 && word_rate_of(&words, s, acc, C)) {
         i = step_pairs(s, w + first, acc, C, &words);
     }
     for (; i < C; i++) {
         const int32_t at = first + i;
         const int32_t delta = tt_apply_multiplier(acc[i], rate, s->limit);
         s->squares += (uint64_t)((int64_t)acc[i] * acc[i]);
-        if (fraction != NULL) {
+        if (has_fraction(fraction)) {
             step_wide(w + at, fraction + at, delta);
         } else {
             w[at] = moved(w[at], delta, (uint32_t)tt_random16(s->key, (uint32_t)at));

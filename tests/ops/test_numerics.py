@@ -55,7 +55,7 @@ int16_t shim_made(int8_t *out, const int32_t *acc, int32_t n, int32_t base, uint
     return tt_quantize_made(out, copy, acc, n, base, key, first);
 }
 """
-C_FILES = ("math.c", "rounding.c", "rows.c")
+C_FILES = ("math.c", "quantize.c", "rounding.c", "rows.c")
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wmissing-prototypes",
           "-Wdouble-promotion", "-ffp-contract=off", "-fsanitize=undefined",
           "-fsanitize-undefined-trap-on-error"]  # fmt: skip

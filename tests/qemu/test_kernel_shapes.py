@@ -25,6 +25,7 @@ from tinytrain.ops import (
     gradient,
     linear,
     norm,
+    packed,
     pool,
     tokens,
     update,
@@ -42,7 +43,8 @@ WIDE = tuple((2, c) for c in (63, 64, 65, 66, 128, 130, 252, 256, 260, 300, 516)
 # Where an operator finds its shapes, and which small ones it gets.
 FAMILIES: dict[str, tuple[ModuleType, tuple[Any, ...]]] = {
     "linear_s8": (linear, SMALL), "linear_s16": (linear, SMALL), "linear_dx_s8": (linear, SMALL),
-    "linear_update_s8": (update, SMALL[::3]), "weight_sums_s32": (accumulate, SMALL),
+    "linear_packed_s8": (packed, SMALL[:45]), "linear_update_s8": (update, SMALL[::3]),
+    "weight_sums_s32": (accumulate, SMALL),
     **{f"attention_{name}": (attention_heads, HEADS) for name in (
         "probs_u8", "mix_s8", "ds_s8", "dq_s8", "dk_s8", "dv_s8", "s8")},
     "attention_grad_s8": (attention_heads, HEADS[::5]),

@@ -108,7 +108,7 @@ def row(kernel: str, shape: str, **more: Any) -> dict[str, Any]:
 def test_every_target_is_measured(kernels: ModuleType, targets: ModuleType) -> None:
     measured = {(m.op.name, m.shape) for m in kernels.cases()}
     for t, c, o in targets.FORWARD:
-        for kernel in ("linear_s8", "linear_dx_s8", "linear_update_s8"):
+        for kernel in (targets.FORWARDS[t == 1], "linear_dx_s8", "linear_update_s8"):
             assert (kernel, f"{t}x{c}x{o}") in measured
             assert targets.of_kernel(row(kernel, f"{t}x{c}x{o}"))
     softmax = {name for _, name, *_ in kernels.SOFTMAX}
@@ -126,7 +126,8 @@ def test_figures_of_targets(targets: ModuleType) -> None:
     assert first("linear_update_s8", "64x64x64") == pytest.approx(1.15 * 0.78 + 14 / 64)
     assert first("linear_s8", "64x64x64", target="qemu_mps3_an547") == 0.35
     assert first("softmax backward", "64x64 h4") == 15
-    for shape, more in (("2x64x256", {}), ("64x64x64", {"room": "least"}),
+    assert first("linear_packed_s8", "1x128x512") == 0.96
+    for shape, more in (("2x64x256", {}), ("1x128x512", {}), ("64x64x64", {"room": "least"}),
                         ("64x64x64", {"target": "qemu_rv32"})):  # fmt: skip
         assert targets.of_kernel(row("linear_s8", shape, **more)) == []
 

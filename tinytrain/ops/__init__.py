@@ -14,13 +14,14 @@ from . import (
     linear,
     loss,
     norm,
+    packed,
     pool,
     tokens,
     update,
 )
 
 FAMILIES = (
-    linear, update, norm, elementwise, tokens, attention, attention_grad, attention_fused, loss,
-    gradient, conv, pool, accumulate,
+    linear, packed, update, norm, elementwise, tokens, attention, attention_grad, attention_fused,
+    loss, gradient, conv, pool, accumulate,
 )  # fmt: skip
 REGISTRY: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}

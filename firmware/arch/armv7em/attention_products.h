@@ -6,69 +6,100 @@
 #include "tile_steps.h"
 
 /* The first group, then, from the middle of eight on, the others. A group takes 40 bytes of code. */
-#define PRODUCT_FUNCTION(name, FINISH)                                                \
-    __attribute__((naked, noinline, aligned(4))) void name(product_run *run           \
-                                                           __attribute__((unused))) { \
-        __asm__ volatile("push {r0, r4-r11, lr}\n"                                    \
-                         "vldmia r0, {s0-s8}\n"                                       \
-                         "ldr r0, [r0, #36]\n"                                        \
-                         "vmov r1, s6\n"                                              \
-                         "vmov r2, s3\n"                                              \
-                         "sub r1, r1, r2\n"                                           \
-                         "lsr r1, r1, #4\n"                                           \
-                         "sub r1, r1, #1\n"                                           \
-                         "and r1, r1, #7\n"                                           \
-                         "mov r3, #40\n"                                              \
-                         "mul r1, r1, r3\n"                                           \
-                         "adr r3, 3f\n"                                               \
-                         "sub r3, r3, r1\n"                                           \
-                         "orr r3, r3, #1\n"                                           \
-                         "vmov s9, r3\n"                                              \
-                         "mov r1, r2\n"                                               \
-                         "1:\n" TILE_PLAIN "vmov r6, s9\n"                            \
-                         "bx r6\n"                                                    \
-                         "2:\n"                                                       \
-                         ".rept 8\n" TILE_PLAIN_STEP ".endr\n"                        \
-                         "3:\n"                                                       \
-                         "vmov r6, r7, s6, s7\n"                                      \
-                         "cmp r1, r6\n"                                               \
-                         "bne 2b\n" FINISH "cmp r0, r7\n"                             \
-                         "bne 1b\n"                                                   \
-                         "pop {r0}\n"                                                 \
-                         "strd r11, r12, [r0, #16]\n"                                 \
-                         "pop {r4-r11, pc}\n");                                       \
-    }
+__attribute__((naked, noinline, aligned(4))) void tt_products(product_run *run
+                                                              __attribute__((unused))) {
+    __asm__ volatile("push {r0, r4-r11, lr}\n"
+                     "vldmia r0, {s0-s5}\n"
+                     "ldr r0, [r0, #24]\n"
+                     "vmov r2, s1\n"
+                     "vmov r1, s4\n"
+                     "sub r1, r1, r2\n"
+                     "lsr r1, r1, #4\n"
+                     "sub r1, r1, #1\n"
+                     "and r1, r1, #7\n"
+                     "mov r3, #40\n"
+                     "mul r1, r1, r3\n"
+                     "adr r3, 3f\n"
+                     "sub r3, r3, r1\n"
+                     "orr r3, r3, #1\n"
+                     "vmov s6, r3\n"
+                     "mov r1, r2\n"
+                     "1:\n" TILE_PLAIN "vmov r6, s6\n"
+                     "bx r6\n"
+                     "2:\n"
+                     ".rept 8\n" TILE_PLAIN_STEP ".endr\n"
+                     "3:\n"
+                     "vmov r6, r7, s4, s5\n"
+                     "cmp r1, r6\n"
+                     "bne 2b\n"
+                     "vmov r8, r1, s0, s1\n"
+                     "vmov r11, r12, s2, s3\n"
+                     "strd r2, r3, [r11], #8\n"
+                     "strd r4, r5, [r12], #8\n"
+                     "vmov s2, s3, r11, r12\n"
+                     "add r0, r0, r8\n"
+                     "cmp r0, r7\n"
+                     "bne 1b\n"
+                     "pop {r0}\n"
+                     "strd r11, r12, [r0, #8]\n"
+                     "pop {r4-r11, pc}\n");
+}
 
-#define NEXT_PAIR             \
-    "vmov s4, s5, r11, r12\n" \
-    "add r0, r0, r8\n"
-
-PRODUCT_FUNCTION(tt_products, "vmov r8, r1, s2, s3\n"
-                              "vmov r11, r12, s4, s5\n"
-                              "strd r2, r3, [r11], #8\n"
-                              "strd r4, r5, [r12], #8\n" NEXT_PAIR)
-
-/* To int8: round-half-up(acc * mult * 2^-32 * 2^-shift) + 127 to uint8, then - 127 with saturation. */
-#define MIX_SCALE(a)                \
-    "smmla " a ", " a ", r10, r8\n" \
+/* n sums, a multiple of 2, n > 0, to int8: round-half-up(acc * mult * 2^-32 * 2^-shift) + 127 to uint8,
+ * then - 127 with saturation. Four are read for the last two. */
+#define CODE(a)                     \
+    "smmla " a ", " a ", r3, r12\n" \
     "asr " a ", " a ", r9\n"        \
     "usat " a ", #8, " a "\n"
+__attribute__((naked, noinline)) static void put_codes(int8_t *y __attribute__((unused)),
+                                                       const int32_t *acc __attribute__((unused)),
+                                                       int32_t n __attribute__((unused)),
+                                                       int32_t mult __attribute__((unused)),
+                                                       int32_t shift __attribute__((unused))) {
+    __asm__ volatile("push {r4-r9}\n"
+                     "ldr r9, [sp, #24]\n"
+                     "mov r12, #255\n"
+                     "sub r8, r9, #1\n"
+                     "lsl r12, r12, r8\n"
+                     "mov r8, #0x01010101\n"
+                     "1:\n"
+                     "ldmia r1!, {r4, r5, r6, r7}\n" CODE("r4") CODE("r5") CODE("r6")
+                         CODE("r7") "orr r4, r4, r5, lsl #8\n"
+                                    "orr r6, r6, r7, lsl #8\n"
+                                    "orr r4, r4, r6, lsl #16\n"
+                                    "uqadd8 r4, r4, r8\n"
+                                    "eor r4, r4, #0x80808080\n"
+                                    "subs r2, #4\n"
+                                    "blt 2f\n"
+                                    "str r4, [r0], #4\n"
+                                    "bgt 1b\n"
+                                    "b 3f\n"
+                                    "2:\n"
+                                    "strh r4, [r0]\n"
+                                    "3:\n"
+                                    "pop {r4-r9}\n"
+                                    "bx lr\n");
+}
 
-static void mix_products(product_run *run);
+/* A panel of 4 * turns bytes of two rows at any address, turns > 0. Gives the word behind it. */
+#define EXPAND_ROWS(name, EXTEND)                                                          \
+    __attribute__((naked, noinline)) static uint32_t *name(                                \
+        uint32_t *p __attribute__((unused)), const void *a __attribute__((unused)),        \
+        const void *b __attribute__((unused)), int32_t turns __attribute__((unused))) {    \
+        __asm__ volatile("push {r4-r7}\n"                                                  \
+                         "1:\n"                                                            \
+                         "ldr r6, [r1], #4\n"                                              \
+                         "ldr r7, [r2], #4\n" EXTEND " r4, r6\n" EXTEND " r5, r7\n" EXTEND \
+                         " r6, r6, ror #8\n" EXTEND " r7, r7, ror #8\n"                    \
+                         "stmia r0!, {r4, r5, r6, r7}\n"                                   \
+                         "subs r3, #1\n"                                                   \
+                         "bne 1b\n"                                                        \
+                         "pop {r4-r7}\n"                                                   \
+                         "bx lr\n");                                                       \
+    }
 
-PRODUCT_FUNCTION(mix_products, "vmov r8, r9, s0, s1\n"
-                               "vmov r10, s8\n" MIX_SCALE("r2") MIX_SCALE("r3") MIX_SCALE("r4")
-                                   MIX_SCALE("r5") "orr r2, r2, r3, lsl #8\n"
-                                                   "orr r4, r4, r5, lsl #8\n"
-                                                   "orr r2, r2, r4, lsl #16\n"
-                                                   "mov r4, #0x01010101\n"
-                                                   "uqadd8 r2, r2, r4\n"
-                                                   "eor r2, r2, #0x80808080\n"
-                                                   "vmov r8, r1, s2, s3\n"
-                                                   "vmov r11, r12, s4, s5\n"
-                                                   "lsr r3, r2, #16\n"
-                                                   "strh r2, [r11], #2\n"
-                                                   "strh r3, [r12], #2\n" NEXT_PAIR)
+EXPAND_ROWS(expand_signed, "sxtb16")
+EXPAND_ROWS(expand_unsigned, "uxtb16")
 
 /* Four columns of n rows of bytes, `stride` apart, as panels of two columns each, the second behind the
  * first. Rows up to a multiple of 4, not 0. */

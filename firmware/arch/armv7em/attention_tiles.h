@@ -16,17 +16,12 @@ static inline int32_t line_bytes(const tt_head *head) {
 
 /* A run over pairs of rows x by two rows w, as tile.h has it, of any number of groups of four columns;
  * the order is that of the code. The next pair of rows is `skip` bytes behind the end of the last. */
-typedef struct product_run product_run;
-struct product_run {
-    int32_t half, shift; /* of mix_products */
+typedef struct {
     int32_t skip;
     const uint32_t *w;
-    void *out0, *out1; /* of w's rows 0 and 1; behind what is written, afterwards */
-    const uint32_t *w_end, *x_end;
-    int32_t mult; /* of mix_products */
-    const uint32_t *x;
-    void (*products)(product_run *run); /* of column_products */
-};
+    int32_t *out0, *out1; /* of w's rows 0 and 1; behind what is written, afterwards */
+    const uint32_t *w_end, *x_end, *x;
+} product_run;
 
 /* What products need behind the panels: two lines, two rows of sums, a run. */
 static inline int32_t work_bytes(const tt_head *head) {
@@ -50,13 +45,11 @@ static inline uint32_t *take_panel(tt_room *room, int32_t bytes, const tt_head *
     return panel;
 }
 
+/* A panel of two rows of n bytes, uint8 or int8. Gives the word behind it. */
+uint32_t *tt_expand_pair(uint32_t *p, const void *a, const void *b, int32_t n, int32_t is_signed);
+
 /* Sums of all rows x by each row w. */
 void tt_products(product_run *run);
-
-/* tt_quantize_row where a peak 2^n may count as 2^n - 1: usat16, which rounds fours of a row, has then
- * cut something off and set Q. */
-int16_t tt_quantize_roughly(int8_t *out, const int32_t *acc, uint32_t peak, int32_t n, int32_t base,
-                            uint32_t key, uint32_t first);
 
 /* Whether tt_mix_pair can be called. */
 static inline int can_mix(const tt_matrix *v, const tt_head *head, tt_scaling scale) {

@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "../../kernels/step.h"
 #include "dsp.h"
 

@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "dsp.h"
 #include "tinytrain/tt_gradient.h"
 
@@ -33,26 +35,21 @@ __attribute__((naked, noinline)) static void mask_bytes(uint8_t *bits __attribut
     /* clang-format on */
 }
 
-static uint32_t mask_of(const int8_t *y, int32_t n) {
-    uint32_t byte = 0;
-    for (int32_t i = 0; i < n; i++) {
-        byte |= (uint32_t)(y[i] == 127 || y[i] == -127) << i;
-    }
-    return byte;
-}
-
 void tt_clip_mask_u8(uint8_t *bits, const int8_t *y, int32_t T, int32_t C) {
-    const int32_t rest = C & 7;
-    if (rest == 0) { /* rows without a gap */
-        mask_bytes(bits, y, T * C / 8);
-        return;
+    if ((C & 7) == 0) { /* rows without a gap */
+        C *= T;
+        T = 1;
     }
-    for (int32_t t = 0; t < T; t++, y += C) {
-        if (C > 8) {
-            mask_bytes(bits, y, C / 8);
+    for (; T > 0; T--) {
+        if (C >= 8) {
+            mask_bytes(bits, y, C >> 3);
         }
-        bits += C / 8;
-        *bits++ = (uint8_t)mask_of(y + C - rest, rest);
+        bits += C >> 3;
+        y += C & ~7;
+        for (int32_t i = 0; i < (C & 7); i++, y++) {
+            *bits = (uint8_t)((i > 0 ? *bits : 0) | (*y == 127 || *y == -127) << i);
+        }
+        bits += (C & 7) != 0;
     }
 }
 
@@ -84,19 +81,21 @@ __attribute__((naked, noinline)) static void clip_bytes(int8_t *out __attribute_
 }
 
 void tt_clip_grad_s8(int8_t *out, const int8_t *g, const uint8_t *bits, int32_t T, int32_t C) {
-    const int32_t rest = C & 7;
-    if (rest == 0) {
-        clip_bytes(out, g, bits, T * C / 8);
-        return;
+    if ((C & 7) == 0) {
+        C *= T;
+        T = 1;
     }
-    for (int32_t t = 0; t < T; t++, out += C, g += C) {
-        if (C > 8) {
-            clip_bytes(out, g, bits, C / 8);
+    for (; T > 0; T--) {
+        if (C >= 8) {
+            clip_bytes(out, g, bits, C >> 3);
         }
-        bits += C / 8;
-        const uint32_t byte = *bits++;
-        for (int32_t i = C - rest, b = 0; i < C; i++, b++) {
-            out[i] = (byte >> b) & 1u ? 0 : g[i];
+        bits += C >> 3;
+        out += C & ~7;
+        g += C & ~7;
+        for (int32_t i = 0; i < (C & 7); i++) {
+            *out++ = *bits >> i & 1 ? 0 : *g;
+            g++;
         }
+        bits += (C & 7) != 0;
     }
 }

@@ -99,7 +99,7 @@ static void one_row(const layer *l, const int8_t *x, const window *v, int32_t C,
                 patch(beside, x, v, C, r, c + 1);
             }
             if (pairs < 2) {
-                tt_layer_bytes(l, patches, beside, c);
+                tt_layer_few(l, NULL, 0, patches, beside, c);
             } else {
                 xp = tt_expand(xp, patches, beside, K, k);
             }

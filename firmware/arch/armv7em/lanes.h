@@ -40,47 +40,29 @@
 /* 4 * turns values, turns > 0, |value| < 2^(7 + shift), shift <= 8; number: what the first pair's
  * tt_mix is of. LOAD reads the registers r11 and lr from [r1] and, before it is written, [r0]. */
 #define LANES_FUNCTION(name, LOAD)                                                      \
-    __attribute__((naked, noinline, unused)) static void name(                          \
+    __attribute__((naked, noinline, aligned(4))) static void name(                      \
         int8_t *out __attribute__((unused)), const void *from __attribute__((unused)),  \
         uint32_t number __attribute__((unused)), int32_t turns __attribute__((unused)), \
         int32_t up __attribute__((unused))) {                                           \
         __asm__ volatile("push {r4-r11, lr}\n"                                          \
                          "ldr r7, [sp, #36]\n"                                          \
-                         "movw r4, #0x79B9\n"                                           \
-                         "movt r4, #0x9E37\n"                                           \
-                         "movw r5, #0x352D\n"                                           \
-                         "movt r5, #0x7FEB\n"                                           \
-                         "movw r6, #0xA68B\n"                                           \
-                         "movt r6, #0x846C\n"                                           \
+                         "adr r4, 3f\n"                                                 \
+                         "ldmia r4, {r4, r5, r6, r9, r10}\n"                            \
+                         "msr APSR_g, r10\n" /* sel takes bytes 1 and 3 of its first */ \
                          "mvn r8, #0\n"                                                 \
                          "lsl r8, r8, r7\n"                                             \
                          "uxtb r8, r8\n"                                                \
                          "orr r8, r8, r8, lsl #16\n"                                    \
-                         "mov r9, #0x01010101\n"                                        \
-                         "mov r10, #0xA0000\n" /* sel takes bytes 1 and 3 of its first */ \
-                         "msr APSR_g, r10\n"                                            \
-                         "lsrs r3, #1\n"                                                \
-                         "bcc 2f\n"                                                     \
-                         LANES_STEP(LOAD)                                               \
-                         "cmp r3, #0\n"                                                 \
-                         "beq 3f\n"                                                     \
-                         "2:\n"                                                         \
-                         LANES_STEP(LOAD)                                               \
+                         "1:\n"                                                         \
                          LANES_STEP(LOAD)                                               \
                          "subs r3, #1\n"                                                \
-                         "bne 2b\n"                                                     \
+                         "bne 1b\n"                                                     \
+                         "pop {r4-r11, pc}\n"                                           \
+                         ".p2align 2\n"                                                 \
                          "3:\n"                                                         \
-                         "pop {r4-r11, pc}\n");                                         \
+                         ".word 0x9E3779B9, 0x7FEB352D, 0x846CA68B, 0x01010101, 0xA0000\n"); \
     }
 
 /* clang-format on */
-
-/* Registers of values: every first at from, every second in the place of the result. */
-LANES_FUNCTION(round_lanes, "ldr r11, [r1], #4\n"
-                            "ldr lr, [r0]\n")
-/* Codes of int8 at from. */
-LANES_FUNCTION(round_codes, "ldr r11, [r1], #4\n"
-                            "sxtb16 lr, r11, ror #8\n"
-                            "sxtb16 r11, r11\n")
 
 #endif

@@ -1,3 +1,5 @@
+/* The loops are assembly; of the others none becomes a call of memset. */
+#pragma GCC optimize("Os", "no-tree-loop-distribute-patterns")
 
 #include "layer.h"
 
@@ -5,6 +7,7 @@
 #include "tile.h"
 
 #define PRODUCT (127 * 127)
+#define FEW_COLUMNS 32 /* of a panel on the stack */
 
 static inline void put(const layer *l, int32_t t, int32_t o, int32_t sum) {
     const int32_t q = l->per_channel ? o : 0;
@@ -80,24 +83,47 @@ static void put_column(const layer *l, const int32_t *sums, int32_t t, int32_t n
     }
 }
 
-void tt_layer_bytes(const layer *l, const int8_t *x0, const int8_t *x1, int32_t t) {
-    const int32_t C = l->C, steps = C / 4;
-    for (int32_t o = 0; o < l->O; o += 2) {
-        const int32_t next = o + 1 < l->O ? 1 : 0;
-        const int8_t *const w0 = row_of(l, o), *const w1 = row_of(l, o + next);
-        int32_t sums[4] = {0, 0, 0, 0};
-        if (steps > 0) {
-            dots_of_bytes(x0, x1, w0, w1, steps, sums);
+void tt_layer_few(const layer *l, uint32_t *xp, int32_t span, const int8_t *x, const int8_t *below,
+                  int32_t t) {
+    const int32_t C = l->C, O = l->O, whole = C & ~3;
+    const int together = l->rows == NULL || l->wt == NULL;
+    int32_t sums[2 * SUMS];
+    uint32_t some[FEW_COLUMNS];
+    few_rows run = {.x = xp};
+    if (span < FEW_COLUMNS) {
+        run.x = some;
+        span = FEW_COLUMNS;
+    }
+    for (int32_t o = 0, count; o < O; o += count) {
+        count = O - o < SUMS ? O - o : SUMS;
+        for (int32_t i = 0; i < 2 * SUMS; i++) {
+            sums[i] = 0;
         }
-        for (int32_t i = 4 * steps; i < C; i++) {
-            sums[0] += x0[i] * w0[i];
-            sums[1] += x0[i] * w1[i];
-            sums[2] += x1[i] * w0[i];
-            sums[3] += x1[i] * w1[i];
+        for (int32_t c = 0, columns; c < whole; c += columns) {
+            columns = whole - c < span ? whole - c : span;
+            if (o == 0 || span < C) {
+                tt_expand((uint32_t *)run.x, x + c, below + c, columns, 0);
+            }
+            run.turns = (columns + 15) / 16;
+            run.left_out = -(columns / 4) & 3;
+            run.skip = 2 * C - columns;
+            run.pairs = together ? count / 2 : 1;
+            for (int32_t i = 0; i < count; i += 2 * run.pairs) {
+                const int32_t next = i + 1 < count ? 1 : 0; /* the last may be made twice */
+                run.pairs = next ? run.pairs : 1;
+                run.sums = sums + i;
+                dots_of_two(&run, row_of(l, o + i) + c, row_of(l, o + i + next) + c);
+            }
         }
-        tt_layer_put(l, sums, t, o, 1 + next);
-        if (x1 != x0) {
-            tt_layer_put(l, sums + 2, t + 1, o, 1 + next);
+        for (int32_t i = 0; whole < C && i < count; i++) {
+            const int8_t *const w = row_of(l, o + i);
+            for (int32_t c = whole; c < C; c++) {
+                sums[i] += x[c] * w[c];
+                sums[SUMS + i] += below[c] * w[c];
+            }
+        }
+        for (int32_t r = 0; r <= (below != x); r++) {
+            tt_layer_put(l, sums + SUMS * r, t + r, o, count);
         }
     }
 }
@@ -108,7 +134,9 @@ __attribute__((noinline)) static void plain_tiles(const layer *l, tile_run *run,
                                                   int32_t end, int32_t o, int32_t k) {
     const int32_t words = (int32_t)(run->w_end - run->w);
     const int32_t stride = run->stride;
+    const uint32_t *const x = run->x;
     int32_t sums[2 * SUMS];
+    run->bias[0] = run->bias[1] = 0;
     for (int32_t n; t < end; t += n, run->x = run->x_end) {
         n = end - t < SUMS ? end - t : SUMS;
         run->x_end = run->x + (n + 1) / 2 * words;
@@ -121,6 +149,7 @@ __attribute__((noinline)) static void plain_tiles(const layer *l, tile_run *run,
         }
     }
     run->stride = stride;
+    run->x = x;
 }
 
 /* Sums are scaled by 2^(48 - shift), so that requantization is a shift by 48; x takes 2^k of it,
@@ -144,50 +173,45 @@ static inline int32_t bias_limit(int32_t shift, int32_t C, int32_t k) {
 }
 
 /* Rows begin .. end - 1, whose panels are at xp, by all rows of the weight. */
-void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin, int32_t end,
-                   int32_t k) {
-    const int32_t words = panel_words(l->C), C = l->C;
+__attribute__((flatten)) void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp,
+                                            int32_t begin, int32_t end, int32_t k) {
+    const int32_t words = panel_words(l->C), C = l->C, O = l->O;
     const int32_t paired = (end - begin) & ~1;
+    uint32_t *const x_end = xp + paired / 2 * words;
+    const uintptr_t rows = (uintptr_t)l->w | (uintptr_t)l->wt;
     tile_run run; /* its other members are set below */
     run.mult[0] = run.mult[1] = l->mult[0];
-    run.stride = l->O;
+    run.stride = O;
     run.ones = 0x01010101u;
     run.half = 0x7F8000;
+    run.x = xp;
     set_words(&run, wp, words);
-    const int whole = whole_turns(l->w, C) && whole_turns(l->wt, C);
-    const int32_t shift = 48 - l->shift[0] - k;
-    const expander expand = tt_expander(shift);
-    const tile_runner run_tiles = tt_tiles_s8(words);
     int32_t own = 48 - l->shift[0], limit = bias_limit(l->shift[0], C, k);
-    for (int32_t o = 0; o < l->O; o += 2) {
-        const int32_t next = o + 1 < l->O ? 1 : 0;
-        const int8_t *const w0 = row_of(l, o);
-        const int8_t *const w1 = row_of(l, o + next);
+    expander expand = tt_expander(rows, C, own - k);
+    const tile_runner run_tiles = tt_tiles_s8(words);
+    for (int32_t o = 0; o < O; o += 2) {
+        const int32_t next = o + 1 < O ? o + 1 : o;
+        const int8_t *const w0 = row_of(l, o), *const w1 = row_of(l, next);
         const int32_t b0 = bias_of(l->b, l->bt, l->rows, o);
-        const int32_t b1 = bias_of(l->b, l->bt, l->rows, o + next);
+        const int32_t b1 = bias_of(l->b, l->bt, l->rows, next);
         if (l->per_channel) {
             run.mult[0] = l->mult[o];
-            run.mult[1] = l->mult[o + next];
+            run.mult[1] = l->mult[next];
             own = 48 - l->shift[o];
-            limit = own == 48 - l->shift[o + next] ? bias_limit(l->shift[o], C, k) : -1;
+            limit = own == 48 - l->shift[next] ? bias_limit(l->shift[o], C, k) : -1;
+            expand = tt_expander(rows, C, own - k);
         }
-        run.x = xp;
-        run.x_end = xp + paired / 2 * words;
-        if (l->y8 != NULL && next && tt_abs(b0) <= limit && tt_abs(b1) <= limit) {
+        if (l->y8 != NULL && o != next && tt_abs(b0) <= limit && tt_abs(b1) <= limit) {
             run.bias[0] = (int32_t)((uint32_t)b0 << own);
             run.bias[1] = (int32_t)((uint32_t)b1 << own);
-            run.out = l->y8 + begin * l->O + o;
-            if (whole && own - k == shift) {
-                expand(wp, w0, w1, C >> 4, shift);
-            } else {
-                tt_expand(wp, w0, w1, C, own - k);
-            }
-            if (paired > 0) {
-                run_tiles(&run);
-            }
+            run.out = l->y8 + begin * O + o;
+            run.x_end = x_end;
+            expand(wp, w0, w1, C, own - k);
+            run_tiles(&run);
             if (begin + paired < end) {
-                run.x = run.x_end;
+                run.x = x_end;
                 plain_tiles(l, &run, end - 1, end, o, own);
+                run.x = xp;
             }
         } else {
             tt_expand(wp, w0, w1, C, 0);

@@ -24,10 +24,12 @@ static inline const int8_t *row_of(const layer *l, int32_t o) {
 /* y[t, o .. o + n - 1] from their sums. */
 void tt_layer_put(const layer *l, const int32_t *sums, int32_t t, int32_t o, int32_t n);
 
-/* Rows t and, where x1 is not x0, t + 1 of the result from rows x0 and x1 of bytes. */
-void tt_layer_bytes(const layer *l, const int8_t *x0, const int8_t *x1, int32_t t);
+/* Rows t and, where `below` is not x, t + 1 of the result from rows of bytes; xp: for a panel of `span` of
+ * their columns, a multiple of 4 or all of them, or what lies on the stack is larger. */
+void tt_layer_few(const layer *l, uint32_t *xp, int32_t span, const int8_t *x, const int8_t *below,
+                  int32_t t);
 
-/* The same of rows begin .. end - 1, whose panels, times 2^k, are at xp; wp: for one of the weight. */
+/* Rows begin .. end - 1 of the result from their panels times 2^k, at xp; wp: for one of the weight. */
 void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin, int32_t end,
                    int32_t k);
 

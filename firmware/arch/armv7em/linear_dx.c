@@ -1,3 +1,5 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "gradient_rows.h"
 #include "tile.h"
 #include "tinytrain/tt_linear.h"
@@ -17,17 +19,6 @@ static void put_gradient(const gradient *d, const int32_t *acc, int32_t t) {
                                    d->first + (uint32_t)(t * d->C));
 }
 
-/* Sums of one row of g. The weight is whole, its rows and columns multiples of 4. */
-__attribute__((noinline)) static void one_gradient(const gradient *d, const weight *w,
-                                                   uint32_t *scratch) {
-    int32_t *const acc = (int32_t *)(scratch + panel_words(d->O));
-    tt_expand_row(scratch, d->g, d->O / 4);
-    for (int32_t i = 0; i < d->C; i += 4) {
-        tt_columns_by_row(acc + i, scratch, w->w + i, d->C, d->O / 4);
-    }
-    put_gradient(d, acc, 0);
-}
-
 /* `rows` rows at a time by `columns` columns of the weight at a time: a panel of two rows of g and those
  * of the columns, the sums of the first `held` rows, and of the others behind the panels. */
 typedef struct {
@@ -40,29 +31,31 @@ typedef struct {
 /* Rows begin .. end - 1. */
 __attribute__((noinline)) static void by_blocks(const gradient *d, const weight *w, const blocks *b,
                                                 int32_t begin, int32_t end) {
-    const int32_t words = panel_words(d->O), wide = panel_words(d->C), columns = b->columns;
+    const int32_t O = d->O, columns = b->columns, held = b->held;
+    const int32_t words = panel_words(O), wide = panel_words(d->C);
     uint32_t *const gp = b->panels, *const wp = gp + words;
-    int32_t *const others = (int32_t *)(wp + columns / 2 * words) - b->held * wide;
+    int32_t *const others = (int32_t *)(wp + columns / 2 * words) - held * wide;
     const tile_runner run_tiles = tt_tiles_s32(words);
+    const expander expand = tt_expander((uintptr_t)d->g, O, 0);
     tile_run run = {.x = wp};
     set_words(&run, gp, words);
-    for (int32_t next, from = begin; from < end; from = next) {
-        next = end - from < b->rows ? end : from + b->rows;
+    for (int32_t rows, from = begin; from < end; from += rows) {
+        rows = end - from < b->rows ? end - from : b->rows;
         for (int32_t first = 0; first < wide; first += columns) {
             if (from == begin || columns < wide) {
                 const int32_t last = wide - first < columns ? wide : first + columns;
                 run.x_end = tt_expand_columns(wp, words, w, first, last);
             }
-            for (int32_t t = from; t < next; t += 2) {
-                const int8_t *const row = d->g + t * d->O;
-                tt_expand(gp, row, t + 1 < next ? row + d->O : row, d->O, 0);
-                run.out0 = (t - from < b->held ? b->sums : others) + (t - from) * wide + first;
+            const int8_t *row = d->g + from * O;
+            for (int32_t r = 0; r < rows; r += 2, row += 2 * O) {
+                expand(gp, row, r + 1 < rows ? row + O : row, O, 0);
+                run.out0 = (r < held ? b->sums : others) + r * wide + first;
                 run.out1 = run.out0 + wide;
                 run_tiles(&run);
             }
         }
-        for (int32_t t = from; t < next; t++) {
-            put_gradient(d, (t - from < b->held ? b->sums : others) + (t - from) * wide, t);
+        for (int32_t r = 0; r < rows; r++) {
+            put_gradient(d, (r < held ? b->sums : others) + r * wide, from + r);
         }
     }
 }
@@ -145,10 +138,6 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
     const gradient d = {
         g, g_exp, gx, gx_exp, C, O, T, exp_add, tt_key(st, stream), (uint32_t)(st->row * C)};
     const weight whole = {w, wt, rows, C, O};
-    if (T == 1 && (rows == NULL || wt == NULL) && ((C | O) & 3) == 0 && room / 4 >= O + C) {
-        one_gradient(&d, &whole, (uint32_t *)scratch);
-        return;
-    }
     int32_t end;
     for (int32_t begin = 0; begin < T; begin = end) {
         const blocks b = blocks_of(&d, scratch, room, begin);

@@ -8,6 +8,10 @@
 /* Products that are held at once, half of their bytes in the place of the result. */
 #define PART 256
 
+/* Registers of values: every first at from, every second in the place of the result. */
+LANES_FUNCTION(round_lanes, "ldr r11, [r1], #4\n"
+                            "ldr lr, [r0]\n")
+
 /* clang-format off */
 #define MAKE_STEP                              \
     "ldrsb r5, [r3, #1]\n"                     \
@@ -47,17 +51,10 @@ make_lanes(uint32_t *first __attribute__((unused)), void *second __attribute__((
                      "ldrd r12, lr, [sp, #36]\n"
                      "mov r10, #0\n"
                      "mov r11, #0\n"
-                     "lsrs lr, #1\n"
-                     "bcc 2f\n"
-                     MAKE_STEP
-                     "cmp lr, #0\n"
-                     "beq 3f\n"
-                     "2:\n"
-                     MAKE_STEP
+                     "1:\n"
                      MAKE_STEP
                      "subs lr, #1\n"
-                     "bne 2b\n"
-                     "3:\n"
+                     "bne 1b\n"
                      "mov r0, r10\n"
                      "pop {r4-r11, pc}\n");
 }
@@ -67,27 +64,33 @@ typedef struct {
     const int8_t *g, *x, *slope; /* slope of 0 */
 } lut_row;
 
+/* Products from number `at` on: a part, or what remains. */
+static inline uint32_t make_part(uint32_t *lanes, void *second, const lut_row *r, int32_t at,
+                                 int32_t n) {
+    const int32_t turns = (n - at < PART ? n - at : PART) >> 2;
+    return make_lanes(lanes, second, r->g + at, r->x + at, r->slope, turns);
+}
+
 /* A row of a multiple of four elements, the first an even number of the stream. */
 static int16_t round_products(int8_t *out, const lut_row *r, int32_t n, int32_t base, uint32_t key,
                               uint32_t first) {
     uint32_t lanes[PART / 4], peaks = 0;
-    int32_t at = 0, count = 0;
-    for (int32_t next = 0; next < n; next += count) {
-        at = next;
-        count = n - at < PART ? n - at : PART;
-        void *second = at + count < n ? (void *)lanes : out + at;
-        peaks |= make_lanes(lanes, second, r->g + at, r->x + at, r->slope, count / 4);
+    int32_t at = 0;
+    for (; n - at > PART; at += PART) {
+        peaks |= make_part(lanes, lanes, r, at, n);
     }
+    peaks |= make_part(lanes, out + at, r, at, n);
     const int32_t peak = (int32_t)((peaks | peaks >> 16) & 0xFFFFu);
-    const int32_t shift = tt_gradient_shift(peak);
-    for (; at >= 0; at -= PART, count = PART) {
-        if (at + count < n) { /* the last part is there from the search for the peak */
-            (void)make_lanes(lanes, out + at, r->g + at, r->x + at, r->slope, count / 4);
+    const int32_t up = 8 - tt_gradient_shift(peak);
+    for (int32_t count = n - at;; count = PART) {
+        round_lanes(out + at, lanes, key + ((first + (uint32_t)at) >> 1) * TT_GOLDEN, count >> 2,
+                    up);
+        if (at == 0) {
+            return tt_row_exponent(peak, base);
         }
-        round_lanes(out + at, lanes, key + ((first + (uint32_t)at) >> 1) * TT_GOLDEN, count / 4,
-                    8 - shift);
+        at -= PART;
+        (void)make_part(lanes, out + at, r, at, n);
     }
-    return tt_row_exponent(peak, base);
 }
 
 static void make_products(int32_t *acc, const void *row, int32_t from, int32_t n) {

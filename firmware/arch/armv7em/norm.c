@@ -1,23 +1,20 @@
+#pragma GCC optimize("Os") /* the loops are assembly */
+
 #include "tinytrain/tt_norm.h"
 
 #include "../../kernels/norm_rows.h"
 #include "dsp.h"
 #include "round.h"
+#include "row_product.h"
 #include "tinytrain/tt_rows.h"
 
 #define PART 64 /* values that are held at once */
 
-/* 128 * 4 more than the sum of four codes. */
-static inline uint32_t add_codes(uint32_t codes, uint32_t sum) {
-    uint32_t d;
-    __asm__("usada8 %0, %1, %2, %3" : "=r"(d) : "r"(codes ^ 0x80808080u), "r"(0), "r"(sum));
-    return d;
-}
-
-static void scale_row(int8_t *y, const int8_t *x, int32_t C, norm_scale s) {
-    int32_t i = 0, bias = (127 << 16) + (1 << 15);
-    const int32_t each = s.each, more = -s.less, factor = s.factor;
-    __asm__("" : "+r"(bias));
+/* All but the last C % 4 elements; gives how many. */
+static int32_t scale_fours(int8_t *y, const int8_t *x, int32_t C, norm_scale s) {
+    int32_t i = 0, bias = (127 << 16) + (1 << 15), more = -s.less;
+    const int32_t each = s.each, factor = s.factor;
+    __asm__("" : "+r"(bias), "+r"(more)); /* in registers: multiplications with addition */
     for (; i + 3 < C; i += 4) {
         const int32_t v0 = dsp_multiply_high(x[i] * each + more, factor, bias);
         const int32_t v1 = dsp_multiply_high(x[i + 1] * each + more, factor, bias);
@@ -25,37 +22,19 @@ static void scale_row(int8_t *y, const int8_t *x, int32_t C, norm_scale s) {
         const int32_t v3 = dsp_multiply_high(x[i + 3] * each + more, factor, bias);
         dsp_store(y + i, dsp_codes(dsp_tops(v2, v0), dsp_tops(v3, v1)));
     }
-    for (; i < C; i++) {
-        const int32_t wide = tt_multiply_high(x[i] * each + more, factor);
-        y[i] = (int8_t)tt_clamp((wide + (1 << 15)) >> 16, 127);
-    }
+    return i;
 }
 
 void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t C, int32_t eps,
                      int32_t k, int32_t k_shift, int32_t shift) {
     for (int32_t t = 0; t < T; t++, x += C, y += C) {
-        uint32_t codes = 0;
-        int32_t squares = 0, i = 0;
-        TT_UNROLL
-        for (; i + 3 < C; i += 4) {
-            const uint32_t four = dsp_load(x + i);
-            codes = add_codes(four, codes);
-            squares = dsp_dot(dsp_even(four), dsp_even(four), squares);
-            squares = dsp_dot(dsp_odd(four), dsp_odd(four), squares);
-        }
-        int32_t sum = (int32_t)codes - 128 * i;
-        for (; i < C; i++) {
-            sum += x[i];
-            squares += x[i] * x[i];
-        }
-        const int32_t factor = norm_factor(sum, squares, C, eps, k, k_shift);
+        const row_product of = tt_row_product(x, x, C);
+        const int32_t factor = norm_factor(of.sum, of.product, C, eps, k, k_shift);
         norm_scale s;
         r[t] = (uint32_t)factor;
-        if (norm_scale_of(&s, sum, factor, C, shift)) {
-            scale_row(y, x, C, s);
-        } else {
-            norm_row_wide(y, x, sum, factor, C, shift);
-        }
+        const int32_t done =
+            norm_scale_of(&s, of.sum, factor, C, shift) ? scale_fours(y, x, C, s) : 0;
+        norm_row_wide(y, x, done, of.sum, factor, C, shift);
     }
 }
 
@@ -122,9 +101,6 @@ static int32_t make_values(int32_t *values, const int8_t *g, const int8_t *y, in
     return peak;
 }
 
-#define WIDEN_PRODUCT(a) "smmla " a ", " a ", r7, r8\n"
-ROUND_FUNCTION(round_products, WIDEN_PRODUCT)
-
 static void round_values(int8_t *out, int32_t *values, int32_t n, norm_grad_scale s, uint32_t key,
                          uint32_t first) {
     int32_t i = 0;
@@ -133,7 +109,7 @@ static void round_values(int8_t *out, int32_t *values, int32_t n, norm_grad_scal
     }
     i = 0;
     if (n >= 4 && (first & 1u) == 0 && s.rest == 16) {
-        round_products(out, values, key + (first >> 1) * TT_GOLDEN, n >> 2, s.factor);
+        tt_round_products(out, values, key + (first >> 1) * TT_GOLDEN, n >> 2, -s.factor);
         i = n & ~3;
     }
     const int32_t done = i;
@@ -149,21 +125,9 @@ void tt_layernorm_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int1
                         int32_t stream) {
     const uint32_t key = tt_key(st, stream);
     for (int32_t t = 0; t < T; t++, g += C, y += C, gx += C) {
-        uint32_t codes = 0;
-        int32_t values[PART], product = 0, peak = 0, at = 0, count = 0, i = 0;
-        TT_UNROLL
-        for (; i + 3 < C; i += 4) {
-            const uint32_t a = dsp_load(g + i), b = dsp_load(y + i);
-            codes = add_codes(a, codes);
-            product = dsp_dot(dsp_even(a), dsp_even(b), product);
-            product = dsp_dot(dsp_odd(a), dsp_odd(b), product);
-        }
-        int32_t sum = (int32_t)codes - 128 * i;
-        for (; i < C; i++) {
-            sum += g[i];
-            product += g[i] * y[i];
-        }
-        const norm_values v = norm_values_of(sum, product, C, mult, shift, fraction);
+        const row_product of = tt_row_product(g, y, C);
+        int32_t values[PART], peak = 0, at = 0, count = 0;
+        const norm_values v = norm_values_of(of.sum, of.product, C, mult, shift, fraction);
         const value_factors f = {v.each, -v.less, v.u};
         for (int32_t next = 0; next < C; next += count) {
             at = next;

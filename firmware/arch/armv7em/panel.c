@@ -1,14 +1,39 @@
 #pragma GCC optimize("Os") /* the loops are assembly */
 
 #include "panel.h"
-#include "expand.h"
 
-/* clang-format off */
 /* Both int16 of a pair times 2^shift. */
 static inline uint32_t scaled_pair(uint32_t pair, int32_t shift) {
     return (pair << shift) & ~(((1u << shift) - 1u) << 16);
 }
 
+/* clang-format off */
+/* tt_expand of rows at multiples of 4, eight columns a turn; EXTRACT(d, s, byte): the pair of bytes from
+ * `byte` on. */
+#define EXPAND_FUNCTION(name, CONSTANTS, EXTRACT)                                              \
+    __attribute__((naked, noinline)) static uint32_t *name(                                    \
+        uint32_t *p __attribute__((unused)), const int8_t *a __attribute__((unused)),          \
+        const int8_t *b __attribute__((unused)), int32_t C __attribute__((unused)),            \
+        int32_t shift __attribute__((unused))) {                                               \
+        __asm__ volatile("push {r4-r11, lr}\n" CONSTANTS "1:\n"                                \
+                         "ldmia r1!, {r4, r5}\n"                                               \
+                         "ldmia r2!, {r6, r7}\n"                                               \
+                         EXTRACT("r8", "r4", "0")                                              \
+                         EXTRACT("r9", "r6", "0")                                              \
+                         EXTRACT("r10", "r4", "1")                                             \
+                         EXTRACT("r11", "r6", "1")                                             \
+                         "stmia r0!, {r8, r9, r10, r11}\n"                                     \
+                         EXTRACT("r8", "r5", "0")                                              \
+                         EXTRACT("r9", "r7", "0")                                              \
+                         EXTRACT("r10", "r5", "1")                                             \
+                         EXTRACT("r11", "r7", "1")                                             \
+                         "stmia r0!, {r8, r9, r10, r11}\n"                                     \
+                         "subs r3, #8\n"                                                       \
+                         "bne 1b\n"                                                            \
+                         "pop {r4-r11, pc}\n");                                                \
+    }
+
+#define EXTRACT_PLAIN(d, s, byte) "sxtb16 " d ", " s ", ror #(8*" byte ")\n"
 #define EXTRACT_SHIFTED(d, s, byte) \
     EXTRACT_PLAIN(d, s, byte) "lsl " d ", " d ", r12\nbic " d ", " d ", lr\n"
 #define EXTRACT_BY_8_BITS(d, s, byte) "and " d ", lr, " s ", lsl #(8-8*" byte ")\n"
@@ -25,7 +50,35 @@ EXPAND_FUNCTION(expand_shifted,
                 EXTRACT_SHIFTED)
 /* clang-format on */
 
-expander tt_expander(int32_t shift) {
+/* Up to four bytes, 0 behind them. */
+static uint32_t some_bytes(const int8_t *at, int32_t n) {
+    uint32_t word = 0;
+    if (n >= 4) {
+        return dsp_load(at);
+    }
+    for (int32_t i = 0; i < n; i++) {
+        word |= (uint32_t)(uint8_t)at[i] << (8 * i);
+    }
+    return word;
+}
+
+/* Of any rows. */
+static uint32_t *expand_any(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C,
+                            int32_t shift) {
+    for (; C > 0; C -= 4, a += 4, b += 4, p += 4) {
+        const uint32_t u = some_bytes(a, C), v = some_bytes(b, C);
+        p[0] = scaled_pair(dsp_even(u), shift);
+        p[1] = scaled_pair(dsp_even(v), shift);
+        p[2] = scaled_pair(dsp_odd(u), shift);
+        p[3] = scaled_pair(dsp_odd(v), shift);
+    }
+    return p;
+}
+
+expander tt_expander(uintptr_t rows, int32_t C, int32_t shift) {
+    if ((rows & 3u) != 0 || (C & 7) != 0) {
+        return expand_any;
+    }
     switch (shift) {
     case 0:
         return expand_plain;
@@ -41,53 +94,13 @@ expander tt_expander(int32_t shift) {
 }
 
 uint32_t *tt_expand(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C, int32_t shift) {
-    const int32_t turns = C >> 4;
-    int32_t left = C;
-    if ((((uintptr_t)a | (uintptr_t)b) & 3u) == 0 && turns > 0) {
-        tt_expander(shift)(p, a, b, turns, shift);
-        left = C & 15;
-        a += 16 * turns;
-        b += 16 * turns;
-        p += 16 * turns;
-    }
-    for (; left > 0; left -= 4, a += 4, b += 4, p += 4) {
-        uint32_t u = 0, v = 0;
-        if (left >= 4) {
-            u = dsp_load(a);
-            v = dsp_load(b);
-        } else {
-            for (int32_t i = 0; i < left; i++) {
-                u |= (uint32_t)(uint8_t)a[i] << (8 * i);
-                v |= (uint32_t)(uint8_t)b[i] << (8 * i);
-            }
-        }
-        p[0] = scaled_pair(dsp_even(u), shift);
-        p[1] = scaled_pair(dsp_even(v), shift);
-        p[2] = scaled_pair(dsp_odd(u), shift);
-        p[3] = scaled_pair(dsp_odd(v), shift);
-    }
-    return p;
+    return tt_expander((uintptr_t)a | (uintptr_t)b, C, shift)(p, a, b, C, shift);
 }
 
 void tt_expand_rows(uint32_t *p, const int8_t *x, int32_t T, int32_t C, int32_t shift) {
-    const int32_t words = panel_words(C);
-    int32_t t = 0;
-    if (whole_turns(x, C)) {
-        const expander expand = tt_expander(shift);
-        for (; t + 1 < T; t += 2, p += words, x += 2 * C) {
-            expand(p, x, x + C, C >> 4, shift);
-        }
-    }
-    for (; t < T; t += 2, p += words, x += 2 * C) {
-        tt_expand(p, x, t + 1 < T ? x + C : x, C, shift);
-    }
-}
-
-void tt_expand_row(uint32_t *p, const int8_t *x, int32_t groups) {
-    for (; groups > 0; groups--, x += 4, p += 2) {
-        const uint32_t word = dsp_load(x);
-        p[0] = dsp_even(word);
-        p[1] = dsp_odd(word);
+    const expander expand = tt_expander((uintptr_t)x, C, shift);
+    for (int32_t t = 0; t < T; t += 2, x += 2 * C) {
+        p = expand(p, x, t + 1 < T ? x + C : x, C, shift);
     }
 }
 
@@ -161,47 +174,30 @@ transpose_strip(uint32_t *p __attribute__((unused)), uint32_t *q __attribute__((
 }
 
 /* Up to four columns from i on of row o; 0 behind the last row and column. */
-static inline uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
-    if (o >= w->O) {
-        return 0;
-    }
-    const int8_t *at = weight_row(w->w, w->wt, w->rows, o, w->C) + i;
-    if (i + 4 <= w->C) {
-        return dsp_load(at);
-    }
-    uint32_t word = 0;
-    for (int32_t c = 0; c < w->C - i; c++) {
-        word |= (uint32_t)(uint8_t)at[c] << (8 * c);
-    }
-    return word;
+static uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
+    return o < w->O ? some_bytes(weight_row(w->w, w->wt, w->rows, o, w->C) + i, w->C - i) : 0;
 }
 
 uint32_t *tt_expand_columns(uint32_t *p, int32_t words, const weight *w, int32_t begin,
                             int32_t end) {
     const int together = w->rows == NULL || w->wt == NULL;
-    const int32_t whole = ((end < w->C ? end : w->C) - begin) & ~3, turns = w->O / 4;
-    for (int32_t i = 0; together && turns > 0 && i < whole; i += 4) {
-        uint32_t *const q = p + i / 2 * words;
-        transpose_strip(q, q + words, w->w + begin + i, w->C, turns);
-    }
-    const int strips = together && whole == end - begin; /* that is all but the last rows */
-    for (int32_t o = strips ? 4 * turns : 0; o < w->O; o += 4) {
-        int32_t i = begin;
-        if (o + 4 <= w->O) {
-            i += whole;
-            if (!together && whole > 0) {
-                const int8_t *rows[4];
-                for (int32_t r = 0; r < 4; r++) {
-                    rows[r] = weight_row(w->w, w->wt, w->rows, o + r, w->C) + begin;
-                }
-                transpose_rows(p + o, 4 * words, rows, whole / 4);
-            }
+    const int32_t fours = w->O & ~3, whole = ((end < w->C ? end : w->C) - begin) & ~3;
+    for (int32_t o = 0; !together && whole > 0 && o < fours; o += 4) {
+        const int8_t *rows[4];
+        for (int32_t r = 0; r < 4; r++) {
+            rows[r] = weight_row(w->w, w->wt, w->rows, o + r, w->C) + begin;
         }
-        for (; i < end; i += 4) {
-            uint32_t *const q = p + (i - begin) / 2 * words + o;
-            transpose(q, q + words, four_columns(w, o, i), four_columns(w, o + 1, i),
+        transpose_rows(p + o, 4 * words, rows, whole / 4);
+    }
+    for (int32_t i = begin; i < end; i += 4, p += 2 * words) {
+        const int strip = i < begin + whole;
+        if (together && strip && fours > 0) {
+            transpose_strip(p, p + words, w->w + i, w->C, fours / 4);
+        }
+        for (int32_t o = strip ? fours : 0; o < w->O; o += 4) {
+            transpose(p + o, p + words + o, four_columns(w, o, i), four_columns(w, o + 1, i),
                       four_columns(w, o + 2, i), four_columns(w, o + 3, i));
         }
     }
-    return p + (end - begin) / 2 * words;
+    return p;
 }

@@ -15,20 +15,14 @@ static inline int32_t panel_words(int32_t C) {
 /* A panel from rows a and b times 2^shift, shift in [0, 8]. Gives the word behind it. */
 uint32_t *tt_expand(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C, int32_t shift);
 
+typedef uint32_t *(*expander)(uint32_t *p, const int8_t *a, const int8_t *b, int32_t C,
+                              int32_t shift);
+
+/* What does so for all rows of C columns that lie as these addresses, or'ed, do. */
+expander tt_expander(uintptr_t rows, int32_t C, int32_t shift);
+
 /* Panels of T rows; the last odd one is repeated. */
 void tt_expand_rows(uint32_t *p, const int8_t *x, int32_t T, int32_t C, int32_t shift);
-
-/* What makes panels of sixteen columns a turn, of rows at multiples of 4. */
-typedef void (*expander)(uint32_t *p, const int8_t *a, const int8_t *b, int32_t turns,
-                         int32_t shift);
-expander tt_expander(int32_t shift);
-
-static inline int whole_turns(const int8_t *rows, int32_t C) {
-    return (C & 15) == 0 && ((uintptr_t)rows & 3u) == 0;
-}
-
-/* Half a panel, of one row: pairs (0,2), (1,3) of every four columns. */
-void tt_expand_row(uint32_t *p, const int8_t *x, int32_t groups);
 
 /* Four rows a .. d of four columns, transposed: a group of the panel of columns 0 and 1 at p, of that
  * of 2 and 3 at q. */

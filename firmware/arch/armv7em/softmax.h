@@ -2,15 +2,9 @@
 #ifndef TT_SOFTMAX_H
 #define TT_SOFTMAX_H
 
-#include <stdint.h>
+#include "round.h"
 
 /* clang-format off */
-
-/* Rounds of two turns in r, of which the first begins with the second where turns are odd. */
-#define ROUNDS(r)                              \
-    "add " r ", " r ", #1\n"                   \
-    "lsrs " r ", " r ", #1\n"                  \
-    "bcc 2f\n"
 
 #define LARGEST(a, label)                      \
     "cmp " a ", r0\n"                          \
@@ -23,22 +17,17 @@
 /* Largest of 4 * turns scores. */
 __attribute__((naked, noinline, unused)) static int32_t
 largest_score(const int32_t *row __attribute__((unused)), int32_t turns __attribute__((unused))) {
-    __asm__ volatile("push {r4-r9}\n"
+    __asm__ volatile("push {r4-r6}\n"
                      "mov r2, r0\n"
                      "ldr r0, [r0]\n"
-                     ROUNDS("r1")
                      "1:\n"
                      "ldmia r2!, {r3, r4, r5, r6}\n"
                      LARGEST("r3", "0") LARGEST("r4", "1") LARGEST("r5", "2") LARGEST("r6", "3")
-                     "2:\n"
-                     "ldmia r2!, {r3, r4, r5, r6}\n"
-                     LARGEST("r3", "4") LARGEST("r4", "5") LARGEST("r5", "6") LARGEST("r6", "7")
                      "subs r1, #1\n"
                      "bne 1b\n"
-                     "pop {r4-r9}\n"
+                     "pop {r4-r6}\n"
                      "bx lr\n"
-                     LARGER("r3", "0") LARGER("r4", "1") LARGER("r5", "2") LARGER("r6", "3")
-                     LARGER("r3", "4") LARGER("r4", "5") LARGER("r5", "6") LARGER("r6", "7"));
+                     LARGER("r3", "0") LARGER("r4", "1") LARGER("r5", "2") LARGER("r6", "3"));
 }
 
 #define EXPONENTIAL(a)                         \
@@ -63,9 +52,7 @@ exponentials_of(int32_t *row __attribute__((unused)), int32_t top __attribute__(
                      "add r4, sp, #32\n"
                      "ldmia r4, {r4, r5, r6}\n"
                      "mov r7, #0\n"
-                     ROUNDS("r6")
                      "1:\n" EXPONENTIALS
-                     "2:\n" EXPONENTIALS
                      "subs r6, #1\n"
                      "bne 1b\n"
                      "mov r0, r7\n"
@@ -92,9 +79,7 @@ probabilities_of(uint8_t *p __attribute__((unused)), const int32_t *row __attrib
     __asm__ volatile("push {r4-r9}\n"
                      "mov r8, #0x800000\n"
                      "mov r9, #0x00FF00FF\n"
-                     ROUNDS("r3")
                      "1:\n" PROBABILITIES
-                     "2:\n" PROBABILITIES
                      "subs r3, #1\n"
                      "bne 1b\n"
                      "pop {r4-r9}\n"
@@ -146,25 +131,31 @@ probability_panel(int32_t *row0 __attribute__((unused)), const int32_t *row1 __a
     "lsr r10, r8, #24\n"                       \
     "mla r11, r7, r10, r11\n"
 
-/* d + (x >> 8) = (255 d - r + 128) >> 8 with x = 128 - r - d; p times that, and its bits. */
+/* d + (x >> 8) = (255 d - r + 128) >> 8 with x = 128 - r - d; p times that. */
 #define SCORE_GRADIENT(d, BYTE)                \
     "sub r10, r11, " d "\n"                    \
     "add " d ", " d ", r10, asr #8\n"          \
     BYTE                                       \
-    "mul " d ", " d ", r10\n"                  \
-    "eor r10, " d ", " d ", asr #31\n"         \
+    "mul " d ", " d ", r10\n"
+/* Of upper halves x: x ^ 2x has one bit more than x or ~x, unless that is 0; the lowest one, where a bit
+ * of the other half arrives, does not count. */
+#define PAIR_PEAK(a, b)                        \
+    "pkhtb r10, " a ", " b ", asr #16\n"       \
+    "eor r10, r10, r10, lsl #1\n"              \
     "orr r12, r12, r10\n"
 #define SCORE_GRADIENTS                        \
     "ldmia r0, {r4, r5, r6, r7}\n"             \
     "ldr r8, [r1], #4\n"                       \
     SCORE_GRADIENT("r4", "uxtb r10, r8\n")     \
     SCORE_GRADIENT("r5", "uxtb r10, r8, ror #8\n") \
+    PAIR_PEAK("r4", "r5")                      \
     SCORE_GRADIENT("r6", "uxtb r10, r8, ror #16\n") \
     SCORE_GRADIENT("r7", "lsr r10, r8, #24\n") \
+    PAIR_PEAK("r6", "r7")                      \
     "stmia r0!, {r4, r5, r6, r7}\n"
 
 /* Products d become acc of tt_attention_ds_s8; p at any address. Gives r in the lower half; in the
- * upper a number with as many bits as the largest |acc|, where -2^n counts as 2^n - 1. */
+ * upper the bits of the largest |acc|, where -2^n counts as 2^n - 1, or 0 if these are 16 or fewer. */
 __attribute__((naked, noinline, unused)) static uint64_t
 score_gradients_of(int32_t *row __attribute__((unused)), const uint8_t *p __attribute__((unused)),
                    int32_t turns __attribute__((unused))) {
@@ -181,13 +172,17 @@ score_gradients_of(int32_t *row __attribute__((unused)), const uint8_t *p __attr
                      "mov r9, r11\n"
                      "rsb r11, r11, #128\n"
                      "mov r12, #0\n"
-                     ROUNDS("r2")
                      "1:\n" SCORE_GRADIENTS
-                     "2:\n" SCORE_GRADIENTS
                      "subs r2, #1\n"
                      "bne 1b\n"
                      "mov r0, r9\n"
-                     "mov r1, r12\n"
+                     "orr r1, r12, r12, lsr #16\n"
+                     "ubfx r1, r1, #1, #15\n"
+                     "clz r1, r1\n"
+                     "rsb r1, r1, #48\n"
+                     "cmp r1, #16\n"
+                     "it eq\n"
+                     "moveq r1, #0\n"
                      "pop {r4-r11}\n"
                      "bx lr\n");
 }

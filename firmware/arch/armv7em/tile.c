@@ -26,53 +26,98 @@
     "vmov s9, r11\n"
 #define TILE_STORE             \
     "vmov r10, r11, s8, s9\n"  \
-    "strd r2, r3, [r11], #8\n" \
-    "strd r4, r5, [r10], #8\n" \
+    "strd r2, r4, [r11], #8\n" \
+    "strd r3, r5, [r10], #8\n" \
     "vmov s8, s9, r10, r11\n"
 
-/* All pairs of rows x .. x_end by the pair of columns w .. w_end. */
-#define TILE_FUNCTION(name, ENTER, FIRST, STEPS, FINISH)                                  \
-    __attribute__((naked, noinline, aligned(4))) static void name(const tile_run *run     \
-                                                      __attribute__((unused))) {          \
-        __asm__ volatile("push {r4-r11, lr}\n"                                            \
-                         "vldmia r0, {s0-s11}\n" ENTER                                    \
-                         "vmov r1, s4\n"                                                  \
-                         "ldr r0, [r0, #48]\n"                                            \
-                         "1:\n" FIRST STEPS "vmov r1, r7, s4, s5\n" FINISH                \
-                         "cmp r0, r7\n"                                                   \
-                         "bne 1b\n"                                                       \
-                         "pop {r4-r11, pc}\n");                                           \
+/* So many steps behind the first. */
+#define TILE_STEPS(n) ".rept " #n "\n" TILE_STEP ".endr\n"
+
+/* The first step of sums without bias. */
+#define TILE_UNBIASED          \
+    TILE_LOADS                 \
+    "smuad r2, r6, r10\n"     \
+    "smuad r3, r6, r11\n"     \
+    "smuad r4, r7, r10\n"     \
+    "smuad r5, r7, r11\n" TILE_ODD
+
+/* What ends all tiles: the next from label 1 on. */
+#define TILE_END(FINISH)            \
+    "vmov r1, r7, s4, s5\n" FINISH  \
+    "cmp r0, r7\n"                  \
+    "bne 1b\n"                      \
+    "pop {r4-r11, pc}\n"
+
+/* All pairs of rows x .. x_end by the pair of columns w .. w_end, 4 * (n + 1) columns long. */
+#define TILE_FUNCTION(name, FIRST, n, FINISH)                                        \
+    __attribute__((naked, noinline)) static void name(const tile_run *run            \
+                                                      __attribute__((unused))) {     \
+        __asm__ volatile("push {r4-r11, lr}\n"                                       \
+                         "vldmia r0, {s0-s11}\n"                                     \
+                         "vmov r1, s4\n"                                             \
+                         "ldr r0, [r0, #48]\n"                                       \
+                         "1:\n" FIRST TILE_STEPS(n) TILE_END(FINISH));                \
     }
 
-/* So many steps behind the first. */
-#define TILE_STEPS(n, STEP) ".rept " #n "\n" STEP ".endr\n"
+TILE_FUNCTION(tile_s8_16, TILE_BIASED, 15, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s8_4, TILE_BIASED, 3, TILE_REQUANTIZE)
+TILE_FUNCTION(tile_s32_16, TILE_UNBIASED, 15, TILE_STORE)
 
-/* Any number in rounds of n, a power of two; the first begins where what remains is a multiple of n. */
-#define TILE_ENTER(n)                                 \
-    "vmov r2, s3\n"                                   \
-    "rsbs r2, r2, #0\n"                               \
-    "ite eq\n"                                        \
-    "moveq r2, #" #n "\n"                             \
-    "andne r2, r2, #" #n " - 1\n"                     \
-    "mov r3, #40\n" /* bytes of code of a step */     \
-    "adr r4, 2f\n"                                    \
-    "mla r2, r2, r3, r4\n"                            \
-    "vmov s3, r2\n"
-#define TILE_ANY(n, STEP)    \
-    "vmov r6, s3\n"          \
-    "mov pc, r6\n"           \
-    ".p2align 2\n"           \
-    "2:\n" TILE_STEPS(n, STEP) \
-    "vmov r6, s2\n"          \
-    "cmp r1, r6\n"           \
-    "bne 2b\n"
-
-TILE_FUNCTION(tile_s8_16, "", TILE_BIASED, TILE_STEPS(15, TILE_STEP), TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_4, "", TILE_BIASED, TILE_STEPS(3, TILE_STEP), TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s8_any, TILE_ENTER(32), TILE_BIASED, TILE_ANY(32, TILE_STEP), TILE_REQUANTIZE)
-TILE_FUNCTION(tile_s32_16, "", TILE_PLAIN, TILE_STEPS(15, TILE_PLAIN_STEP), TILE_STORE)
-TILE_FUNCTION(tile_s32_any, TILE_ENTER(16), TILE_PLAIN, TILE_ANY(16, TILE_PLAIN_STEP), TILE_STORE)
+/* The same of any number of columns, int32 or int8: rounds of 32 steps, the first of which begins where
+ * what remains is a multiple of 32. s3: what finishes a tile; s12, s13: where the first round begins, and
+ * what follows it. */
+__attribute__((naked, noinline, aligned(4))) static void tile_any(const tile_run *run
+                                                                  __attribute__((unused)),
+                                                                  int32_t wide
+                                                                  __attribute__((unused))) {
+    __asm__ volatile("push {r4-r11, lr}\n"
+                     "vldmia r0, {s0-s11}\n"
+                     "adr.w r5, 4f\n"
+                     "cbz r1, 0f\n"
+                     "adr.w r5, 5f\n"
+                     "0:\n"
+                     "vmov r2, s3\n"
+                     "vmov s3, r5\n"
+                     "cmp r2, #32\n"
+                     "it gt\n"
+                     "adrgt r5, 3f\n"
+                     "rsbs r2, r2, #0\n"
+                     "ite eq\n"
+                     "moveq r2, #32\n"
+                     "andne r2, r2, #31\n"
+                     "mov r3, #40\n" /* bytes of code of a step */
+                     "adr r4, 2f\n"
+                     "mla r4, r2, r3, r4\n"
+                     "vmov s12, s13, r4, r5\n"
+                     "vmov r1, s4\n"
+                     "ldr r0, [r0, #48]\n"
+                     "1:\n" TILE_BIASED
+                     "vmov r6, s12\n"
+                     "mov pc, r6\n"
+                     ".p2align 2\n"
+                     "2:\n" TILE_STEPS(32)
+                     "vmov r6, s13\n"
+                     "mov pc, r6\n"
+                     ".p2align 2\n"
+                     "3:\n"
+                     "vmov r6, r7, s2, s3\n"
+                     "cmp r1, r6\n"
+                     "bne 2b\n"
+                     "mov pc, r7\n"
+                     ".p2align 2\n"
+                     "4:\n" TILE_END(TILE_REQUANTIZE)
+                     ".p2align 2\n"
+                     "5:\n" TILE_END(TILE_STORE));
+}
 /* clang-format on */
+
+static void tile_s8_any(const tile_run *run) {
+    tile_any(run, 0);
+}
+
+static void tile_s32_any(const tile_run *run) {
+    tile_any(run, 1);
+}
 
 tile_runner tt_tiles_s8(int32_t words) {
     return words == 64 ? tile_s8_16 : (words == 16 ? tile_s8_4 : tile_s8_any);

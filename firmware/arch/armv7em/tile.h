@@ -36,7 +36,7 @@ typedef void (*tile_runner)(const tile_run *run);
 /* y[t,o], y[t,o+1] of both rows as int8: rows of the panel x, columns of the panel w. */
 tile_runner tt_tiles_s8(int32_t words);
 
-/* Sums: of column 0 with rows 0 and 1 to out0, of column 1 to out1. */
+/* Sums, where the bias is 0: of column 0 with rows 0 and 1 to out0, of column 1 to out1. */
 tile_runner tt_tiles_s32(int32_t words);
 
 #endif

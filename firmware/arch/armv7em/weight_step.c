@@ -137,7 +137,7 @@ STEP_FUNCTION(step_down, DELTA_DOWN)
 static void step_one(const tt_weight_step *s, int8_t *w, int8_t *fraction, int32_t acc,
                      int32_t at) {
     const int32_t delta = tt_apply_multiplier(acc, s->rate, s->limit);
-    if (fraction != NULL) {
+    if (has_fraction(fraction)) {
         step_wide(w + at, fraction + at, delta);
     } else {
         const int32_t wide = w[at] * 65536 - delta + tt_random16(s->key, (uint32_t)at);
@@ -191,7 +191,7 @@ static uint64_t add_squares(uint64_t *sum, const int32_t *acc, int32_t n) {
 
 void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const int32_t *acc,
                         int32_t C, const float *coef) {
-    if (coef != NULL) {
+    if (TT_USES_SGD && coef != NULL) {
         s->rate = sgd_rate(s->eta, coef[0], s->exponent);
     }
     const step_rate r = step_rate_of(s->rate, s->limit);
@@ -210,11 +210,11 @@ void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const in
         n = at & 1 ? 1 : (C < PIECE ? C : PIECE);
         const uint64_t most = add_squares(&s->squares, acc, n);
         int32_t i = 0;
-        if (fraction != NULL && most <= r.fits) {
+        if (has_fraction(fraction) && most <= r.fits) {
             for (; i < n; i++) {
                 step_wide(w + at + i, fraction + at + i, delta_of(acc[i], &r));
             }
-        } else if (fraction == NULL && n >= 4 && most <= r.small) {
+        } else if (!has_fraction(fraction) && n >= 4 && most <= r.small) {
             run.acc = acc;
             run.w = w + at;
             run.number = s->key + ((uint32_t)at >> 1) * TT_GOLDEN;
@@ -226,7 +226,7 @@ void tt_weight_step_row(tt_weight_step *s, int8_t *w, int8_t *fraction, const in
             }
             i = n & ~3;
         }
-        if (fraction == NULL && n - i >= 2 && most <= r.fits) {
+        if (!has_fraction(fraction) && n - i >= 2 && most <= r.fits) {
             const uint32_t number = s->key + ((uint32_t)(at + i) >> 1) * TT_GOLDEN;
             step_clamped(w + at + i, acc + i, (n - i) & ~1, number, &r);
             i = n & ~1;

@@ -44,7 +44,7 @@ void tt_layernorm_s8(int8_t *y, uint32_t *r, const int8_t *x, int32_t T, int32_t
         if (norm_scale_of(&s, sum, factor, C, shift)) {
             scale_row(y, x, C, s);
         } else {
-            norm_row_wide(y, x, sum, factor, C, shift);
+            norm_row_wide(y, x, 0, sum, factor, C, shift);
         }
     }
 }

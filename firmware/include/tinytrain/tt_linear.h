@@ -30,6 +30,14 @@ void tt_linear_s16(int16_t *y, const int8_t *x, const int8_t *w, const int8_t *w
                    const int32_t *shift, int32_t *scratch, int32_t room, int32_t T, int32_t C,
                    int32_t O, int32_t per_channel);
 
+/* tt_linear_s8 of one token with a weight that is laid out for it (tinytrain/ops/packed.py): groups of
+ * four rows, in each four columns of row 0, 1, 2, 3, then the next four; of two columns the even one
+ * is the low byte l and both together are the int16 h = 256 * odd + even.
+ *   w int8 [O,C], O a multiple of 4, C of 8   mult, shift int32 [1]   C <= 520: 256 * acc in int32 */
+void tt_linear_packed_s8(int8_t *y, const int8_t *x, const int8_t *w, const int32_t *b,
+                         const int32_t *mult, const int32_t *shift, int32_t *scratch, int32_t room,
+                         int32_t C, int32_t O);
+
 /* Input gradient: row t of acc[t,i] = sum_o g[t,o] * w[o,i] as int8 by the smallest shift that fits,
  * with stochastic rounding; gx_exp[t] = g_exp[t] + shift + exp_add, TT_ZERO_EXPONENT where all acc of
  * the row are 0.   g int8 [T,O]   gx int8 [T,C]   exponents int16 [T], gx_exp may be g_exp

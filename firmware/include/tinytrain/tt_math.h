@@ -42,6 +42,9 @@ static inline int32_t tt_requantize(int32_t acc, int32_t mult, int32_t shift, in
     return y > limit ? limit : (y < -limit ? -limit : (int32_t)y);
 }
 
+/* The same, called: 64 bits take some code. */
+int32_t tt_requantized(int32_t acc, int32_t mult, int32_t shift, int32_t limit);
+
 /* Upper half of the 64-bit product. */
 static inline int32_t tt_multiply_high(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b) >> 32);
@@ -58,9 +61,7 @@ static inline uint32_t tt_mix(uint32_t x) {
 }
 
 /* Key of one node's random numbers in one step. */
-static inline uint32_t tt_key(const tt_step *st, int32_t stream) {
-    return tt_mix(tt_mix(st->seed + st->step * TT_GOLDEN) ^ ((uint32_t)stream * 0x85EBCA6Bu));
-}
+uint32_t tt_key(const tt_step *st, int32_t stream);
 
 /* Random 16-bit number i of a stream: depends on (key, i) only; one hash serves two neighbours. */
 static inline int32_t tt_random16(uint32_t key, uint32_t i) {
@@ -85,17 +86,7 @@ static inline int32_t tt_gradient_shift(int32_t peak) {
 
 /* clamp(floor(acc * 2^-shift + u)) to int8, u from number i of the stream. |acc| < 2^30;
  * shift 0 is exact, over 30 gives 0. */
-static inline int8_t tt_stochastic_shift(int32_t acc, int32_t shift, uint32_t key, uint32_t i) {
-    if (shift == 0) {
-        return (int8_t)tt_clamp(acc, 127);
-    }
-    if (shift > 30) {
-        return 0;
-    }
-    int32_t noise = tt_random16(key, i);
-    noise = shift <= 16 ? noise >> (16 - shift) : noise << (shift - 16);
-    return (int8_t)tt_clamp((acc + noise) >> shift, 127);
-}
+int8_t tt_stochastic_shift(int32_t acc, int32_t shift, uint32_t key, uint32_t i);
 
 /* Exponent of a row whose largest |acc| is peak and whose accumulators are worth 2^base. */
 static inline int16_t tt_row_exponent(int32_t peak, int32_t base) {
