@@ -149,7 +149,7 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
     const gradient d = {
         g, g_exp, gx, gx_exp, C, O, T, exp_add, tt_key(st, stream), (uint32_t)(st->row * C)};
     const weight whole = {w, wt, rows, C, O};
-    if (T == 1 && (rows == NULL || wt == NULL) && ((C | O) & 3) == 0 && room / 4 >= O + C) {
+    if (T == 1 && is_whole(wt, rows) && ((C | O) & 3) == 0 && room / 4 >= O + C) {
         one_gradient(&d, &whole, (uint32_t *)scratch);
         return;
     }

@@ -188,7 +188,7 @@ static uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
 
 uint32_t *tt_expand_columns(uint32_t *p, int32_t words, const weight *w, int32_t begin,
                             int32_t end) {
-    const int together = w->rows == NULL || w->wt == NULL;
+    const int together = is_whole(w->wt, w->rows);
     const int32_t whole = ((end < w->C ? end : w->C) - begin) & ~3, turns = w->O / 4;
     for (int32_t i = 0; together && turns > 0 && i < whole; i += 4) {
         uint32_t *const q = p + i / 2 * words;
