@@ -17,6 +17,7 @@ from typing import Any
 from tinytrain import report
 
 RESULTS = Path(__file__).resolve().parent / "results"
+UNTOLD = ("--save", "--json", "--check", "--collect")  # options that do not change the rows
 
 
 def parser(description: str | None, steps: int | None = None) -> argparse.ArgumentParser:
@@ -37,7 +38,7 @@ def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Name
     if not options.save:
         return
     script = Path(sys.argv[0])
-    words = [a for a in sys.argv[1:] if a not in ("--save", "--json", "--check")]
+    words = [a for a in sys.argv[1:] if a not in UNTOLD]
     words = [a.partition("=")[0] + "=DIR" if w == "--peer" else a  # a folder of this machine
              for w, a in zip(["", *words], words, strict=False)]  # fmt: skip
     kept = {

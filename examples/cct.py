@@ -34,10 +34,11 @@ def recipe(
     seed: int = 0,
     test_images: int = 1000,
     pretraining: Settings = PRETRAINING,
+    known: int = 10,
 ) -> Recipe:
     """``degrees`` the camera is turned by; how many images the device learns from; their order; how
-    many test images of either kind."""
-    data = load_fashion(degrees, test_images=test_images, seed=seed)
+    many test images of either kind; the classes that the factory had, the first so many."""
+    data = load_fashion(degrees, test_images=test_images, seed=seed, known=known)
     model = pretrain(CCT(), data.pretrain, pretraining, cache=cache_root(), name="cct")
     return Recipe(
         name="cct",

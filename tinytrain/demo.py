@@ -32,8 +32,7 @@ from .session import Evaluation, StepResult
 
 FOLDER = Path("build/demo")
 BOARD = "qemu_mps2_an386"
-# Rates picked by the lowest loss on persons 3, 6 and 8, which no table holds
-# (python benchmarks/adaptation.py --pick).
+# Rates with the lowest loss on the left arms of persons 3, 6 and 8.
 INT8 = {
     "int8, LSB-normalised step": Optimizer("lsb", 3.0),
     "int8, SGD with quantization-aware scaling": Optimizer("sgd", 0.2),

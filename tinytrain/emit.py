@@ -179,7 +179,7 @@ class Emitter:
         """Where a value is; in a loop, the first of its rows that this pass reads or writes."""
         if value is None:
             return Argument(name, "null")
-        by_row = by_row and node.loop is not None and value.name not in self.inner
+        by_row = by_row and self._looped(node) and value.name not in self.inner
         stride = value.type.size // value.type.shape[0] if by_row else 0
         ctype = ("" if name.startswith("out") else "const ") + f"{self._ctype(value)} *"
         if value.name in self.plan.offset:
@@ -226,24 +226,27 @@ class Emitter:
         arguments += [Argument(k, "number", value=str(int(v))) for k, v in numbers.items()]
         arguments += [Argument(name, "float", "float", float_literal(node.attrs[name]))
                       for name in op.floats]  # fmt: skip
-        made = KernelCall(op.name, tuple(arguments), node.loop is not None,
-                          commented(f"{node.name}"))  # fmt: skip
+        made = KernelCall(op.name, tuple(arguments), self._looped(node), commented(node.name))
         return Call(tuple(map(commented, comment)), made, self._indent(node))
 
     @staticmethod
-    def _indent(node: Node) -> str:
-        return " " * (4 if node.loop is None else 8)
+    def _looped(node: Node) -> bool:
+        """Whether the node runs more than once, for some of its rows each time."""
+        return node.loop is not None and node.loop.rows < node.tokens
+
+    def _indent(self, node: Node) -> str:
+        return " " * (8 if self._looped(node) else 4)
 
     def run(self, first: int, end: int) -> list[Call]:
         """The call of a node, or a loop over rows with its calls."""
         nodes = self.graph.nodes[first:end]
         calls = [self.call(first + i, node) for i, node in enumerate(nodes)]
         loop, tokens = nodes[0].loop, nodes[0].tokens
-        if loop is None:
+        if loop is None or not self._looped(nodes[0]):
             return calls
         head = f"    for (int32_t row = 0; row < {tokens}; row += {loop.rows}) {{"
         if any(node.op.uses_step for node in nodes):
-            head += "\n        tt_step at = *st;\n        at.row = row;"
+            head += "\n        at.row = row;"
         title = f"{loop.name}: {tokens} rows, {loop.rows} at a time"
         return [Call((title,), head), *calls, Call((), "    }")]
 
@@ -260,7 +263,9 @@ class Emitter:
         outputs = self.graph.outputs
         summary = (f"{len(self.graph.nodes)} nodes, {self.graph.macs()} MACs, arena "
                    f"{self.plan.arena_bytes} bytes.")  # fmt: skip
-        found = {"calls": calls, "metrics": self.where(outputs[0]), "summary": summary}
+        looped = any(self._looped(n) and n.op.uses_step for n in self.graph.nodes)
+        found = {"calls": calls, "metrics": self.where(outputs[0]), "summary": summary,
+                 "looped": looped}  # fmt: skip
         if len(outputs) > 1:
             found["logits"] = self.where(outputs[1])
         return found

@@ -10,6 +10,9 @@ what it sees is turned by 30 degrees, and much of what the model knows is lost.
     source      upright, the second half: what could be done before, and may be forgotten
 
 Images of 28x28 get a border of 2 before they are turned, so that they are 32x32.
+
+With ``known`` less than 10, pretrain and source have the first so many classes alone; the other
+sets have all ten. Without a turn that is another shift: classes that the factory did not have.
 """
 
 from __future__ import annotations
@@ -125,10 +128,12 @@ def turned(images: Floats, degrees: float) -> Floats:
 
 
 def load_fashion(
-    degrees: float = 30.0, pretrain_images: int = 40_000, test_images: int = 1000, seed: int = 0
-) -> FashionSplit:
+    degrees: float = 30.0, pretrain_images: int = 40_000, test_images: int = 1000, seed: int = 0,
+    known: int = len(LABELS),
+) -> FashionSplit:  # fmt: skip
     """The five data sets. ``degrees`` the camera is turned by; ``test_images`` in target and in
-    source, each; ``seed`` orders the adapt stream.
+    source, each; ``seed`` orders the adapt stream; ``known``: classes of pretrain and source, which
+    have fewer images where that is not all.
 
     Raises DataError when the data is absent (naming the command) or has too few images.
     """
@@ -139,6 +144,8 @@ def load_fashion(
             f"pretrain_images is 1 to {len(train.y) - ADAPT - VALIDATION}, not {pretrain_images}; "
             f"test_images 1 to {half}, not {test_images}"
         )
+    if not 1 <= known <= len(LABELS):
+        raise DataError(f"known is {known}; give 1 to {len(LABELS)} classes")
     order = np.random.default_rng(seed).permutation(ADAPT)
     origins: dict[str, Ints] = {
         "pretrain": np.arange(pretrain_images),
@@ -149,6 +156,8 @@ def load_fashion(
     }
     everything = Images(np.concatenate([train.x, test.x]), np.concatenate([train.y, test.y]))
     upright = {"pretrain", "source"}
+    for name in upright:
+        origins[name] = origins[name][everything.y[origins[name]] < known]
     pixels = {
         name: _pixels(everything.x[chosen], 0.0 if name in upright else degrees)
         for name, chosen in origins.items()

@@ -87,13 +87,13 @@ def select(
         _check_smallest(memory)
         analysis = analyse(recipe, runs, memory, guess, seconds, settings, end, stage)
         trials = Trials(runs, memory, objective, settings.trials, end, stage, say)
-        standard(trials, recipe.scheme)
+        standard(trials, recipe.scheme, settings.front)
         if settings.method == "optuna":
             from .study import study
 
             study(trials, analysis, settings)
         else:
-            proposed(trials, analysis)
+            proposed(trials, analysis, settings.front)
         say("planning the front")
         front = planned_front(trials)
         before = runs.known(Job(None, recipe.optimizer))

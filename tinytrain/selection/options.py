@@ -14,7 +14,7 @@ from ..recipe import Optimizer, UpdateScheme
 from ..select import Layer, apply_scheme, selections
 
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of a layer's output channels
-RANKS = (2, 4, 8)  # of an adapter
+RANKS = (2, 4, 8, 16)  # of an adapter
 
 
 @dataclass(frozen=True, order=True)

@@ -22,7 +22,7 @@ class Settings:
     limit. ``contributions``: measured one by one, or the first-order estimate alone. ``channels``:
     which channels of a layer train first. ``folds``: parts of the adaptation samples, where the
     recipe has no proxies. ``storage``: URL of an Optuna study. ``jobs``: processes, 0 for one a
-    core."""
+    core. ``front``: whether schemes for less memory are trained as well."""
 
     objective: Objective | None = None
     method: Method = "cpsat"
@@ -35,6 +35,7 @@ class Settings:
     seed: int = 0
     storage: str | None = None
     jobs: int = 0
+    front: bool = True
 
     def __post_init__(self) -> None:
         if self.objective is not None:

@@ -16,13 +16,14 @@ from .analysis import Analysis, Stage
 from .contribution import Values
 from .front import Candidate
 from .memory import Memory, Need
-from .options import Choice, choice_of
+from .options import RANKS, Choice, choice_of
 from .runs import Job, Runs
 from .search import Within, best_choice
 from .settings import Objective
 
 SMALLER = (0.75, 0.5)  # of the budget, for the front
 RATES = (1.0, 0.5, 0.25)  # times the recipe's learning rate; the more trains, the less is best
+HIGHER = 2.0  # tried as well where the first of these is the best
 FAR = 3  # layers at least in which proposals of one kind differ
 NEAR = 2  # layers at most in which one that is close to the best differs from it
 
@@ -55,22 +56,40 @@ class Trials:
         return self.rest <= 0 or (self.end is not None and time.monotonic() > self.end)
 
     def train(self, wanted: Sequence[Wanted]) -> None:
-        """Train these, as many as may be, with each learning rate; the best one counts."""
+        """Train these, as many as may be, with each learning rate, and a higher one where the
+        highest is the best; the best one counts."""
         wanted = wanted[: max(0, self.rest)]
+        tried = self._with_rates(wanted, RATES)
+        top = RATES[0] * self.runs.pool.context.recipe.optimizer.learning_rate
+        edge = [at for at, found in enumerate(tried)
+                if found and self._best_of(found).learning_rate == top]  # fmt: skip
+        higher = self._with_rates([wanted[at] for at in edge], [HIGHER * RATES[0]])
+        for at, more in zip(edge, higher, strict=True):
+            tried[at] += more
+        for found in filter(None, tried):
+            self.rest -= 1
+            self.found.append(self._best_of(found))
+
+    def _with_rates(
+        self, wanted: Sequence[Wanted], factors: Sequence[float]
+    ) -> list[list[Candidate]]:
+        """Each trained with each rate, as far as there was time."""
         optimizer = self.runs.pool.context.recipe.optimizer
-        rates = [factor * optimizer.learning_rate for factor in RATES]
+        rates = [factor * optimizer.learning_rate for factor in factors]
         jobs = [Job(w.scheme, replace(optimizer, learning_rate=r)) for w in wanted for r in rates]
         title = wanted[0].name if len(wanted) == 1 else "schemes at full length"
         outcomes = self.runs.all(jobs, self.end, self.stage(title, len(jobs))) if jobs else []
-        for at, w in enumerate(wanted):
-            tried = [
+        return [
+            [
                 Candidate(w.name, w.scheme, w.choice, w.need, outcome, rate)
                 for rate, outcome in zip(rates, outcomes[at * len(rates) :], strict=False)
                 if outcome is not None
             ]
-            if tried:
-                self.rest -= 1
-                self.found.append(max(tried, key=lambda c: c.rank(self.objective)))
+            for at, w in enumerate(wanted)
+        ]
+
+    def _best_of(self, found: Sequence[Candidate]) -> Candidate:
+        return max(found, key=lambda c: c.rank(self.objective))
 
     def best(self, count: int = 1) -> list[Candidate]:
         """The best that fit the board."""
@@ -79,13 +98,17 @@ class Trials:
         return sorted(fitting, key=lambda c: c.rank(self.objective), reverse=True)[:count]
 
 
-def standard(trials: Trials, own: UpdateScheme | str) -> None:
-    """Train the recipe's scheme and the named ones, of each kind the largest that fits."""
+def standard(trials: Trials, own: UpdateScheme | str, front: bool = True) -> None:
+    """Train the recipe's scheme and the named ones, of each kind the largest that fits; those of
+    little memory for the ``front``."""
     memory = trials.memory
     layers, budget = memory.layers, memory.board.sram_budget_bytes
     blocks = dict.fromkeys(b for layer in layers if (b := block_of(layer.name)))
     last = [f"last_k:{k}" for k in range(len(blocks), 0, -1)]
-    names = [["full", *last], ["lora:4+head", "lora:2+head"], ["bias_only"], ["head_only"]]
+    adapters = [f"lora:{rank}+head" for rank in reversed(RANKS)]
+    names = [["full", *last], adapters]
+    if front:
+        names += [["bias_only"], ["head_only"]]
     families = [_resolved(family, memory) for family in names]
     if own != "auto":
         families.insert(0, [resolve(own, layers)])
@@ -116,9 +139,10 @@ def _resolved(names: Sequence[str], memory: Memory) -> list[UpdateScheme]:
     return found
 
 
-def proposed(trials: Trials, analysis: Analysis) -> None:
+def proposed(trials: Trials, analysis: Analysis, front: bool = True) -> None:
     """Train what the search proposes: under the measured values and under the estimate, some that
-    differ from these, some for less memory, and then those near the best, for as long as may be."""
+    differ from these, for the ``front`` some for less memory, and then those near the best, for as
+    long as may be."""
     few = max(1, trials.rest // 4)
     wanted: list[Wanted] = []
     for kind, values, count in (
@@ -126,7 +150,7 @@ def proposed(trials: Trials, analysis: Analysis) -> None:
         ("estimate", analysis.guess, 1),
     ):
         wanted += _proposals(trials, values, kind, count, [w.choice for w in wanted])
-    for share in SMALLER:
+    for share in SMALLER if front else ():
         wanted += _smaller(trials, analysis.values, share)
     trials.train(list({(repr(w.choice), w.need.sram_bytes): w for w in wanted}.values()))
     while not trials.over:

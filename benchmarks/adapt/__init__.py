@@ -1,0 +1,1 @@
+"""The tables of ``benchmarks/adaptation.py``: tasks, methods, and cells that are kept."""

@@ -1,0 +1,110 @@
+"""A row of the table: a method on a task within a budget, over all cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from memory import emulated
+
+from tinytrain.runner import metric_of
+from tinytrain.select import layers_of, selections
+
+from .cells import Tested, fp32, int8, kept, key_of, seeded, store
+from .methods import Method
+from .picks import Pick, pick, planned
+from .tasks import Case, Group, Task, quantized
+
+STEPS = 2  # that are emulated
+
+
+def row_key(task: Task, method: Method, budget: int | None) -> str:
+    return key_of("row", task.name, method.name, budget, [g.name for g in task.groups])
+
+
+def counted_key(task: Task, method: Method, budget: int | None) -> str:
+    return key_of("counted", row_key(task, method, budget))
+
+
+def known(task: Task, method: Method, budget: int | None) -> dict[str, Any] | None:
+    """A row that was measured before, with instructions if these were."""
+    row: dict[str, Any] | None = store().get(row_key(task, method, budget))
+    if row is not None:
+        row |= store().get(counted_key(task, method, budget)) or {}
+    return row
+
+
+def measure(task: Task, method: Method, budget: int | None) -> None:
+    """Choose, train and test; what was done before is not done again."""
+    kept(row_key(task, method, budget), lambda: _measured(task, method, budget))
+
+
+def _measured(task: Task, method: Method, budget: int | None) -> dict[str, Any]:
+    picks = [(group, pick(method, group, budget)) for group in task.groups]
+    metric = task.groups[0].posed().metric
+    row: dict[str, Any] = {
+        "task": task.name, "method": method.name, "sram_budget_bytes": budget,
+        "metric": "accuracy" if metric == "accuracy" else "bits", "target_mean": None,
+        "target_std": None, "source_after": None, "sram_bytes": None, "trained_parameters": None,
+        "instructions_per_step": None, "seeds": 0,
+    }  # fmt: skip
+    if not all(found.fits for _, found in picks):
+        return row
+    tested = {c.name: _tested(c, method, p) for g, p in picks for c in g.cases}
+    target = [metric_of(t.target, metric) for t in tested.values()]
+    sizes = [found.sram_bytes for _, found in picks if found.sram_bytes is not None]
+    return row | {
+        "target_mean": float(np.mean(target)), "target_std": float(np.std(target)),
+        "source_after": float(np.mean([metric_of(t.source, metric) for t in tested.values()])),
+        "sram_bytes": max(sizes, default=None),
+        "trained_parameters": round(np.mean([p.trained_parameters or 0 for _, p in picks])),
+        "seeds": len(tested),
+        "learning_rate": [p.learning_rate for _, p in picks],
+        "scheme": [p.scheme.name if p.scheme else None for _, p in picks],
+        "cases": dict(zip(tested, target, strict=True)),
+    }  # fmt: skip
+
+
+def _tested(case: Case, method: Method, found: Pick) -> Tested:
+    recipe = case.recipe()
+    if method.fp32:
+        return fp32(recipe, method.fp32, found.learning_rate or 0.0)
+    optimizer = seeded(method.optimizer(recipe), case.seed)
+    if found.learning_rate is not None:
+        optimizer = replace(optimizer, learning_rate=found.learning_rate)
+    return int8(recipe, found.scheme, optimizer)
+
+
+def count(task: Task, method: Method, budget: int | None) -> None:
+    """Instructions of the row's steps on the emulated board, and the SRAM that its firmware has."""
+    if budget is not None and (row := known(task, method, budget)) and row["sram_bytes"]:
+        kept(counted_key(task, method, budget), lambda: _counted(task, method, budget))
+
+
+def _counted(task: Task, method: Method, budget: int) -> dict[str, Any]:
+    found = [_emulated(task, group, method, budget) for group in task.groups]
+    return {
+        "instructions_per_step": round(np.mean([f["instructions_per_step"] for f in found])),
+        "sram_measured_bytes": max(f["sram_measured_bytes"] for f in found),
+        "difference_bytes": max((f["difference"] for f in found), key=abs),
+    }
+
+
+def _emulated(task: Task, group: Group, method: Method, budget: int) -> dict[str, Any]:
+    """What depends on shapes alone is measured once for all groups. ``difference``: measured SRAM
+    less that which was planned, both without the stack."""
+    found = pick(method, group, budget)
+    assert found.scheme is not None
+    recipe = group.posed()
+    what = selections(found.scheme, layers_of(quantized(recipe).graph))
+
+    def run() -> dict[str, Any]:
+        compiled = planned(method, group, budget, found)
+        seen = emulated(compiled, recipe, STEPS)
+        static = seen["sram_measured_bytes"] - seen["stack_used_bytes"]
+        expected = compiled.sram.sram_bytes - compiled.sram.stack_bytes
+        return seen | {"difference": static - expected}
+
+    key = key_of("emulated", task.name, what, method.optimizer(recipe).rule, budget)
+    return dict(kept(key, run))

@@ -1,0 +1,133 @@
+"""Quantization-aware scaling: int8 SGD without it, with it, and the LSB-normalised step.
+
+    python benchmarks/scaling.py [--json] [--save] [--tasks watch,addresses] [--collect]
+
+The hand-picked scheme of each task is trained by each rule, then the same model with other numbers
+in the same function: in each block the weights and biases of ``v`` and of ``q`` times powers of two
+(2**-3 to 2**3, at random), ``o`` and ``k`` divided by the same. The int8 codes stay as they are and
+the scales do not. Rates are chosen as in ``adaptation.py``; *same rate* is that of the model as it
+was trained. Cells that are done are kept.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import common
+import numpy as np
+import torch
+from adapt import rates
+from adapt.cells import int8, kept, key_of, seeded, store
+from adapt.methods import METHODS, Method
+from adapt.picks import opened
+from adapt.tasks import Group, Task, chosen
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from tinytrain.recipe import Recipe
+from tinytrain.runner import metric_of
+from tinytrain.select import resolve
+from tinytrain.zoo import Block
+
+RULES = {
+    "int8 SGD without QAS": "hand-picked, SGD without QAS",
+    "int8 SGD with QAS": "hand-picked, SGD with QAS",
+    "LSB-normalised step": "hand-picked",
+}
+WEIGHTS = ("as trained", "rescaled, same rate", "rescaled, rate chosen again")
+OCTAVES = 3
+Job = tuple[Task, str, str]
+
+
+def rescaled(model: nn.Module, seed: int = 0) -> nn.Module:
+    """The same function of other numbers, exactly: factors are powers of two."""
+    made = copy.deepcopy(model)
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        for block in (m for m in made.modules() if isinstance(m, Block)):
+            for up, down in ((block.v, block.o), (block.q, block.k)):
+                factor = 2.0 ** int(rng.integers(1, OCTAVES + 1) * rng.choice([-1, 1]))
+                up.weight.mul_(factor)
+                up.bias.mul_(factor)
+                down.weight.div_(factor)
+                if down is block.k:
+                    down.bias.div_(factor)
+    return made
+
+
+@lru_cache(maxsize=16)
+def _model_of(model: nn.Module) -> nn.Module:
+    return rescaled(model)
+
+
+def with_weights(recipe: Recipe, weights: str) -> Recipe:
+    return recipe if weights == WEIGHTS[0] else recipe.replace(model=_model_of(recipe.model))
+
+
+def rate_of(group: Group, method: Method, weights: str) -> float:
+    """Chosen on the proxies, for the weights as they were trained or as they are."""
+    own = WEIGHTS[2] if weights == WEIGHTS[2] else WEIGHTS[0]
+    recipe = with_weights(group.posed(), own)
+
+    def choose() -> float:
+        optimizer = method.optimizer(recipe)
+        with opened(recipe.replace(optimizer=optimizer), None) as (runs, memory):
+            scheme = resolve(recipe.scheme, memory.layers)
+            return rates.of_int8(runs, scheme, optimizer, rates.START[method.rule])
+
+    return float(kept(key_of("scaling rate", group.name, method.name, own), choose))
+
+
+def row_key(job: Job) -> str:
+    task, rule, weights = job
+    return key_of("scaling", task.name, rule, weights)
+
+
+def measure(job: Job) -> dict[str, Any]:
+    task, rule, weights = job
+    method = next(m for m in METHODS if m.name == RULES[rule])
+    found, used = [], []
+    for group in task.groups:
+        rate = rate_of(group, method, weights)
+        used.append(rate)
+        for case in group.cases:
+            recipe = with_weights(case.recipe(), weights)
+            optimizer = replace(seeded(method.optimizer(recipe), case.seed), learning_rate=rate)
+            found.append(int8(recipe, recipe.scheme, optimizer))
+    metric = task.groups[0].posed().metric
+    target = [metric_of(t.target, metric) for t in found]
+    return {
+        "task": task.name, "rule": rule, "weights": weights,
+        "metric": "accuracy" if metric == "accuracy" else "bits",
+        "target_mean": float(np.mean(target)), "target_std": float(np.std(target)),
+        "source_after": float(np.mean([metric_of(t.source, metric) for t in found])),
+        "learning_rate": ", ".join(f"{rate:g}" for rate in used), "seeds": len(found),
+    }  # fmt: skip
+
+
+def rows_of(jobs: list[Job]) -> Iterator[dict[str, Any]]:
+    for job in jobs:
+        if (row := store().get(row_key(job))) is not None:
+            yield row
+
+
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("--tasks", default="watch,addresses", help="parts of names")
+    parser.add_argument("--collect", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    tasks = chosen(options.tasks.split(","))
+    jobs = [(task, rule, weights) for task in tasks for weights in WEIGHTS for rule in RULES]
+    if not options.collect:
+        for job in track(jobs, "training", console=Console(stderr=True)):
+            kept(row_key(job), lambda job=job: measure(job))
+    common.finish(list(rows_of(jobs)), "hand-picked schemes", options)
+
+
+if __name__ == "__main__":
+    main()
