@@ -87,8 +87,8 @@ def _layer(make: Maker, t: int, c: int, o: int) -> None:
     make.add("linear_s8", shape, (x, w, None, None, bias, None, mult, shift), {"scale": 0.05})
     make.add("linear_dx_s8", shape, (g, make.exponents(t), w, None, None), GRADIENT)
     if t == 1:
-        ins = (x, pack_weight(w), bias, mult, shift)
-        make.add("linear_packed_s8", shape, ins, {"scale": 0.05})
+        packed = (x, pack_weight(w), bias, mult, shift)
+        make.add("linear_packed_s8", shape, packed, {"scale": 0.05})
     e = np.array([-12], np.int16)
     moment = np.array([(2.0**-12 * 73**2) ** 2 * t], np.float32)  # of such sums
     ins = (g, e, x, w, None, moment, None, None)

@@ -33,6 +33,10 @@ INTRO = {
     "LSB-normalised step, on the same parameters: the model as it was trained, and the same "
     "function of other numbers (`v` and `q` of each block times a power of two, `o` and `k` "
     "divided by it), with the same rate and with one chosen again.",
+    "choice": "## HAR: a device that chooses what it trains\n\nOne firmware a person, of three "
+    "schemes over one arena; accuracy, mean over persons. *Left arm*: the new person's. *Exercises "
+    "renamed*: the person's right arm, other names for what is seen. *Used*: what the device "
+    "chose.",
     "language": "## char_lm: from old addresses to a modern one\n\nBits per character. *Target* is "
     "the speaker's last address, *source* held-out addresses of the nineteenth century.",
     "footprint": "## Planned and measured\n\nBytes and instructions on emulated boards. Measured "

@@ -13,6 +13,8 @@ HASH = 0x1234ABCD
 
 
 class FakeCodec:
+    schemes = ("fake",)
+
     def encode_input(self, x: Any) -> bytes:
         return np.asarray(x, np.int8).tobytes()
 

@@ -224,9 +224,9 @@ def shaped(made: Compiled, seed: int) -> Compiled:
     graph = prune(graph)
     found = plan(graph)
     step = Fitted(graph, with_room(graph, found, arena_bytes(found)))
-    files = emit(made.name, step.graph, made.evaluate, step.plan, made.evaluate_plan,
-                 made.optimizer, made.knots)  # fmt: skip
-    return replace(made, step=step, files=files)
+    trainings = (replace(made.largest, step=step),)
+    files = emit(made.name, trainings, made.evaluation, made.optimizer, made.knots)
+    return replace(made, trainings=trainings, files=files)
 
 
 def host(made: Compiled, out: Path) -> HostSession:

@@ -6,7 +6,7 @@ does not lead to a trained parameter gets no gradient at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,11 @@ from .recipe import Optimizer
 class BackwardBuild(Build):
     """Builds the backward graph behind a forward one; what op gradients are made with."""
 
-    def __init__(self, forward: Graph, optimizer: Optimizer) -> None:
+    def __init__(self, forward: Graph, optimizer: Optimizer, own: str = "") -> None:
         super().__init__(forward)
         self.forward_nodes = list(forward.nodes)
         self.nodes = []
-        self.optimizer = optimizer
+        self.optimizer, self.own = optimizer, own
         self._early: dict[str, list[Node]] = {}
         self._masks: dict[str, Value] = {}
         self._aligned: dict[str, Grad] = {}
@@ -115,7 +115,7 @@ class BackwardBuild(Build):
         state = self._weight_state(name, gy, x, w)
         self.node(
             op, [gy.value, gy.exponent, x, w, *state, rows, *more], f"{name}.new",
-            stream=self.stream(), layer=node.layer, **attrs,
+            stream=self.stream(), layer=node.layer, nats=_nats(gy, w, x.type.tensor_scale), **attrs,
         )  # fmt: skip
 
     def collect_weight(self, gy: Grad, x: Value, w: Value, node: Node) -> None:
@@ -126,7 +126,7 @@ class BackwardBuild(Build):
         state = self._weight_state(name, gy, x, w)
         self.node(
             weight_step_s8, [acc, exponent, w, *state], f"{name}.new", stream=self.stream(),
-            layer=node.layer, tokens=x.type.shape[0],
+            layer=node.layer, tokens=x.type.shape[0], nats=_nats(gy, w, x.type.tensor_scale),
         )  # fmt: skip
 
     def _weight_state(self, name: str, gy: Grad, x: Value, w: Value) -> tuple[Value | None, ...]:
@@ -144,7 +144,7 @@ class BackwardBuild(Build):
         moment, coefs = self._rule(name, gy, x, w, power=0)
         self.node(
             op, [gy.value, gy.exponent, b, moment, coefs, rows], f"{name}.new",
-            unit=1.0 / x.type.tensor_scale, layer=node.layer,
+            unit=1.0 / x.type.tensor_scale, layer=node.layer, nats=_nats(gy, w, 1.0),
         )  # fmt: skip
 
     def _rule(
@@ -156,6 +156,7 @@ class BackwardBuild(Build):
         s_g 2^E acc and its LSB s_x s_W. QAS divides by the LSB (Lin et al. 2022, eq. 4: gradient of
         the integer times LSB^-2); without, the integer's own gradient is used (times the LSB).
         """
+        name = self.own + name
         if self.optimizer.rule == "lsb":
             return self.param(f"{name}.moment", np.zeros(1, np.float32), "optimizer"), None
         s_g, s_w = scales_of(gy.value.type), scales_of(w.type)
@@ -183,9 +184,17 @@ class BackwardBuild(Build):
         return nodes + self.nodes
 
 
-def trained_values(forward: Graph) -> set[str]:
-    """Names of trained parameters and of all values that depend on one."""
+def _nats(gy: Grad, w: Value, s_x: float) -> float:
+    """Real gradient, by the unit of the device's step (a weight LSB), of an accumulator of 1 and
+    exponent 0; the root mean square over channels that have scales of their own."""
+    each = scales_of(gy.value.type) * scales_of(w.type)
+    return s_x * float(np.sqrt(np.mean(np.square(each, dtype=np.float64))))
+
+
+def trained_values(forward: Graph, chosen: Collection[str] | None = None) -> set[str]:
+    """Names of trained parameters (of those chosen) and of all values that depend on one."""
     live = {name for name, p in forward.params.items() if p.kind == "trained"}
+    live &= live if chosen is None else set(chosen)
     for node in forward.nodes:
         if any(v is not None and v.name in live for v in node.inputs):
             live |= {v.name for v in node.outputs if v is not None}
@@ -201,16 +210,20 @@ def with_loss(forward: Graph) -> Graph:
     return build.graph([metrics, logits])
 
 
-def differentiate(forward: Graph, optimizer: Optimizer) -> Graph:
+def differentiate(
+    forward: Graph, optimizer: Optimizer, chosen: Collection[str] | None = None, own: str = ""
+) -> Graph:
     """The training step: forward, loss, backward of what trains, updates. Output: the metrics.
 
     ``forward`` is an int8 graph with logits as its only output, after ``select.apply_scheme``.
-    Raises SchemeError when a trained parameter cannot be reached, or an op on the way has no
-    gradient.
+    ``chosen``: names of the parameters that train (None: all that can); ``own`` goes before the
+    names of moments and coefficients, whose unit depends on the way that a gradient takes. Updates
+    have the attribute ``nats``, see ``worth.py``. Raises SchemeError when a trained parameter
+    cannot be reached, or an op on the way has no gradient.
     """
-    live = trained_values(forward)
+    live = trained_values(forward, chosen)
     (logits,) = forward.outputs
-    build = BackwardBuild(forward, optimizer)
+    build = BackwardBuild(forward, optimizer, own)
     tokens = logits.type.shape[0]
     labels = build.input("labels", Type((tokens,), "i16"))
     metrics = loss_metrics(build, logits, labels)

@@ -213,7 +213,7 @@ def _sources(board: Board) -> list[tuple[str, Path]]:
     kernels = [("kernels", path) for path in kernel_sources(board.arch)]
     port = port_sources(board)
     if board.is_host:
-        runtime = [firmware / "runtime" / "runtime.c", *port]
+        runtime = [*(firmware / "runtime" / f"{name}.c" for name in ("runtime", "schemes")), *port]
         return [*kernels, *(("runtime", path) for path in runtime)]
     runtime = sorted((firmware / "runtime").glob("*.c"))
     return [

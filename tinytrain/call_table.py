@@ -44,7 +44,7 @@ class Argument:
     @property
     def form(self) -> tuple[object, ...]:
         """What calls in one table have in common."""
-        return self.name, self.kind, self.ctype, self.region, self.stride > 0
+        return self.name, self.kind, self.ctype, self.region
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class KernelCall:
 
     @property
     def form(self) -> tuple[object, ...]:
-        return self.kernel, self.looped, *(a.form for a in self.arguments)
+        return self.kernel, *(a.form for a in self.arguments)
 
     @property
     def row(self) -> tuple[tuple[str, int], ...]:
@@ -70,10 +70,6 @@ class KernelCall:
         if all(a.kind != "step" for a in self.arguments):
             return None
         return "&at" if self.looped else "st"
-
-    @property
-    def moves(self) -> bool:
-        return any(a.stride for a in self.arguments)
 
     def code(self, indent: str) -> str:
         """The call with all of its arguments."""
@@ -92,7 +88,7 @@ def place(argument: Argument, value: str, stride: str, step: str) -> str:
         inner = argument.ctype.removeprefix("const ").removesuffix(" *")
         main = argument.region == MAIN
         text = f"AT({inner}, {value})" if main else f"IN({argument.region}, {inner}, {value})"
-    if not argument.stride:
+    if stride == "0":
         return text
     return f"{text} + row" + (f" * {stride}" if stride != "1" else "")
 
@@ -128,6 +124,7 @@ class Caller:
                 self.what.append(call.what)
         self.columns: list[Column] = []
         rows = list(self.at)
+        self.moves = any(stride for row in rows for _, stride in row)
         self.arguments = [
             place(argument, *self._value(argument, [row[i] for row in rows]), "st")
             for i, argument in enumerate(self.first.arguments)
@@ -164,14 +161,14 @@ class Caller:
         """C that makes one of the calls."""
         given = [str(self.at[call.row])] if self.columns else []
         given += [call.step] if call.step else []
-        given += ["row"] if call.moves else []
+        given += ["row" if call.looped else "0"] if self.moves else []
         return f"{indent}{self.name}({', '.join(given)});"
 
     @property
     def parameters(self) -> str:
         found = ["int32_t i"] if self.columns else []
         found += ["const tt_step *st"] if self.first.step else []
-        found += ["int32_t row"] if self.first.moves else []
+        found += ["int32_t row"] if self.moves else []
         return ", ".join(found) or "void"
 
     @property

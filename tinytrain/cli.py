@@ -24,7 +24,7 @@ from .command import (
     Rate,
     Recompute,
     Rule,
-    Scheme,
+    Schemes,
     Seed,
     Source,
     SramBudget,
@@ -47,7 +47,7 @@ from .errors import RecipeError, TinytrainError
 from .export import Exporter, trained_of
 from .fit import Planning
 from .memory_map import map_format, write_map
-from .recipe import Recipe
+from .recipe import Recipe, scheme_name
 from .session import StepResult
 from .what_if import what_if
 
@@ -60,7 +60,7 @@ NOT_LINKED = {"flash_bytes": None, "flash_note": "not linked: it does not fit"}
 
 @app.command()
 def plan(
-    source: Source, board: BoardName = "host", scheme: Scheme = None, optimizer: Rule = None,
+    source: Source, board: BoardName = "host", scheme: Schemes = None, optimizer: Rule = None,
     weights: Weights = None, steps: Steps = None, seed: Seed = None, learning_rate: Rate = None,
     recompute: Recompute = "auto", tile: Tile = "auto", planner: Planner = "auto",
     sram: SramBudget = None,
@@ -116,7 +116,7 @@ def show_across(recipe: Recipe, planning: Planning, json_: bool) -> None:
         quantized = prepare(recipe, track)
     with progress("planning and linking", json_) as (track, _):
         found = across(recipe, boards, quantized, planning, track)
-    scheme = recipe.scheme if isinstance(recipe.scheme, str) else recipe.scheme.name
+    scheme = ", ".join(map(scheme_name, recipe.schemes))
     if json_:
         show({"model": recipe.name, "scheme": scheme, "boards": [asdict(v) for v in found]})
     else:
@@ -150,7 +150,7 @@ def build(
     framework: Annotated[
         str | None, typer.Option(help="of a project: none, arduino or espidf (default: by board)")
     ] = None,
-    scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
+    scheme: Schemes = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
     seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
     tile: Tile = "auto", planner: Planner = "auto", sram: SramBudget = None, json_: Json = False,
 ) -> None:  # fmt: skip
@@ -178,12 +178,16 @@ def build(
 def run(
     source: Source,
     target: Annotated[str, typer.Option(help="numpy, host or an emulated board")] = "host",
-    scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
+    scheme: Schemes = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
     seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
     tile: Tile = "auto", planner: Planner = "auto", sram: SramBudget = None,
     port: Annotated[
         str | None,
         typer.Option(help="serial port of the board that runs this model; auto: look for it"),
+    ] = None,
+    use: Annotated[str | None, typer.Option(help="of several schemes the one that trains")] = None,
+    probe: Annotated[
+        int | None, typer.Option(help="samples that the target looks at to choose a scheme itself")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="samples of each test set to measure")] = None,
     lines: Annotated[Path | None, typer.Option("--jsonl", help="one JSON line a step")] = None,
@@ -215,7 +219,7 @@ def run(
         compiled = compile_recipe(recipe, board, planning=planning, progress=track, say=say)
     url = board_cli.chosen_port(port, board) if port else None
     facts = run_facts(
-        recipe, compiled, target, limit, lines, state, export, url, json_, keep, flash
+        recipe, compiled, target, limit, lines, state, export, url, json_, keep, flash, use, probe
     )
     if json_:
         show(facts)
@@ -227,6 +231,7 @@ def run_facts(
     recipe: Recipe, compiled: Compiled, target: str, limit: int | None = None,
     lines: Path | None = None, state: Path | None = None, export: Path | None = None,
     port: str | None = None, quiet: bool = False, keep: bool = False, flash: Path | None = None,
+    use: str | None = None, probe: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Open the target, train under live bars, close, give what ``run --json`` prints."""
     folder = Path("build/run") / f"{recipe.name}-{target}"
@@ -254,6 +259,7 @@ def run_facts(
             if log:
                 log.write(json.dumps(asdict(result)) + "\n")
 
+        choice = runner.choose(session, recipe, use, probe, watch)
         steps = recipe.optimizer.steps
         done = runner.train(
             session, recipe, steps, target, limit=limit, watch=watch, on_step=on_step
@@ -269,7 +275,8 @@ def run_facts(
                           "step_at_start": session.facts["step"]}  # fmt: skip
     if kept:
         done.measured |= {"kept_step": kept["step"], "kept_bytes": kept["bytes"]}
-    return {"model": recipe.name, "scheme": compiled.scheme} | done.facts(recipe.metric)
+    facts = {"model": recipe.name, "scheme": choice.scheme if choice else use or compiled.scheme}
+    return facts | done.facts(recipe.metric) | ({"choice": asdict(choice)} if choice else {})
 
 
 @app.command()
@@ -277,7 +284,7 @@ def export(
     source: Source,
     snapshot: Annotated[Path, typer.Argument(help="state of a session (run --snapshot)")],
     path: Annotated[Path, typer.Option("--out", help="file to write")] = Path("learned.pt"),
-    scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None,
+    scheme: Schemes = None, optimizer: Rule = None, weights: Weights = None,
     learning_rate: Rate = None, json_: Json = False,
 ) -> None:  # fmt: skip
     """Write what a session learned into the float model: a state dict for torch.load."""

@@ -28,7 +28,8 @@ class Tensor:
 @dataclass(frozen=True)
 class Codec:
     """``input``: type of one sample on the device; ``labels`` and ``logits`` their shapes.
-    ``tokens``: how many token ids the model knows, None when its input is not tokens."""
+    ``tokens``: how many token ids the model knows, None when its input is not tokens.
+    ``schemes``: names of those that the firmware holds."""
 
     input: Type
     labels: int
@@ -36,6 +37,7 @@ class Codec:
     classes: bool
     state: tuple[Tensor, ...]
     tokens: int | None = None
+    schemes: tuple[str, ...] = ()
 
     def quantize_input(self, x: Any) -> Array:
         """One sample as the kernels read it. Raises ShapeError for a wrong shape, NaN or a token

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +25,11 @@ out, err = Console(), Console(stderr=True)
 
 Source = Annotated[Path, typer.Argument(help="Python file that defines recipe()")]
 BoardName = Annotated[str, typer.Option("--board", help="board; see tinytrain boards")]
-Scheme = Annotated[
-    str | None,
-    typer.Option(help="full, head_only, bias_only, last_k:N, lora:R, lora:R+head, auto, or a "
-                      "scheme file (.toml) (default: the recipe's)"),
+Schemes = Annotated[
+    list[str] | None,
+    typer.Option("--scheme", help="full, head_only, bias_only, last_k:N, lora:R, lora:R+head, "
+                 "auto, or a scheme file (.toml); several: the firmware holds all (default: the "
+                 "recipe's)"),
 ]  # fmt: skip
 Rule = Annotated[str | None, typer.Option("--optimizer", help="lsb, sgd or sgd-noqas")]
 Weights = Annotated[str | None, typer.Option(help="storage of trained weights: int8 or int16")]
@@ -83,8 +84,8 @@ def stages(quiet: bool) -> Iterator[tuple[Stage, Callable[[str], None]]]:
 
 
 def overridden(
-    source: Path, scheme: str | None, rule: str | None, weights: str | None, steps: int | None,
-    seed: int | None, rate: float | None,
+    source: Path, schemes: Sequence[str] | None, rule: str | None, weights: str | None,
+    steps: int | None, seed: int | None, rate: float | None,
 ) -> Recipe:  # fmt: skip
     """The recipe with what the command line says otherwise. Raises RecipeError."""
     recipe = load_recipe(source)
@@ -108,10 +109,15 @@ def overridden(
                 raise RecipeError(f"--{name.replace('_', '-')} {value}: must be positive")
             changes[name] = value
     recipe = recipe.replace(optimizer=replace(recipe.optimizer, **changes))
-    if scheme is None or not scheme.endswith(SUFFIX):
-        return recipe if scheme is None else recipe.replace(scheme=scheme)
-    file = read_scheme(scheme)
-    return with_file(recipe, file) if rate is None else recipe.replace(scheme=file.scheme)
+    return with_schemes(recipe, schemes, rate is None) if schemes else recipe
+
+
+def with_schemes(recipe: Recipe, names: Sequence[str], rated: bool) -> Recipe:
+    """The recipe with schemes by name or by file; if ``rated``, with the first file's rate."""
+    files = {name: read_scheme(name) for name in names if name.endswith(SUFFIX)}
+    first, *others = (files[name].scheme if name in files else name for name in names)
+    recipe = recipe.replace(scheme=first, alternatives=tuple(others))
+    return with_file(recipe, files[names[0]]) if rated and names[0] in files else recipe
 
 
 def automatic(recipe: Recipe, board: Board, planning: Planning, quiet: bool) -> Recipe:

@@ -2,183 +2,43 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from .adapters import DOWN, UP
-from .autodiff import differentiate, with_loss
+from .autodiff import with_loss
 from .boards import Board, port_bytes, runtime_bytes
 from .codec import Codec, Tensor
+from .compiled import Compiled, Sram
 from .emit import (
     CONST_ALIGN,
     MAIN,
     arena_bytes,
     emit,
     padded_bytes,
-    parameters,
-    table_bytes,
     vocabulary,
 )  # fmt: skip
 from .errors import BudgetError, RecipeError
 from .fit import Fitted, Planning, fit
 from .frontend.torch_export import from_torch
-from .ir import Graph
-from .memory import Plan, at_places_of, plan
+from .memory import at_places_of, plan
 from .packing import packs, with_packed
 from .placement import OPEN, Method, Region, aligned
 from .quantize import Quantized, quantize
-from .recipe import Optimizer, Recipe
+from .recipe import Recipe
 from .room import with_room
 from .schedule import prune
 from .schedule_rate import knots
-from .select import apply_scheme, layers_of, resolve
+from .schemes import Training, parameters, steps_of, terms_by_scheme
+from .select import apply_schemes
 
-
-@dataclass(frozen=True)
-class Sram:
-    """Every byte of the first memory that the firmware has. Planned: all but the stack's use are
-    exact. ``runtime_bytes``: with the port's. ``beside``: bytes of the arena in each of the other
-    memories."""
-
-    arena_bytes: int
-    trained_weight_bytes: int
-    optimizer_bytes: int
-    io_bytes: int
-    runtime_bytes: int
-    stack_bytes: int
-    beside: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def sram_bytes(self) -> int:
-        return (
-            self.arena_bytes + self.trained_weight_bytes + self.optimizer_bytes + self.io_bytes
-            + self.runtime_bytes + self.stack_bytes
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A model that can be built, run by the interpreter, or only looked at. ``forward`` is
-    the model with what trains in it, ``plain`` the training step before it was made to fit; its
-    numbers are those of ``step``."""
-
-    name: str
-    board: Board
-    optimizer: Optimizer
-    scheme: str
-    quantized: Quantized
-    forward: Graph
-    plain: Graph
-    step: Fitted
-    evaluation: Fitted
-    sram: Sram
-    const_bytes: int
-    codec: Codec
-    files: dict[str, str]
-    planning: Planning = field(default_factory=Planning)
-
-    @property
-    def train(self) -> Graph:
-        return self.step.graph
-
-    @property
-    def evaluate(self) -> Graph:
-        return self.evaluation.graph
-
-    @property
-    def train_plan(self) -> Plan:
-        return self.step.plan
-
-    @property
-    def evaluate_plan(self) -> Plan:
-        return self.evaluation.plan
-
-    @property
-    def knots(self) -> list[tuple[int, np.float32]]:
-        return knots(self.optimizer)
-
-    @property
-    def model_hash(self) -> int:
-        """TT_MODEL_HASH: what the firmware says that it is."""
-        return zlib.crc32(self.files["model.c"].encode())
-
-    @property
-    def parameters(self) -> int:
-        """Weights and biases of the linear layers and the tables of the model."""
-        return _count(self.quantized.graph, ("i8", "i32"), skip=(".mult", ".shift"))
-
-    @property
-    def table_bytes(self) -> int:
-        """Flash of the tables of the state and the schedule, beside ``const_bytes``."""
-        state = parameters(self.train, self.evaluate)[1]
-        return table_bytes(state, len(self.knots), 0 if self.board.is_host else 4)
-
-    @property
-    def trained_parameters(self) -> int:
-        graph = self.evaluate
-        return sum(p.data.size for p in graph.params.values() if p.kind == "trained")
-
-    @property
-    def adapter_parameters(self) -> int:
-        """Of the trained parameters, those of adapters."""
-        ends = tuple(f".{part}.weight.trained" for part in (DOWN, UP))
-        return sum(p.data.size for n, p in self.forward.params.items() if n.endswith(ends))
-
-    def facts(self) -> dict[str, Any]:
-        """What ``plan --json`` prints; flash needs a link and is added by the caller."""
-        found = self.dominant_plan
-        return {
-            "model": self.name, "board": self.board.name, "scheme": self.scheme,
-            "optimizer": self.optimizer.rule, "weights": self.optimizer.weights,
-            "sram_budget_bytes": self.board.sram_budget_bytes,
-            "sram_bytes": self.sram.sram_bytes, "arena_bytes": self.sram.arena_bytes,
-            "arena_lower_bound_bytes": found.lower_bound_bytes,
-            "arena_proof": found.placement.proof,
-            "arena_gap_bytes": found.placement.gap_bytes,
-            "regions": [
-                {"name": memory.name, "arena_bytes": self.sram.beside[memory.name],
-                 "capacity_bytes": memory.length_bytes} for memory in self.board.beside
-            ],
-            "trained_weight_bytes": self.sram.trained_weight_bytes,
-            "optimizer_bytes": self.sram.optimizer_bytes, "io_bytes": self.sram.io_bytes,
-            "runtime_bytes": self.sram.runtime_bytes, "stack_bytes": self.sram.stack_bytes,
-            "model_const_bytes": self.const_bytes + self.table_bytes,
-            "parameters": self.parameters,
-            "trained_parameters": self.trained_parameters,
-            "adapter_parameters": self.adapter_parameters,
-            "macs_forward": self.evaluate.macs(),
-            "macs_backward": self.train.macs() - self.evaluate.macs(),
-            "macs_recomputed": self.step.extra_macs,
-            "tiled": self.step.tiled, "recomputed": list(self.step.again),
-        }  # fmt: skip
-
-    @property
-    def dominant_plan(self) -> Plan:
-        """The plan that sets the arena."""
-        return max(self.train_plan, self.evaluate_plan, key=lambda plan: plan.placement.key)
-
-    def session(self) -> Any:
-        """The numpy interpreter of this model (the meaning of the firmware). It runs the step as it
-        was before it was made to fit, so that it checks all that was done for that, too."""
-        from .interpreter import NumpySession
-
-        return NumpySession(self.plain, self.evaluate, self.codec, self.knots, self.optimizer.seed)
+__all__ = ["Compiled", "Sram", "arena_peak", "check_budget", "compile_recipe", "prepare", "silent"]
 
 
 def silent(_: str) -> None:
     """Tells nobody."""
-
-
-def _count(graph: Graph, dtypes: Sequence[str], skip: tuple[str, ...]) -> int:
-    return sum(
-        p.data.size
-        for name, p in graph.params.items()
-        if p.value.type.dtype in dtypes and not name.endswith(skip)
-    )
 
 
 def prepare(recipe: Recipe, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter) -> Quantized:
@@ -207,15 +67,16 @@ def compile_recipe(
     values named.
     """
     quantized = quantized or prepare(recipe, progress)
-    forward = apply_scheme(quantized.graph, recipe.scheme, quantized.samples)
-    train = prune(differentiate(forward, recipe.optimizer))
+    forward, trained = apply_schemes(quantized.graph, recipe.schemes, quantized.samples)
+    steps = steps_of(forward, recipe.optimizer, trained)
     evaluate = prune(with_loss(forward))
     if packs(board.arch):
-        train, evaluate = with_packed(train, evaluate)
-    const, state = parameters(train, evaluate)
+        *packed, evaluate = with_packed(*steps.values(), evaluate)
+        steps = dict(zip(steps, packed, strict=True))
+    const, state = parameters(list(steps.values()), evaluate)
     tensors = tuple(Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8)) for p in state)
     logits = evaluate.outputs[1].type.shape
-    source = train.inputs[0].type
+    source = evaluate.inputs[0].type
     sram = Sram(
         arena_bytes=0,
         trained_weight_bytes=sum(t.bytes for t in tensors if t.kind == "trained"),
@@ -228,24 +89,28 @@ def compile_recipe(
     beside = [Region(memory.name, memory.length_bytes) for memory in board.beside]
     say("planning memory")
     room = board.sram_budget_bytes - sram.sram_bytes
-    step = fit(train, room, planning, beside=beside)
-    forward_only = replace(planning, recompute="off")
-    check_run = fit(evaluate, step.plan.placement.used[-1], forward_only, beside=beside)
-    step, check_run = settled(step, check_run, planning.planner, say)
-    arenas = arena_bytes(step.plan, check_run.plan)
-    step = replace(step, plan=with_room(step.graph, step.plan, arenas))
-    alike = at_places_of(check_run.graph, check_run.plan, step.plan)
-    check_run = replace(check_run, plan=alike or with_room(check_run.graph, check_run.plan, arenas))
+    fitted = [fit(step, room, planning, beside=beside) for step in steps.values()]
+    most = max(f.plan.placement.used[-1] for f in fitted)
+    fitted.append(fit(evaluate, most, replace(planning, recompute="off"), beside=beside))
+    *fitted, check_run = settled(fitted, planning.planner, say)
+    arenas = arena_bytes(*(f.plan for f in fitted), check_run.plan)
+    fitted = [replace(f, plan=with_room(f.graph, f.plan, arenas)) for f in fitted]
+    alike = (at_places_of(check_run.graph, check_run.plan, f.plan) for f in fitted)
+    roomy = with_room(check_run.graph, check_run.plan, arenas)
+    check_run = replace(check_run, plan=next(filter(None, alike), roomy))
+    terms = terms_by_scheme(steps, recipe.worth)
+    trainings = tuple(
+        Training(name, step, found, terms[name])
+        for (name, step), found in zip(steps.items(), fitted, strict=True)
+    )
     sram = replace(sram, arena_bytes=arenas.pop(MAIN), beside=arenas)
     compiled = Compiled(
-        name=recipe.name, board=board, optimizer=recipe.optimizer,
-        scheme=resolve(recipe.scheme, layers_of(quantized.graph)).name, quantized=quantized,
-        forward=forward, plain=train, step=step, evaluation=check_run, sram=sram,
+        name=recipe.name, board=board, optimizer=recipe.optimizer, quantized=quantized,
+        forward=forward, trainings=trainings, evaluation=check_run, sram=sram,
         const_bytes=sum(padded_bytes(p, CONST_ALIGN) for p in const),
         codec=Codec(source, logits[0], logits, recipe.loss == "classes", tensors,
-                    vocabulary(train)),
-        files=emit(recipe.name, step.graph, check_run.graph, step.plan, check_run.plan,
-                   recipe.optimizer, knots(recipe.optimizer)),
+                    vocabulary(evaluate), tuple(steps)),
+        files=emit(recipe.name, trainings, check_run, recipe.optimizer, knots(recipe.optimizer)),
         planning=planning,
     )  # fmt: skip
     if check:
@@ -254,23 +119,23 @@ def compile_recipe(
 
 
 def settled(
-    step: Fitted, check_run: Fitted, method: Method, say: Callable[[str], None] = silent
-) -> tuple[Fitted, Fitted]:
-    """The two with better addresses, or a proof, for the one that sets the arena."""
-    found, seen = [step, check_run], set[int]()
+    fitted: Sequence[Fitted], method: Method, say: Callable[[str], None] = silent
+) -> list[Fitted]:
+    """All with better addresses, or a proof, for the one that sets the arena."""
+    found, seen = list(fitted), set[int]()
 
     def watch(used: int, bound: int) -> None:
         say(f"placing {used:,} bytes, at least {bound:,}")
 
     while method != "heuristic":
-        i = max((0, 1), key=lambda i: found[i].plan.placement.key)
+        i = max(range(len(found)), key=lambda i: found[i].plan.placement.key)
         placement = found[i].plan.placement
         if i in seen or placement.proof != OPEN:
             break
         seen.add(i)
         made = plan(found[i].graph, placement.regions, method, watch)
         found[i] = replace(found[i], plan=made)
-    return found[0], found[1]
+    return found
 
 
 def check_budget(compiled: Compiled) -> None:
@@ -283,7 +148,7 @@ def check_budget(compiled: Compiled) -> None:
         for b in compiled.dominant_plan.live_at(compiled.dominant_plan.peak_node)[:5]
     )
     raise BudgetError(
-        f"{compiled.name} with scheme {compiled.scheme} needs {sram.sram_bytes} bytes of SRAM "
+        f"{compiled.name} with scheme{_which(compiled)} needs {sram.sram_bytes} bytes of SRAM "
         f"{_form(compiled.planning)}; {compiled.board.name} has {budget} "
         f"({sram.sram_bytes - budget} too many).\n"
         f"arena {sram.arena_bytes}, trained weights {sram.trained_weight_bytes}, optimizer "
@@ -292,6 +157,18 @@ def check_budget(compiled: Compiled) -> None:
         f"The arena peaks at {arena_peak(compiled)}; largest live values: "
         f"{live}.\nNext: {_advice(compiled)}."
     )
+
+
+def _which(compiled: Compiled) -> str:
+    """The scheme; of several those whose arena is too large."""
+    room = compiled.board.sram_budget_bytes - compiled.sram.sram_bytes + compiled.sram.arena_bytes
+    arenas = {t.scheme: t.plan.placement.used[-1] for t in compiled.trainings}
+    over = [f"{name} (arena {size})" for name, size in arenas.items() if size > room]
+    if len(arenas) == 1 or not over:
+        return f"{'s' if len(arenas) > 1 else ''} {compiled.scheme}"
+    others = len(arenas) - len(over)
+    beside = f" beside {others} that fit{'s' if others == 1 else ''}" if others else ""
+    return f"{'s' if len(over) > 1 else ''} {', '.join(over)}{beside}"
 
 
 def arena_peak(compiled: Compiled) -> str:

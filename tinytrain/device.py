@@ -12,14 +12,17 @@ import serial
 
 from .errors import LinkError
 from .link import (
+    CHOOSE,
     FORGET,
     PREDICT,
+    PROBE,
     QUIT,
     READ,
     RESET,
     SAVE,
     SCORE,
     TRAIN,
+    USE,
     WRITE,
     Frame,
     Line,
@@ -32,7 +35,11 @@ TAIL_BYTES = 8  # seed and step behind the regions
 
 
 class Codec(Protocol):
-    """How a compiled model's samples, logits and state look on the wire."""
+    """How a compiled model's samples, logits and state look on the wire; its schemes."""
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Names of those that the firmware holds."""
 
     def encode_input(self, x: Array) -> bytes:
         """One sample as the kernels read it."""
@@ -108,7 +115,7 @@ class SerialSession(Session):
         timeout_s: float = 30.0,
         model_hash: int | None = None,
     ) -> None:
-        self.codec = codec
+        self.codec, self.schemes = codec, codec.schemes
         self._wire: SerialWire | None = SerialWire(url, baud)
         self.link = Link(self._wire, url, timeout_s)
         try:
@@ -128,6 +135,17 @@ class SerialSession(Session):
 
     def step(self, x: Array, y: Array | int) -> StepResult:
         return _result(self._line(TRAIN, self._sample(x, y)))
+
+    def _use(self, index: int) -> None:
+        if len(self.schemes) > 1:
+            self._line(USE, struct.pack("<I", index))
+
+    def _probe(self, x: Array, y: Array | int) -> StepResult:
+        return _result(self._line(PROBE, self._sample(x, y)))
+
+    def _choose(self) -> tuple[int, int, list[int]]:
+        line = self._line(CHOOSE, b"")
+        return line["scheme"], line["probed"], line["worth_q24"]
 
     def score(self, x: Array, y: Array | int) -> StepResult:
         return _result(self._line(SCORE, self._sample(x, y)))

@@ -14,11 +14,13 @@ import numpy as np
 from . import __version__
 from .assets import codegen_dir
 from .call_table import Argument, Caller, KernelCall, callers_of
+from .fit import Fitted
 from .ir import Graph, Node, Param, Value
 from .memory import Plan, scratch_name
 from .ops.tokens import embedding_s8
 from .placement import WHOLE, aligned
 from .recipe import Optimizer
+from .schemes import CHOICE, Training, parameters
 
 CTYPES = {"f32": "float", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "u16": "uint16_t",
           "i32": "int32_t", "u32": "uint32_t"}  # fmt: skip
@@ -84,13 +86,22 @@ def commented(text: str) -> str:
     return text.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/").replace("\n", " ")
 
 
-def table_bytes(states: Sequence[Param], knots: int, pointer_bytes: int = 4) -> int:
-    """Flash of the tables beside the constants: names and places of the state, the schedule.
+def table_bytes(
+    states: Sequence[Param], knots: int, trainings: Sequence[Training], pointer_bytes: int = 4
+) -> int:
+    """Flash of the tables beside the constants: names and places of the state, the schedule;
+    several schemes, and the terms of their worth.
 
     ``pointer_bytes`` 0: the places are not constant (position-independent code relocates them).
     """
+    schemes = trainings if len(trainings) > 1 else ()
     names = sum(len(p.value.name.encode()) + 1 for p in states)
-    places = len(states) * (2 * pointer_bytes + 4) if pointer_bytes else 0
+    names += sum(len(t.scheme.encode()) + 1 for t in schemes)
+    places = 0
+    if pointer_bytes:
+        places = len(states) * (2 * pointer_bytes + 4)
+        places += sum(3 * pointer_bytes + 4 + len(t.terms) * (pointer_bytes + 4) for t in schemes)
+        places += pointer_bytes if schemes else 0
     counts = 2 * 4
     return names + places + knots * 8 + counts
 
@@ -168,7 +179,7 @@ class Emitter:
         """Where a value is; in a loop, the first of its rows that this pass reads or writes."""
         if value is None:
             return Argument(name, "null")
-        by_row = by_row and node.loop is not None and value.name not in self.inner
+        by_row = by_row and self._looped(node) and value.name not in self.inner
         stride = value.type.size // value.type.shape[0] if by_row else 0
         ctype = ("" if name.startswith("out") else "const ") + f"{self._ctype(value)} *"
         if value.name in self.plan.offset:
@@ -215,24 +226,27 @@ class Emitter:
         arguments += [Argument(k, "number", value=str(int(v))) for k, v in numbers.items()]
         arguments += [Argument(name, "float", "float", float_literal(node.attrs[name]))
                       for name in op.floats]  # fmt: skip
-        made = KernelCall(op.name, tuple(arguments), node.loop is not None,
-                          commented(f"{node.name}"))  # fmt: skip
+        made = KernelCall(op.name, tuple(arguments), self._looped(node), commented(node.name))
         return Call(tuple(map(commented, comment)), made, self._indent(node))
 
     @staticmethod
-    def _indent(node: Node) -> str:
-        return " " * (4 if node.loop is None else 8)
+    def _looped(node: Node) -> bool:
+        """Whether the node runs more than once, for some of its rows each time."""
+        return node.loop is not None and node.loop.rows < node.tokens
+
+    def _indent(self, node: Node) -> str:
+        return " " * (8 if self._looped(node) else 4)
 
     def run(self, first: int, end: int) -> list[Call]:
         """The call of a node, or a loop over rows with its calls."""
         nodes = self.graph.nodes[first:end]
         calls = [self.call(first + i, node) for i, node in enumerate(nodes)]
         loop, tokens = nodes[0].loop, nodes[0].tokens
-        if loop is None:
+        if loop is None or not self._looped(nodes[0]):
             return calls
         head = f"    for (int32_t row = 0; row < {tokens}; row += {loop.rows}) {{"
         if any(node.op.uses_step for node in nodes):
-            head += "\n        tt_step at = *st;\n        at.row = row;"
+            head += "\n        at.row = row;"
         title = f"{loop.name}: {tokens} rows, {loop.rows} at a time"
         return [Call((title,), head), *calls, Call((), "    }")]
 
@@ -249,17 +263,31 @@ class Emitter:
         outputs = self.graph.outputs
         summary = (f"{len(self.graph.nodes)} nodes, {self.graph.macs()} MACs, arena "
                    f"{self.plan.arena_bytes} bytes.")  # fmt: skip
-        found = {"calls": calls, "metrics": self.where(outputs[0]), "summary": summary}
+        looped = any(self._looped(n) and n.op.uses_step for n in self.graph.nodes)
+        found = {"calls": calls, "metrics": self.where(outputs[0]), "summary": summary,
+                 "looped": looped}  # fmt: skip
         if len(outputs) > 1:
             found["logits"] = self.where(outputs[1])
         return found
 
 
-def parameters(train: Graph, evaluate: Graph) -> tuple[list[Param], list[Param]]:
-    """(constants, states) of both graphs, each once, in the order of their first use."""
-    merged = {**train.params, **evaluate.params}
-    const = [p for p in merged.values() if p.kind == "const"]
-    return const, [p for p in merged.values() if p.kind != "const"]
+def train_symbols(trainings: Sequence[Training]) -> dict[str, str]:
+    """C functions of the training steps by scheme, where there are several."""
+    return symbols_of([t.scheme for t in trainings], "train")
+
+
+def _train_functions(
+    trainings: Sequence[Training], symbols: dict[str, str]
+) -> list[dict[str, Any]]:
+    """``tt_model_train`` of one scheme; of several, a function each, with the terms of its worth:
+    (moment, factor) in C."""
+    names = train_symbols(trainings)
+    return [
+        Emitter(t.graph, t.plan, symbols).function()
+        | {"symbol": names[t.scheme], "scheme": c_text(t.scheme), "title": commented(t.scheme),
+           "terms": [(symbols[term.moment], float_literal(float(term.factor))) for term in t.terms]}
+        for t in trainings
+    ]  # fmt: skip
 
 
 def vocabulary(graph: Graph) -> int | None:
@@ -289,19 +317,21 @@ def uses(optimizer: Optimizer, graphs: Sequence[Graph]) -> dict[str, bool]:
 
 
 def emit(
-    name: str, train: Graph, evaluate: Graph, train_plan: Plan, evaluate_plan: Plan,
-    optimizer: Optimizer, knots: Sequence[tuple[int, Any]],
+    name: str, trainings: Sequence[Training], evaluation: Fitted, optimizer: Optimizer,
+    knots: Sequence[tuple[int, Any]],
 ) -> dict[str, str]:  # fmt: skip
-    """``model.c`` and ``model.h`` of a training step and an evaluation over the same arenas."""
-    const, state = parameters(train, evaluate)
+    """``model.c`` and ``model.h`` of one or several training steps and an evaluation over the same
+    arenas."""
+    evaluate, plans = evaluation.graph, [*(t.plan for t in trainings), evaluation.plan]
+    const, state = parameters([t.graph for t in trainings], evaluate)
     symbols = symbols_of([p.value.name for p in const], "k")
     symbols |= symbols_of([p.value.name for p in state], "s")
     constants = [array(p, symbols[p.value.name], CONST_ALIGN) for p in const]
     states = [array(p, symbols[p.value.name], 8) for p in state]
-    x = train.inputs[0].type
+    x = evaluate.inputs[0].type
     logits = evaluate.outputs[1].type
     labels = logits.shape[0]
-    arenas = arena_bytes(train_plan, evaluate_plan)
+    arenas = arena_bytes(*plans)
     facts: dict[str, Any] = {
         "version": __version__, "name": commented(name), "text": c_text(name),
         "seed": optimizer.seed,
@@ -309,7 +339,7 @@ def emit(
                      f"{optimizer.schedule} rate from {optimizer.learning_rate:g}",
         "arena_bytes": arenas.pop(MAIN),
         "beside": {name: size for name, size in arenas.items() if size},
-        "lower_bound_bytes": max(train_plan.lower_bound_bytes, evaluate_plan.lower_bound_bytes),
+        "lower_bound_bytes": max(plan.lower_bound_bytes for plan in plans),
         "trained_bytes": sum(a.bytes for a, p in zip(states, state, strict=True)
                              if p.kind == "trained"),
         "optimizer_bytes": sum(a.bytes for a, p in zip(states, state, strict=True)
@@ -319,15 +349,16 @@ def emit(
         "labels": labels, "labels_padded": aligned(2 * labels) // 2, "logits": logits.size,
         "constants": constants, "states": states,
         "knots": [(step, float_literal(rate)) for step, rate in knots],
-        "tokens": vocabulary(train),
-        "train": Emitter(train, train_plan, symbols).function(),
-        "evaluate": Emitter(evaluate, evaluate_plan, symbols).function(),
+        "tokens": vocabulary(evaluate),
+        "trains": _train_functions(trainings, symbols),
+        "choice": symbols.get(CHOICE.value.name),
+        "evaluate": Emitter(evaluate, evaluation.plan, symbols).function(),
     }  # fmt: skip
     facts["callers"] = callers_of([
-        call.made for function in ("train", "evaluate") for call in facts[function]["calls"]
-        if isinstance(call.made, KernelCall)
+        call.made for function in (*facts["trains"], facts["evaluate"])
+        for call in function["calls"] if isinstance(call.made, KernelCall)
     ])  # fmt: skip
-    facts["uses"] = uses(optimizer, [train, evaluate])
+    facts["uses"] = uses(optimizer, [*(t.graph for t in trainings), evaluate])
     templates = environment()
     source = templates.get_template("model.c.j2").render(facts)
     facts["hash"] = zlib.crc32(source.encode())

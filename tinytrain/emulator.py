@@ -46,7 +46,7 @@ class HostSession(Session):
     """
 
     def __init__(self, library: Path, codec: Codec, *, guard: bool = False) -> None:
-        self.codec, self.guard = codec, guard
+        self.codec, self.guard, self.schemes = codec, guard, codec.schemes
         self._folder = tempfile.TemporaryDirectory(prefix="tinytrain-")
         own = Path(self._folder.name) / library.name
         shutil.copy(library, own)
@@ -98,6 +98,22 @@ class HostSession(Session):
             StepResult.of_sums(done + 1 + i, m.loss_q16, m.correct, m.count)
             for i, m in enumerate(found)
         ]
+
+    def _use(self, index: int) -> None:
+        if len(self.schemes) > 1:
+            self._check(self._lib.tt_use(index))
+
+    def _probe(self, x: Array, y: Array | int) -> StepResult:
+        self._load(x, y)
+        metrics = _Metrics()
+        self._check(self._lib.tt_probe(ctypes.byref(metrics)))
+        return self._result(metrics)
+
+    def _choose(self) -> tuple[int, int, list[int]]:
+        seen = ctypes.POINTER(ctypes.c_uint32).in_dll(self._lib, "tt_model_choice")[1]
+        self._lib.tt_worth_q24.restype = ctypes.c_uint32
+        worth = [self._lib.tt_worth_q24(i) for i in range(len(self.schemes))]
+        return self._lib.tt_choose(), seen, worth
 
     def score(self, x: Array, y: Array | int) -> StepResult:
         self._load(x, y)

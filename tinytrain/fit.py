@@ -12,20 +12,22 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from .fusion import fused_forms
-from .ir import Graph
+from .ir import Graph, Node
 from .keep import problem_of, solve
 from .loops import divisors, with_rows
 from .memory import Plan, lifetimes, plan
 from .placement import WHOLE, Method, Region, lower_bound
 from .recipe import one_of
-from .recompute import extra_cost, forward_nodes, origin
+from .recompute import cost, extra_cost, forward_nodes, origin
 from .schedule import prune
-from .search import FEW_ROWS, Search, Trial
+from .search import Search, Trial
 
 Mode = Literal["off", "auto", "min-memory"]
 Tile = Literal["off", "auto"]
 PLACEMENTS = 3  # times that less is aimed at, since placement left holes
 EXACT_ROUNDS = 3  # times that the integer program is asked
+LOOP_ROWS = (2, 8, 4)  # least rows of a loop at a time; searched with 8, or else 4, where 2 fit
+CALL = 1.7  # rows of products that a call costs beside its own: the weight is read and unpacked
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,36 @@ def fit(
 
 
 def _fit(graph: Graph, regions: Sequence[Region], planning: Planning) -> Fitted:
+    """What fits for the least work, with short loops and few values made again or longer ones and
+    more; or the smallest."""
+    tile = planning.tile == "auto"
+    one = planning.quick or planning.recompute == "min-memory" or not tile
+    again = planning.recompute != "off"
+    least, *longer = LOOP_ROWS
+    best = _placed(Search(graph, tile, again, least), regions, planning)
+    if one or not best.plan.fits:
+        return best
+    for rows in longer:
+        if all(n.loop is None or n.loop.rows >= min(rows, n.tokens) for n in best.graph.nodes):
+            break
+        fitted = _placed(Search(graph, tile, again, rows), regions, planning)
+        if fitted.plan.fits:
+            return min(best, fitted, key=lambda f: work(f.graph))
+    return best
+
+
+def work(graph: Graph) -> float:
+    """Cost of a step in MACs, with what calls of products by few rows cost."""
+
+    def once(node: Node) -> float:
+        rows = node.loop.rows if node.loop else node.tokens
+        return cost(node) * (1 + CALL / rows if node.macs() else 1)
+
+    return sum(map(once, graph.nodes))
+
+
+def _placed(search: Search, regions: Sequence[Region], planning: Planning) -> Fitted:
     """What fits, or the smallest; where placement leaves holes, with less to live in."""
-    search = Search(graph, planning.tile == "auto", again=planning.recompute != "off")
     aim = sum(region.limit for region in regions)
     fitted = _chosen(search, aim, regions, planning)
     if planning.quick:
@@ -123,7 +153,7 @@ def _chosen(
     assert made is not None
     if planning.tile == "auto" and not planning.quick:
         small = planning.recompute == "min-memory"
-        made = widened(made, chosen.bytes if small else max(budget, chosen.bytes))
+        made = widened(made, chosen.bytes if small else max(budget, chosen.bytes), search.rows)
     made = prune(made)
     copied = {n.name: name for n in made.nodes if (name := origin(n))}
     macs = sum(n.macs() for n in made.nodes if n.name in copied)
@@ -154,14 +184,15 @@ def improved(search: Search, chosen: Trial, budget: int) -> Trial:
     return chosen
 
 
-def widened(graph: Graph, budget: int) -> Graph:
-    """Loops with as many rows at a time as ``budget`` leaves room for: all alike, then each."""
+def widened(graph: Graph, budget: int, least: int) -> Graph:
+    """Loops with as many rows at a time as ``budget`` leaves room for, from ``least`` on: all
+    alike, then each."""
     names = {n.loop.name: n.tokens for n in graph.nodes if n.loop is not None}
 
     def fits(trial: Graph) -> bool:
         return lower_bound(lifetimes(trial), len(trial.nodes))[0] <= budget
 
-    rows = dict.fromkeys(names, FEW_ROWS)
+    rows = dict.fromkeys(names, least)
     for most in divisors(max(names.values(), default=1)):
         if fits(with_rows(graph, most)):
             rows = dict.fromkeys(names, most)

@@ -6,6 +6,7 @@ Slow, plain and exact: the C gives the same bits, which tests hold over whole tr
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,16 +18,23 @@ from .errors import LinkError
 from .execute import execute
 from .ir import Graph, Step
 from .schedule_rate import beta_at, rate_at
+from .schemes import CHOICE, parameters
 from .session import Array, Session, StepResult
+from .worth import Term, worth_q24
 
 
 class NumpySession(Session):
-    """A ``Session`` over the integer graphs. ``knots``: the learning-rate schedule."""
+    """A ``Session`` over the integer graphs, a training step each scheme. ``knots``: the
+    learning-rate schedule; ``terms``: of the worth of each scheme."""
 
-    def __init__(self, train: Graph, evaluate: Graph, codec: Codec, knots: Any, seed: int) -> None:
-        self.train, self.graph, self.codec, self.knots = train, evaluate, codec, knots
+    def __init__(
+        self, steps: Sequence[Graph], evaluate: Graph, codec: Codec, knots: Any, seed: int,
+        terms: Sequence[tuple[Term, ...]],
+    ) -> None:  # fmt: skip
+        self.trains, self.graph, self.codec, self.knots = steps, evaluate, codec, knots
+        self.terms, self.schemes = terms, codec.schemes
         self.state: dict[str, Any] = {
-            name: p.data.copy() for name, p in train.params.items() if p.kind != "const"
+            p.value.name: p.data.copy() for p in parameters(steps, evaluate)[1]
         }
         self.clock = Step(seed=seed)
 
@@ -39,9 +47,42 @@ class NumpySession(Session):
         self.clock = replace(
             self.clock, learning_rate=rate_at(self.knots, done), beta=beta_at(done)
         )
-        values = execute(self.train, self._inputs(x, y), self.state, self.clock)
+        train = self.trains[self._in_use()]
+        values = execute(train, self._inputs(x, y), self.state, self.clock)
         self.clock = replace(self.clock, step=done + 1)
         return _result(values["metrics"], done + 1)
+
+    def _in_use(self) -> int:
+        index = int(self.state[CHOICE.value.name][0]) if len(self.trains) > 1 else 0
+        return index if index < len(self.trains) else 0
+
+    def _use(self, index: int) -> None:
+        if len(self.trains) > 1:
+            self.state[CHOICE.value.name][0] = index
+
+    def _probe(self, x: Array, y: Array | int) -> StepResult:
+        choice = self.state[CHOICE.value.name]
+        seen = np.float32(choice[1])
+        mean = np.float32(seen / np.float32(seen + np.float32(1)))
+        clock = replace(self.clock, step=self.clock.step + int(choice[1]),
+                        learning_rate=np.float32(0), beta=mean)  # fmt: skip
+        for train in self.trains:
+            values = execute(train, self._inputs(x, y), self.state, clock)
+        choice[1] += 1
+        return _result(values["metrics"], self.clock.step)
+
+    def _choose(self) -> tuple[int, int, list[int]]:
+        choice, worth = (
+            self.state[CHOICE.value.name],
+            [worth_q24(t, self.state) for t in self.terms],
+        )
+        best, seen = self._in_use(), int(choice[1])
+        if seen and max(worth) > worth[best]:
+            best = worth.index(max(worth))
+        for term in (term for terms in self.terms if seen for term in terms):
+            self.state[term.moment][0] = 0
+        choice[:] = best, 0
+        return best, seen, worth
 
     def score(self, x: Array, y: Array | int) -> StepResult:
         values = execute(self.graph, self._inputs(x, y), dict(self.state), self.clock)

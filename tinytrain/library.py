@@ -13,7 +13,7 @@ from . import __version__
 from .assets import firmware_dir
 from .build import kernel_sources
 from .compiler import Compiled
-from .emit import c_text, commented, environment
+from .emit import c_text, commented, environment, symbols_of
 from .folder import write_folder
 
 TITLE = "Int8 training of small transformers on microcontrollers"
@@ -64,8 +64,13 @@ def api_facts(compiled: Compiled) -> dict[str, Any]:
         "values": codec.input.size, "shape": f"[{', '.join(map(str, shape))}]",
         "tokens": codec.tokens, "labels": codec.labels,
         "classes": codec.logits[-1], "logits": codec.logits[0] * codec.logits[-1],
-        "save_bytes": codec.state_bytes + TAIL_BYTES + FRAME_BYTES,
+        "schemes": [], "save_bytes": codec.state_bytes + TAIL_BYTES + FRAME_BYTES,
     }  # fmt: skip
+    if len(codec.schemes) > 1:
+        facts["schemes"] = [
+            (symbol.upper(), commented(name))
+            for name, symbol in symbols_of(codec.schemes, "TT_SCHEME").items()
+        ]
     if codec.tokens is None:
         facts["scale"] = repr(float(codec.input.tensor_scale))
     return facts
@@ -77,7 +82,8 @@ def library_files(compiled: Compiled) -> dict[str, str]:
     facts = api_facts(compiled)
     templates = environment()
     arch = "" if compiled.board.is_host else compiled.board.arch
-    sources = c_sources(arch, ("runtime.c", "save.c", "crc.c"))
+    more = ("schemes.c",) if len(compiled.trainings) > 1 else ()
+    sources = c_sources(arch, ("runtime.c", "save.c", "crc.c", *more))
     sources |= compiled.files
     sources["runtime/library.c"] = _text(firmware_dir() / "library" / "library.c")
     sources["tinytrain.h"] = templates.get_template("tinytrain.h.j2").render(facts)

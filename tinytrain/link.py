@@ -18,9 +18,11 @@ from .errors import LinkError
 VERSION = 1
 END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE = 0xC0, 0xDB, 0xDC, 0xDD
 INFO, TRAIN, SCORE, PREDICT, READ, WRITE, RESET, SAVE, FORGET, QUIT = b"itsprwzvfq"
+PROBE, CHOOSE, USE = b"bcu"
 NAMES = {
     INFO: "info", TRAIN: "train", SCORE: "score", PREDICT: "predict", READ: "read state",
     WRITE: "write state", RESET: "reset", SAVE: "save", FORGET: "forget", QUIT: "quit",
+    PROBE: "probe", CHOOSE: "choose", USE: "use",
 }  # fmt: skip
 
 Line = dict[str, Any]

@@ -1,6 +1,6 @@
 """Frozen weights of layers of one token laid out for the kernel that reads them.
 
-An arch that has ``linear_packed.c`` takes their layout (``ops/packed.py``); it is chosen for a
+An arch that has ``linear_packed.c`` takes their layout (``ops/packed.py``). It is chosen for a
 weight that nothing else reads, in the training step or in the evaluation.
 """
 

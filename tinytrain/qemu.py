@@ -190,8 +190,8 @@ def flash_options(board: Board, flash: Path) -> list[str]:
     Raises BoardError for a board whose emulator has none, or a file of another size."""
     if board.qemu_machine not in BANKS:
         raise BoardError(
-            f"{board.name}: its emulator has no flash that can be written; "
-            f"{' and '.join(name for name in BANKS)} of QEMU has"
+            f"{board.name}: its emulator has no flash that can be written; choose a board on "
+            f"QEMU's machine {' or '.join(BANKS)}, such as qemu_rv32"
         )
     number, size = BANKS[board.qemu_machine]
     if not flash.exists():

@@ -63,6 +63,11 @@ class UpdateScheme:
     adapters: dict[str, int] = field(default_factory=dict)
 
 
+def scheme_name(scheme: UpdateScheme | str) -> str:
+    """The name under which tables show it."""
+    return scheme if isinstance(scheme, str) else scheme.name
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """How a step is made of a gradient.
@@ -107,6 +112,9 @@ class Recipe:
     ``[1, T, V]`` (``loss="tokens"``). ``train`` is the stream that the device sees, in this order,
     repeated; ``tests`` are named data sets measured before and after, the first is the target.
     ``proxies``: what a scheme is selected on; without any, parts of ``train``.
+    ``alternatives``: further schemes that the firmware holds over the same arena; it begins with
+    ``scheme``. ``worth``: what a device that chooses among them compares, the squared gradient of
+    all that trains by ``"mac"`` or ``"step"``.
     """
 
     name: str
@@ -122,11 +130,19 @@ class Recipe:
     calibrator: str = "minmax"  # or "percentile:99.9"
     note: str = ""
     proxies: tuple[Proxy, ...] = ()
+    alternatives: tuple[UpdateScheme | str, ...] = ()
+    worth: Literal["mac", "step"] = "mac"
 
     def __post_init__(self) -> None:
         one_of("loss", self.loss, ("classes", "tokens"))
         one_of("metric", self.metric, ("accuracy", "bits_per_token"))
         one_of("weight_scales", self.weight_scales, ("tensor", "channel"))
+        one_of("worth", self.worth, ("step", "mac"))
+
+    @property
+    def schemes(self) -> tuple[UpdateScheme | str, ...]:
+        """All that the firmware holds; it begins with the first."""
+        return (self.scheme, *self.alternatives)
 
     def replace(self, **changes: object) -> Recipe:
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]

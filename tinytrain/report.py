@@ -18,7 +18,7 @@ from .boards import Board
 from .build import Artifact, build
 from .compiler import Compiled
 from .doctor import Check
-from .emit import environment
+from .emit import environment, train_symbols
 from .errors import ToolchainError
 from .memory_map import section
 from .what_if import Cell
@@ -47,7 +47,19 @@ def flash_facts(compiled: Compiled, artifact: Artifact | None = None) -> dict[st
         "flash_code_bytes": artifact.flash_bytes
         - compiled.const_bytes - compiled.table_bytes - artifact.sections.get(".data", 0),
         "sections": dict(artifact.sections),
-    }  # fmt: skip
+    } | _scheme_code(compiled, artifact)  # fmt: skip
+
+
+CHOOSER = ("tt_use", "tt_probe", "tt_choose", "tt_worth_q24", "tt_scheme_in_use", "tt_model_train")
+
+
+def _scheme_code(compiled: Compiled, artifact: Artifact) -> dict[str, Any]:
+    """Of several schemes: code of each training step, and of what chooses among them."""
+    if len(compiled.trainings) == 1:
+        return {}
+    names, size = train_symbols(compiled.trainings), artifact.symbols
+    rows = [row | {"code_bytes": size[names[row["scheme"]]]} for row in compiled.facts()["schemes"]]
+    return {"schemes": rows, "chooser_code_bytes": sum(size.get(name, 0) for name in CHOOSER)}
 
 
 def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -> None:
@@ -74,15 +86,38 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
         f"(of it model constants {facts['model_const_bytes']:,})"
     )
     adapters = facts["adapter_parameters"]
+    of = f" of {compiled.largest.scheme}" if len(facts["schemes"]) > 1 else ""
     console.print(
         f"{facts['parameters']:,} parameters, {facts['trained_parameters']:,} trained"
         f"{f' ({adapters:,} of adapters)' if adapters else ''}; "
-        f"MACs a step: forward {facts['macs_forward']:,}, backward {facts['macs_backward']:,}"
+        f"MACs a step{of}: forward {facts['macs_forward']:,}, backward {facts['macs_backward']:,}"
         f"{fitting_text(facts)}"
     )
+    if len(facts["schemes"]) > 1:
+        print_schemes(console, compiled, facts)
     report = sorted(compiled.quantized.report, key=lambda row: row.sqnr_db)[:3]
     worst = ", ".join(f"{row.layer or row.op} {row.sqnr_db:.1f} dB" for row in report)
     console.print(f"lowest signal-to-quantization-noise ratios: {worst}")
+
+
+def print_schemes(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -> None:
+    """What each scheme of a firmware needs, and what it costs to hold them all."""
+    table = Table(title=f"{len(facts['schemes'])} schemes over one arena; it begins with the first")
+    table.add_column("scheme")
+    code = "code_bytes" in facts["schemes"][0]
+    titles = ["arena", "weights, optimizer", "SRAM alone", "trained", "MACs a step"]
+    for title in (*titles, *(["code"] if code else [])):
+        table.add_column(title, justify="right")
+    keys = ["arena_bytes", "state_bytes", "alone_bytes", "trained_parameters", "macs"]
+    for row in facts["schemes"]:
+        cells = (row[key] for key in (*keys, *(["code_bytes"] if code else [])))
+        table.add_row(escape(row["scheme"]), *(f"{n:,}" for n in cells))
+    console.print(table)
+    chooser = facts.get("chooser_code_bytes")
+    console.print(
+        f"beyond the largest alone: {compiled.others_bytes:,} bytes of SRAM"
+        f"{f'; code that chooses: {chooser:,} bytes' if chooser else ''}"
+    )
 
 
 def fitting_text(facts: Mapping[str, Any]) -> str:
@@ -169,6 +204,10 @@ def print_run(console: Console, facts: Mapping[str, Any]) -> None:
         table.add_row(name, f"{before:.3f}", f"{facts['after'][name]:.3f}")
     console.print(table)
     console.print(f"loss {facts['loss_first']:.3f} -> {facts['loss_last']:.3f}")
+    if choice := facts.get("choice"):
+        most = max(choice["worth"].values())
+        worth = ", ".join(f"{escape(n)} {value / most:.3f}" for n, value in choice["worth"].items())
+        console.print(f"chosen on {choice['probed']} samples; worth beside the best: {worth}")
     for key in ("instructions_per_step", "sram_measured_bytes", "stack_used_bytes"):
         if facts.get(key) is not None:
             console.print(f"{key}: {facts[key]:,}")

@@ -11,9 +11,9 @@ from .boards import load_board
 from .build import Artifact, arena_section, build
 from .compiler import Compiled
 from .device import SerialSession
-from .errors import BoardError
+from .errors import BoardError, RecipeError
 from .recipe import Dataset, Recipe
-from .session import Evaluation, Session, StepResult
+from .session import Choice, Evaluation, Session, StepResult
 
 Watch = Callable[[Sequence[int], str], Iterable[int]]
 WINDOW = 20  # steps that loss_first and loss_last average
@@ -108,6 +108,26 @@ def evaluate(
         xs = (data.x[i] for i in watch(chosen, f"{when}: {name}"))
         found[name] = session.evaluate(xs, (data.y[i] for i in chosen))
     return found
+
+
+def choose(
+    session: Session, recipe: Recipe, use: str | None = None, probe: int | None = None,
+    watch: Watch = unwatched,
+) -> Choice | None:  # fmt: skip
+    """Of several schemes take ``use``, or what the target chooses after it has looked at the first
+    ``probe`` samples of the stream. Raises RecipeError, and what sessions raise."""
+    if use is not None and probe is not None:
+        raise RecipeError("--use and --probe: name a scheme, or let the target choose")
+    if probe is not None and probe < 1:
+        raise RecipeError(f"--probe {probe}: must be positive")
+    if use is not None:
+        session.use(use)
+    if probe is None:
+        return None
+    for i in watch(range(probe), "looking at samples"):
+        at = i % len(recipe.train)
+        session.probe(recipe.train.x[at], recipe.train.y[at])
+    return session.choose()
 
 
 def train(

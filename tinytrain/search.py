@@ -23,7 +23,6 @@ from .recompute import (
     worth_keeping,
 )
 
-FEW_ROWS = 2  # rows that a loop takes at a time while the search looks for room
 CROWDED = 0.85  # of the most live bytes: from here on a node counts as a near peak
 RATES = (4.0, 1.0, 0.25, 0.0)  # part of the bytes that must be saved for a part of the MACs
 FAR = 3  # times the budget from where a descent is not worth its time, if another one succeeded
@@ -47,10 +46,10 @@ class Trial:
 class Search:
     """A choice is a set of names: forward nodes that are made again, updates that have what they
     read made for themselves (both with ``again`` only), and nodes at which a loop ends (with
-    ``tile`` only)."""
+    ``tile`` only). ``rows``: those that a loop takes at a time while the search looks for room."""
 
-    def __init__(self, graph: Graph, tile: bool = True, again: bool = True) -> None:
-        self.graph, self.tile = graph, tile
+    def __init__(self, graph: Graph, tile: bool = True, again: bool = True, rows: int = 2) -> None:
+        self.graph, self.tile, self.rows = graph, tile, rows
         self.price = {n.name: cost(n) for n in forward_nodes(graph)} if again else {}
         self.forward = sorted(self.price, key=lambda name: -self.price[name])
         self.own = [n.name for n in own_updates(graph)] if again else []
@@ -78,11 +77,11 @@ class Search:
         return self._known[key]
 
     def made(self, choice: Set[str]) -> Graph | None:
-        """The graph of a choice, with loops of FEW_ROWS rows; None as for ``trial``."""
+        """The graph of a choice, with loops of ``rows`` rows; None as for ``trial``."""
         made = recompute(self.graph, choice)
         if made is None or not self.tile:
             return made
-        return gather(made, choice & set(self.cuts), FEW_ROWS)
+        return gather(made, choice & set(self.cuts), self.rows)
 
     def _measured(self, made: Graph, key: frozenset[str]) -> Trial:
         buffers = lifetimes(made)

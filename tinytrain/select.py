@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .adapters import attach
+from .adapters import DOWN, UP, attach
 from .errors import SchemeError
 from .ir import Array, Build, Graph, Node, Param, Value, verify
 from .ops.conv import conv_pool_s8
@@ -44,6 +44,22 @@ class Selection:
     channels: tuple[int, ...]
     weight: bool
     bias: bool
+    rank: int = 0
+
+    def tensors(self) -> list[str]:
+        """Names of the parameters that train."""
+        parts = [part for part in ("weight", "bias") if getattr(self, part)]
+        adapters = [f"{part}.weight" for part in (DOWN, UP) if self.rank]
+        return [f"{self.layer}.{part}.trained" for part in (*parts, *adapters)]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of one layer any of several schemes trains: channels of the weight and of the bias,
+    empty for none, and the rank of an adapter."""
+
+    weight: tuple[int, ...] = ()
+    bias: tuple[int, ...] = ()
     rank: int = 0
 
 
@@ -203,24 +219,58 @@ def _rank(layer: Layer, rank: int, trains: bool, head: bool) -> int:
 
 
 def apply_scheme(graph: Graph, scheme: UpdateScheme | str, samples: Sequence[Array] = ()) -> Graph:
-    """Move what trains into SRAM, and add adapters. int8 graph in, the same meaning out.
+    """``apply_schemes`` of one."""
+    return apply_schemes(graph, [scheme], samples)[0]
+
+
+def apply_schemes(
+    graph: Graph, schemes: Sequence[UpdateScheme | str], samples: Sequence[Array] = ()
+) -> tuple[Graph, dict[str, frozenset[str]]]:
+    """Move what any of the schemes trains into SRAM, and add adapters. int8 graph in, the same
+    meaning out; and by name of the scheme the parameters that it trains.
 
     ``samples`` are for adapters (``adapters.attach``). Raises SchemeError as ``resolve`` and
-    ``selections`` do.
+    ``selections`` do, and for schemes that have the same name or do not go together.
     """
     layers = layers_of(graph)
-    resolved = resolve(scheme, layers)
-    _refuse_frozen(resolved, layers, leads_to_convolution(graph))
-    chosen = {s.layer: s for s in selections(resolved, layers)}
+    parts: dict[str, Part] = {}
+    trained: dict[str, frozenset[str]] = {}
+    for scheme in schemes:
+        resolved = resolve(scheme, layers)
+        _refuse_frozen(resolved, layers, leads_to_convolution(graph))
+        if resolved.name in trained:
+            raise SchemeError(f"two schemes are called {resolved.name}; give each its own name")
+        chosen = selections(resolved, layers)
+        trained[resolved.name] = frozenset(name for s in chosen for name in s.tensors())
+        for s in chosen:
+            parts[s.layer] = _joined(parts.get(s.layer, Part()), s, resolved.name)
     build = Build(graph)
     build.nodes = [
-        _split(build, graph, node, chosen[node.layer])
-        if node.op in LAYERS and node.layer in chosen
+        _split(build, graph, node, parts[node.layer])
+        if node.op in LAYERS and node.layer in parts
         else node
         for node in graph.nodes
     ]
-    ranks = {s.layer: s.rank for s in chosen.values() if s.rank}
-    return attach(verify(build.graph(graph.outputs)), ranks, samples)
+    ranks = {layer: part.rank for layer, part in parts.items() if part.rank}
+    return attach(verify(build.graph(graph.outputs)), ranks, samples), trained
+
+
+def _joined(part: Part, s: Selection, scheme: str) -> Part:
+    """What trains with the selection as well. Raises SchemeError where it differs from what another
+    scheme trains of the same tensor: a tensor is trained whole or not at all."""
+    weight, bias = s.channels if s.weight else (), s.channels if s.bias else ()
+    made = Part(part.weight or weight, part.bias or bias, part.rank or s.rank)
+    if weight not in ((), made.weight) or bias not in ((), made.bias):
+        raise SchemeError(
+            f"scheme {scheme} trains other channels of {s.layer} than a scheme before it; schemes "
+            "of one firmware train the same channels of a layer, or none"
+        )
+    if s.rank not in (0, made.rank):
+        raise SchemeError(
+            f"scheme {scheme} has an adapter of rank {s.rank} beside {s.layer}, a scheme before it "
+            f"one of rank {made.rank}; give both the same rank"
+        )
+    return made
 
 
 def _refuse_frozen(scheme: UpdateScheme, layers: Sequence[Layer], frozen: Sequence[str]) -> None:
@@ -235,25 +285,31 @@ def _refuse_frozen(scheme: UpdateScheme, layers: Sequence[Layer], frozen: Sequen
             )
 
 
-def _split(build: Build, graph: Graph, node: Node, what: Selection) -> Node:
+def _split(build: Build, graph: Graph, node: Node, what: Part) -> Node:
     x, w, _, _, b, _, mult, shift = node.inputs
     assert w is not None and b is not None
     weight, bias = graph.params[w.name], graph.params[b.name]
-    outputs = w.type.shape[0]
-    index = np.array(what.channels)
+    every = tuple(range(w.type.shape[0]))
+    some = sorted({channels for channels in (what.weight, what.bias) if channels} - {every})
+    if len(some) > 1:
+        raise SchemeError(
+            f"{node.layer}: schemes train some channels of its weight and others of its bias; "
+            "train the same channels of both"
+        )
     wt = bt = rows = None
-    if len(index) == outputs:
-        w = _train(build, weight, f"{what.layer}.weight") if what.weight else w
-        b = _train(build, bias, f"{what.layer}.bias") if what.bias else b
-    else:
-        picked = np.zeros(outputs, bool)
-        picked[index] = True
+    picked = np.zeros(len(every), bool)
+    if some:
+        picked[list(some[0])] = True
         place = np.where(picked, np.cumsum(picked) - 1, ~(np.cumsum(~picked) - 1))
-        rows = build.param(f"{what.layer}.rows", place.astype(np.int16))
-        if what.weight:
-            w, wt = _halves(build, weight, f"{what.layer}.weight", picked)
-        if what.bias:
-            b, bt = _halves(build, bias, f"{what.layer}.bias", picked)
+        rows = build.param(f"{node.layer}.rows", place.astype(np.int16))
+    if what.weight == every:
+        w = _train(build, weight, f"{node.layer}.weight")
+    elif what.weight:
+        w, wt = _halves(build, weight, f"{node.layer}.weight", picked)
+    if what.bias == every:
+        b = _train(build, bias, f"{node.layer}.bias")
+    elif what.bias:
+        b, bt = _halves(build, bias, f"{node.layer}.bias", picked)
     node = replace(node, inputs=(x, w, wt, rows, b, bt, mult, shift))
     return _with_winners(build, node) if node.op is conv_pool_s8 else node
 

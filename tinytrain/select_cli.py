@@ -15,7 +15,7 @@ from .command import (
     Rate,
     Recompute,
     Rule,
-    Scheme,
+    Schemes,
     Seed,
     Source,
     SramBudget,
@@ -64,7 +64,7 @@ def select(
         str | None, typer.Option(help="URL of the Optuna study (default: in memory)")
     ] = None,
     jobs: Annotated[int, typer.Option(help="processes; 0: one a core")] = 0,
-    scheme: Scheme = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
+    scheme: Schemes = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
     seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
     tile: Tile = "auto", planner: Planner = "auto", json_: Json = False,
 ) -> None:  # fmt: skip

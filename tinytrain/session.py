@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .errors import SchemeError
+
 Array = npt.NDArray[np.generic]
 
 
@@ -26,6 +28,16 @@ class StepResult:
     def of_sums(cls, step: int, loss_q16: int, correct: int, count: int) -> StepResult:
         """From what the firmware counts: the sum of the losses in 2**-16 nat."""
         return cls(step, loss_q16 / 65536 / max(1, count), correct, count)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A device's choice among its schemes: by ``probed`` samples, and what each is worth on these
+    (``worth.py``; only how they compare means something)."""
+
+    scheme: str
+    probed: int
+    worth: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,49 @@ class Session(ABC):
     @abstractmethod
     def restore(self, blob: bytes) -> None:
         """Put back what ``snapshot`` gave."""
+
+    # Of a firmware that holds several schemes: ``schemes`` are their names, the first is in use.
+
+    schemes: tuple[str, ...] = ()
+
+    def use(self, scheme: str) -> None:
+        """Train this scheme from now on; weights stay. Raises SchemeError for an unknown one."""
+        if scheme not in self.schemes:
+            raise SchemeError(
+                f"the firmware has no scheme {scheme!r}; it has {', '.join(self.schemes)}"
+            )
+        self._use(self.schemes.index(scheme))
+
+    def probe(self, x: Array, y: Array | int) -> StepResult:
+        """Look at a sample of a task for ``choose``; changes no weight."""
+        self._need_several()
+        return self._probe(x, y)
+
+    def choose(self) -> Choice:
+        """Train from now on the scheme that is worth most on the probed samples."""
+        self._need_several()
+        index, probed, worth = self._choose()
+        if not probed or not any(worth):
+            raise SchemeError(
+                "nothing to choose by: probe samples first, with the lsb rule, as sgd measures no "
+                "gradients"
+            )
+        named = {n: w / 2**24 for n, w in zip(self.schemes, worth, strict=True)}
+        return Choice(self.schemes[index], probed, named)
+
+    def _need_several(self) -> None:
+        if len(self.schemes) < 2:
+            raise SchemeError("the firmware holds one scheme, so there is nothing to choose")
+
+    def _use(self, index: int) -> None:
+        raise NotImplementedError
+
+    def _probe(self, x: Array, y: Array | int) -> StepResult:
+        raise NotImplementedError
+
+    def _choose(self) -> tuple[int, int, list[int]]:
+        """Index, samples that were looked at, worth of each scheme, times 2^24."""
+        raise NotImplementedError
 
     def close(self) -> None:  # noqa: B027 - sessions without resources need none
         """Free what the session holds."""

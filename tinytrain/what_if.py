@@ -12,7 +12,7 @@ from .compiler import compile_recipe, prepare
 from .errors import TinytrainError
 from .fit import Mode, Planning, Tile
 from .quantize import Quantized
-from .recipe import Recipe, UpdateScheme
+from .recipe import Recipe, scheme_name
 
 SCHEMES = ("full", "last_k:1", "bias_only", "head_only")
 
@@ -33,8 +33,9 @@ class Cell:
 
 
 def grid(recipe: Recipe) -> list[Cell]:
-    """The choices, not planned yet: the recipe's scheme and the standard ones, each way to fit."""
-    schemes = list(dict.fromkeys([_name(recipe.scheme), *SCHEMES]))
+    """The choices, not planned yet: the recipe's schemes, each alone, and the standard ones, each
+    way to fit."""
+    schemes = list(dict.fromkeys([*map(scheme_name, recipe.schemes), *SCHEMES]))
     return [Cell(*choice) for choice in product(schemes, get_args(Mode), get_args(Tile))]
 
 
@@ -63,11 +64,16 @@ def what_if(
 def _planned(
     cell: Cell, recipe: Recipe, board: Board, base: Planning, quantized: Quantized
 ) -> Cell:  # fmt: skip
-    scheme = recipe.scheme if cell.scheme == _name(recipe.scheme) else cell.scheme
+    own = {scheme_name(scheme): scheme for scheme in recipe.schemes}
+    scheme = own.get(cell.scheme, cell.scheme)
     planning = replace(base, recompute=cell.recompute, tile=cell.tile)
     try:
         made = compile_recipe(
-            recipe.replace(scheme=scheme), board, quantized, check=False, planning=planning
+            recipe.replace(scheme=scheme, alternatives=()),
+            board,
+            quantized,
+            check=False,
+            planning=planning,
         )
     except TinytrainError as error:
         return replace(cell, why=str(error).splitlines()[0])
@@ -76,7 +82,3 @@ def _planned(
         extra_macs=made.train.macs() / made.plain.macs() - 1,
         fits=made.sram.sram_bytes <= board.sram_budget_bytes,
     )  # fmt: skip
-
-
-def _name(scheme: UpdateScheme | str) -> str:
-    return scheme if isinstance(scheme, str) else scheme.name

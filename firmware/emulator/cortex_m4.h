@@ -77,6 +77,10 @@ static inline uint64_t float_cycles(const char *mnemonic, const char *operands) 
     if (strchr(operands, '{') != NULL) {
         return 1 + listed(operands);
     }
+    if (starts(mnemonic, "vmov")) { /* two registers of each kind take two cycles */
+        const char *second = strchr(operands, ',');
+        return second != NULL && strchr(second + 1, ',') != NULL ? 2 : 1;
+    }
     if (starts(mnemonic, "vdiv") || starts(mnemonic, "vsqrt")) {
         return 14;
     }

@@ -43,6 +43,11 @@ static void info(const char *event, int32_t sequence) {
     tt_put(",\"kept\":\"");
     tt_put(kept[tt_run.kept]);
     tt_put("\"");
+#ifdef TT_SCHEMES
+    tt_number("schemes", TT_SCHEMES);
+    tt_number("scheme", tt_scheme_in_use());
+    tt_number("probed", tt_model_choice[1]);
+#endif
     tt_end();
 }
 
@@ -81,6 +86,53 @@ static void train_or_score(void) {
         status_error(status);
     }
 }
+
+#ifdef TT_SCHEMES
+static void probe(void) {
+    tt_metrics m;
+    const uint32_t start = tt_port_time_us();
+    const tt_status status = tt_probe(&m);
+    if (status == TT_OK) {
+        metrics_line("probe", &m, (tt_port_time_us() - start) & TT_PORT_TIME_MASK);
+    } else {
+        status_error(status);
+    }
+}
+
+static void scheme_line(const char *event) {
+    tt_begin(event, tt_run.sequence);
+    tt_number("scheme", tt_scheme_in_use());
+    tt_put(",\"name\":\"");
+    tt_put(tt_model_schemes[tt_scheme_in_use()].name);
+    tt_put("\"");
+}
+
+static void use(uint32_t scheme) {
+    if (tt_use(scheme) != TT_OK) {
+        tt_error(tt_run.sequence, "scheme", "there is no such scheme");
+        return;
+    }
+    scheme_line("use");
+    tt_end();
+}
+
+static void choose(void) {
+    const uint32_t seen = tt_model_choice[1];
+    uint32_t worth[TT_SCHEMES];
+    for (uint32_t i = 0; i < TT_SCHEMES; i++) {
+        worth[i] = tt_worth_q24(i);
+    }
+    tt_choose();
+    scheme_line("choose");
+    tt_number("probed", seen);
+    for (uint32_t i = 0; i < TT_SCHEMES; i++) {
+        tt_put(i == 0 ? ",\"worth_q24\":[" : ",");
+        tt_put_number(worth[i], 1);
+    }
+    tt_put("]");
+    tt_end();
+}
+#endif
 
 static void predict(void) {
     tt_metrics m;
@@ -169,13 +221,20 @@ static uint32_t most_bytes(const layout *l) {
 }
 
 static uint32_t layout_of(uint8_t type, layout *l) {
-    const uint32_t numbers = type == 'w' ? 4u : (type == 'r' || type == 'z' ? 8u : 0u);
-    const uint32_t sample = type == 't' || type == 's';
+#ifdef TT_SCHEMES
+    const uint32_t use_type = type == 'u', probe_type = type == 'b', choose_type = type == 'c';
+#else
+    const uint32_t use_type = 0, probe_type = 0, choose_type = 0;
+#endif
+    const uint32_t one = type == 'w' || use_type;
+    const uint32_t numbers = one ? 4u : (type == 'r' || type == 'z' ? 8u : 0u);
+    const uint32_t sample = type == 't' || type == 's' || probe_type;
     l->argument_bytes = numbers;
     l->input_bytes = sample || type == 'p' || type == 'w' ? TT_INPUT_BYTES : 0u;
     l->label_bytes = sample ? LABEL_BYTES : 0u;
     l->least_bytes = type == 'w' ? numbers + 1u : most_bytes(l);
-    return numbers || l->input_bytes || type == 'i' || type == 'v' || type == 'f' || type == 'q';
+    const uint32_t bare = type == 'i' || type == 'v' || type == 'f' || type == 'q' || choose_type;
+    return numbers || l->input_bytes || bare;
 }
 
 static void length_error(const layout *l, uint32_t received) {
@@ -210,6 +269,17 @@ static void run_command(uint32_t payload_bytes) {
     case 'f':
         keep();
         break;
+#ifdef TT_SCHEMES
+    case 'b':
+        probe();
+        break;
+    case 'u':
+        use(argument(0));
+        break;
+    case 'c':
+        choose();
+        break;
+#endif
     default:
         tt_begin("quit", tt_run.sequence);
         tt_end();

@@ -40,7 +40,7 @@ float tt_beta(uint32_t step) {
 }
 
 /* Kernels trust labels and tokens, so what came over a wire is checked here. */
-static tt_status check(void) {
+tt_status tt_check_sample(void) {
     for (int32_t i = 0; i < TT_LABELS; i++) {
         if (tt_model_labels[i] < -1 || tt_model_labels[i] >= TT_LOGITS / TT_LABELS) {
             return TT_BAD_LABEL;
@@ -59,7 +59,7 @@ static tt_status check(void) {
 }
 
 tt_status tt_train_step(tt_metrics *metrics) {
-    const tt_status status = check();
+    const tt_status status = tt_check_sample();
     if (status != TT_OK) {
         return status;
     }
@@ -73,7 +73,7 @@ tt_status tt_train_step(tt_metrics *metrics) {
 }
 
 tt_status tt_evaluate(tt_metrics *metrics, const int16_t **logits) {
-    const tt_status status = check();
+    const tt_status status = tt_check_sample();
     if (status == TT_OK) {
         *logits = tt_model_evaluate(metrics);
     }

@@ -33,6 +33,7 @@ SEQUENCES = {
     "division": ("movs r1, #3\n udiv r1, r2, r1", 2, 8),
     "floats": ("vmul.f32 s0, s1, s2\n vmla.f32 s0, s1, s2\n vdiv.f32 s0, s1, s2", 3, 18),
     "float loads": ("vldr s0, [r0]\n vstr s0, [r0]\n vldm r0, {s0, s1, s2}", 3, 8),
+    "moves to floats and back": ("vmov s0, r0\n vmov r1, r2, s0, s1\n vmov s0, s1, r1, r2", 3, 5),
     "no branch": ("cmp r0, #0\n beq 1f\n 1:", 2, 2),
     "a branch": ("b 1f\n nop\n 1:", 1, 3),
     "a loop": ("movs r1, #5\n 1: subs r1, r1, #1\n bne 1b", 11, 19),

@@ -6,8 +6,13 @@ their low bytes ``l = w[2j]``, with a row x of activations,
 
     sum h * x[2j + 1] + l * (256 * x[2j] - x[2j + 1]) = 256 * sum w[i] * x[i],
 
+<<<<<<< HEAD
+so that of every two weights only one is unpacked. The factor 256 limits the channels to
+``CHANNELS``.
+=======
 so that of every two weights only one is unpacked. The factor 256 limits the channels
 (``CHANNELS``).
+>>>>>>> main
 """
 
 from __future__ import annotations

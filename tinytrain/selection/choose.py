@@ -74,7 +74,7 @@ def select(
     Raises BudgetError when not even the head's bias fits, and RecipeError for too few samples.
     """
     settings, planning = settings or Settings(), planning or Planning()
-    began = time.monotonic()
+    began, recipe = time.monotonic(), recipe.replace(alternatives=())
     end = None if settings.seconds is None else began + settings.seconds
     quantized = quantized or prepare(recipe, track)
     store, objective = store or Store(), objective_of(recipe, settings)

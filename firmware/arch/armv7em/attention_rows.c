@@ -156,15 +156,16 @@ TT_SMALL __attribute__((noinline)) static uint64_t some_gradients(int32_t *row, 
 void tt_ds_rows(int8_t *ds, int32_t stride, int16_t *e, int32_t *r, const uint8_t *p,
                 const tt_score_gradients *s, const tt_matrix *v, const tt_head *head, int32_t i,
                 int32_t n, tt_room room) {
-    if (!in_pairs(head, room)) {
-        plain_ds_rows(ds, stride, e, r, p, s, v, head, i, n, room);
-        return;
-    }
+    const int pairs = in_pairs(head, room);
     int32_t *line = (int32_t *)(void *)room.at;
-    for (const int32_t end = i + n; i < end; i += 2) {
-        const int32_t two = i + 1 < end;
+    for (const int32_t end = i + n; i < end; i += 1 + pairs) {
+        const int32_t two = pairs && i + 1 < end, last = tt_head_columns(head, i + two);
         const int8_t *g = s->g + tt_head_at(head, i);
-        pair_dots(line, g, two ? g + head->C : g, v, head, tt_head_columns(head, i + two));
+        if (pairs) {
+            pair_dots(line, g, two ? g + head->C : g, v, head, last);
+        } else {
+            (void)row_dots(line, g, v->x, last, head->width, v->stride);
+        }
         for (int32_t b = i; b <= i + two; b++, ds += stride, p += stride) {
             const int32_t columns = tt_head_columns(head, b);
             const int32_t padded = fours(columns) <= head->T ? fours(columns) : columns;

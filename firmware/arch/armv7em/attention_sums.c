@@ -4,7 +4,7 @@
  * time. The panel of a matrix holds pairs of its columns, four rows after the other. */
 #include "attention_small.h"
 
-#include "../../kernels/attention_sums_plain.h"
+#include "../../kernels/attention_loops.h"
 #include "attention_products.h"
 #include "attention_tiles.h"
 #include "tinytrain/tt_rows.h"
@@ -115,13 +115,14 @@ void tt_mix_pair(int8_t *y, int32_t second, uint32_t *p, const tt_matrix *v, con
 
 void tt_mix_rows(int8_t *y, const uint8_t *p, int32_t stride, const tt_matrix *v,
                  const tt_head *head, int32_t i, int32_t n, tt_scaling scale, tt_room room) {
-    if (!can_mix(v, head, scale) || room.bytes < work_bytes(head)) {
-        plain_mix_rows(y, p, stride, v, head, i, n, scale, room);
-        return;
-    }
+    const int pairs = can_mix(v, head, scale) && room.bytes >= work_bytes(head);
     uint32_t *panel = (uint32_t *)(void *)room.at;
-    for (const int32_t end = i + n; i < end; i += 2, p += 2 * stride) {
-        const int32_t two = i + 1 < end, last = tt_head_columns(head, i + two);
+    for (const int32_t end = i + n; i < end; i += 1 + pairs, p += (1 + pairs) * stride) {
+        const int32_t two = pairs && i + 1 < end, last = tt_head_columns(head, i + two);
+        if (!pairs) {
+            weighted_codes(y + tt_head_at(head, i), p, v->x, head->width, last, v->stride, scale);
+            continue;
+        }
         tt_expand_pair(panel, p, p + (two ? stride : 0), last, 0);
         tt_mix_pair(y + tt_head_at(head, i), two ? head->C : 0, panel, v, head, last, scale);
     }
@@ -141,15 +142,18 @@ static int has_room(const tt_matrix *x, const tt_head *head, tt_room room) {
 void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const int16_t *s_exp,
                  int32_t exp_add, const tt_matrix *x, const tt_head *head, int32_t n,
                  tt_room room) {
-    if (!has_room(x, head, room)) {
-        plain_row_sums(out, ds, stride, s_exp, exp_add, x, head, n, room);
-        return;
-    }
+    const int pairs = has_room(x, head, room);
     uint32_t *panel = (uint32_t *)(void *)room.at;
-    for (int32_t b = 0; b < n; b += 2, ds += 2 * stride) {
-        const int32_t i = out->row + b, two = b + 1 < n, last = tt_head_columns(head, i + two);
-        tt_expand_pair(panel, ds, ds + (two ? stride : 0), last, 1);
-        const int32_t *acc = column_products(panel, panel, x, head, 0, fours(last));
+    for (int32_t b = 0; b < n; b += 1 + pairs, ds += (1 + pairs) * stride) {
+        const int32_t i = out->row + b, two = pairs && b + 1 < n;
+        const int32_t last = tt_head_columns(head, i + two);
+        int32_t *acc = (int32_t *)panel;
+        if (pairs) {
+            tt_expand_pair(panel, ds, ds + (two ? stride : 0), last, 1);
+            acc = column_products(panel, panel, x, head, 0, fours(last));
+        } else {
+            weighted_sum(acc, (const uint8_t *)ds, 1, 1, x->x, head->width, last, x->stride);
+        }
         for (int32_t r = 0; r <= two; r++) {
             put_sums(out, acc + r * fours(head->width), b + r, s_exp[i + r] + exp_add, head);
         }
@@ -159,14 +163,17 @@ void tt_row_sums(const tt_result *out, const int8_t *ds, int32_t stride, const i
 void tt_column_sums(const tt_result *out, const uint8_t *block, int32_t stride, int32_t is_signed,
                     int32_t base, const tt_matrix *x, const tt_head *head, int32_t n,
                     tt_room room) {
-    if (!has_room(x, head, room) || (head->causal && (out->row & 3))) {
-        plain_column_sums(out, block, stride, is_signed, base, x, head, n, room);
-        return;
-    }
+    const int pairs = has_room(x, head, room) && !(head->causal && (out->row & 3));
     const int32_t T = head->T;
     uint32_t *panel = (uint32_t *)(void *)room.at;
-    for (int32_t b = 0; b < n; b += 4) {
+    for (int32_t b = 0; b < n; b += pairs ? 4 : 1) {
         const int32_t first = head->causal ? out->row + b : 0, rows = fours(T) - first;
+        if (!pairs) {
+            weighted_sum((int32_t *)panel, block + first * stride + b, stride, is_signed,
+                         x->x + first * x->stride, head->width, T - first, x->stride);
+            put_sums(out, (const int32_t *)panel, b, base, head);
+            continue;
+        }
         transpose_four(panel, (const int8_t *)block + first * stride + b, stride, T - first,
                        stride - b, is_signed);
         for (int32_t c = b; c < n && c < b + 4; c += 2) {

@@ -2,56 +2,6 @@
 
 #include "dsp.h"
 
-__attribute__((naked)) void tt_columns_by_row(int32_t *sums __attribute__((unused)),
-                                              const uint32_t *x __attribute__((unused)),
-                                              const int8_t *w __attribute__((unused)),
-                                              int32_t stride __attribute__((unused)),
-                                              int32_t turns __attribute__((unused))) {
-    __asm__ volatile("push {r4-r11, lr}\n"
-                     "ldr r4, [sp, #36]\n"
-                     "add r12, r3, r3, lsl #1\n"
-                     "mov r8, #0\n"
-                     "mov r9, #0\n"
-                     "mov r10, #0\n"
-                     "mov r11, #0\n"
-                     "1:\n"
-                     "ldmia r1!, {r5, r6}\n"
-                     "ldr r7, [r2]\n"
-                     "sxtb16 lr, r7\n"
-                     "sxtb16 r7, r7, ror #8\n"
-                     "smlabb r8, lr, r5, r8\n"
-                     "smlabb r9, r7, r5, r9\n"
-                     "smlatb r10, lr, r5, r10\n"
-                     "smlatb r11, r7, r5, r11\n"
-                     "ldr r7, [r2, r3]\n"
-                     "sxtb16 lr, r7\n"
-                     "sxtb16 r7, r7, ror #8\n"
-                     "smlabb r8, lr, r6, r8\n"
-                     "smlabb r9, r7, r6, r9\n"
-                     "smlatb r10, lr, r6, r10\n"
-                     "smlatb r11, r7, r6, r11\n"
-                     "ldr r7, [r2, r3, lsl #1]\n"
-                     "sxtb16 lr, r7\n"
-                     "sxtb16 r7, r7, ror #8\n"
-                     "smlabt r8, lr, r5, r8\n"
-                     "smlabt r9, r7, r5, r9\n"
-                     "smlatt r10, lr, r5, r10\n"
-                     "smlatt r11, r7, r5, r11\n"
-                     "ldr r7, [r2, r12]\n"
-                     "sxtb16 lr, r7\n"
-                     "sxtb16 r7, r7, ror #8\n"
-                     "smlabt r8, lr, r6, r8\n"
-                     "smlabt r9, r7, r6, r9\n"
-                     "smlatt r10, lr, r6, r10\n"
-                     "smlatt r11, r7, r6, r11\n"
-                     "add r2, r2, r3, lsl #2\n"
-                     "subs r4, #1\n"
-                     "bne 1b\n"
-                     "strd r8, r9, [r0]\n"
-                     "strd r10, r11, [r0, #8]\n"
-                     "pop {r4-r11, pc}\n");
-}
-
 /* acc0 += low * a + high * b and acc1 alike, where pair0 and pair1 are low and high of each and a and
  * b rows of bytes, four columns a step, steps > 0. */
 /* clang-format off */

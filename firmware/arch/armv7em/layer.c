@@ -173,8 +173,8 @@ static inline int32_t bias_limit(int32_t shift, int32_t C, int32_t k) {
 }
 
 /* Rows begin .. end - 1, whose panels are at xp, by all rows of the weight. */
-__attribute__((flatten)) void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp, int32_t begin, int32_t end,
-                   int32_t k) {
+__attribute__((flatten)) void tt_layer_rows(const layer *l, uint32_t *wp, uint32_t *xp,
+                                            int32_t begin, int32_t end, int32_t k) {
     const int32_t words = panel_words(l->C), C = l->C, O = l->O;
     const int32_t paired = (end - begin) & ~1;
     uint32_t *const x_end = xp + paired / 2 * words;

@@ -19,17 +19,6 @@ static void put_gradient(const gradient *d, const int32_t *acc, int32_t t) {
                                    d->first + (uint32_t)(t * d->C));
 }
 
-/* Sums of one row of g. The weight is whole, its rows and columns multiples of 4. */
-__attribute__((noinline)) static void one_gradient(const gradient *d, const weight *w,
-                                                   uint32_t *scratch) {
-    int32_t *const acc = (int32_t *)(scratch + panel_words(d->O));
-    tt_expand_row(scratch, d->g, d->O / 4);
-    for (int32_t i = 0; i < d->C; i += 4) {
-        tt_columns_by_row(acc + i, scratch, w->w + i, d->C, d->O / 4);
-    }
-    put_gradient(d, acc, 0);
-}
-
 /* `rows` rows at a time by `columns` columns of the weight at a time: a panel of two rows of g and those
  * of the columns, the sums of the first `held` rows, and of the others behind the panels. */
 typedef struct {
@@ -149,10 +138,6 @@ void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t
     const gradient d = {
         g, g_exp, gx, gx_exp, C, O, T, exp_add, tt_key(st, stream), (uint32_t)(st->row * C)};
     const weight whole = {w, wt, rows, C, O};
-    if (T == 1 && (rows == NULL || wt == NULL) && ((C | O) & 3) == 0 && room / 4 >= O + C) {
-        one_gradient(&d, &whole, (uint32_t *)scratch);
-        return;
-    }
     int32_t end;
     for (int32_t begin = 0; begin < T; begin = end) {
         const blocks b = blocks_of(&d, scratch, room, begin);

@@ -104,14 +104,6 @@ void tt_expand_rows(uint32_t *p, const int8_t *x, int32_t T, int32_t C, int32_t 
     }
 }
 
-void tt_expand_row(uint32_t *p, const int8_t *x, int32_t groups) {
-    for (; groups > 0; groups--, x += 4, p += 2) {
-        const uint32_t word = dsp_load(x);
-        p[0] = dsp_even(word);
-        p[1] = dsp_odd(word);
-    }
-}
-
 /* Panels of 4 * turns columns of four rows, transposed; they are `stride` bytes apart. */
 __attribute__((naked, noinline)) static void transpose_rows(uint32_t *p __attribute__((unused)),
                                                             int32_t stride __attribute__((unused)),
@@ -189,29 +181,23 @@ static uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
 uint32_t *tt_expand_columns(uint32_t *p, int32_t words, const weight *w, int32_t begin,
                             int32_t end) {
     const int together = w->rows == NULL || w->wt == NULL;
-    const int32_t whole = ((end < w->C ? end : w->C) - begin) & ~3, turns = w->O / 4;
-    for (int32_t i = 0; together && turns > 0 && i < whole; i += 4) {
-        uint32_t *const q = p + i / 2 * words;
-        transpose_strip(q, q + words, w->w + begin + i, w->C, turns);
-    }
-    const int strips = together && whole == end - begin; /* that is all but the last rows */
-    for (int32_t o = strips ? 4 * turns : 0; o < w->O; o += 4) {
-        int32_t i = begin;
-        if (o + 4 <= w->O) {
-            i += whole;
-            if (!together && whole > 0) {
-                const int8_t *rows[4];
-                for (int32_t r = 0; r < 4; r++) {
-                    rows[r] = weight_row(w->w, w->wt, w->rows, o + r, w->C) + begin;
-                }
-                transpose_rows(p + o, 4 * words, rows, whole / 4);
-            }
+    const int32_t fours = w->O & ~3, whole = ((end < w->C ? end : w->C) - begin) & ~3;
+    for (int32_t o = 0; !together && whole > 0 && o < fours; o += 4) {
+        const int8_t *rows[4];
+        for (int32_t r = 0; r < 4; r++) {
+            rows[r] = weight_row(w->w, w->wt, w->rows, o + r, w->C) + begin;
         }
-        for (; i < end; i += 4) {
-            uint32_t *const q = p + (i - begin) / 2 * words + o;
-            transpose(q, q + words, four_columns(w, o, i), four_columns(w, o + 1, i),
+        transpose_rows(p + o, 4 * words, rows, whole / 4);
+    }
+    for (int32_t i = begin; i < end; i += 4, p += 2 * words) {
+        const int strip = i < begin + whole;
+        if (together && strip && fours > 0) {
+            transpose_strip(p, p + words, w->w + i, w->C, fours / 4);
+        }
+        for (int32_t o = strip ? fours : 0; o < w->O; o += 4) {
+            transpose(p + o, p + words + o, four_columns(w, o, i), four_columns(w, o + 1, i),
                       four_columns(w, o + 2, i), four_columns(w, o + 3, i));
         }
     }
-    return p + (end - begin) / 2 * words;
+    return p;
 }

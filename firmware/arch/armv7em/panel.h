@@ -24,9 +24,6 @@ expander tt_expander(uintptr_t rows, int32_t C, int32_t shift);
 /* Panels of T rows; the last odd one is repeated. */
 void tt_expand_rows(uint32_t *p, const int8_t *x, int32_t T, int32_t C, int32_t shift);
 
-/* Half a panel, of one row: pairs (0,2), (1,3) of every four columns. */
-void tt_expand_row(uint32_t *p, const int8_t *x, int32_t groups);
-
 /* Four rows a .. d of four columns, transposed: a group of the panel of columns 0 and 1 at p, of that
  * of 2 and 3 at q. */
 static inline void transpose(uint32_t *p, uint32_t *q, uint32_t a, uint32_t b, uint32_t c,

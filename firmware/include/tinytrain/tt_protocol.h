@@ -15,14 +15,19 @@
  *   'v' save    -                                   line "save": the state is in the flash
  *   'f' forget  -                                   line "forget": nothing is; RAM stays as it is
  *   'q' quit    -                                   line "quit", then tt_port_exit(0)
+ * and for a model that holds several schemes
+ *   'u' use     scheme u32                          line "use"
+ *   'b' probe   input, labels int16                 line "probe"
+ *   'c' choose  -                                   line "choose"
  *
  * A line is one JSON object with "event", and "seq": the sequence of the frame that it answers, -1
  * for none. 0xC0 occurs in no UTF-8 text, so lines and frames share the stream.
  *
  * One frame at a time: the host waits for the answer before it sends the next. Whatever stands
  * between two ENDs and is no good frame is answered by one line "error" with "code" (frame, crc,
- * type, length, label, token, range, storage, flash) and "message", and changes nothing but the input buffer. An END
- * always starts afresh, so a truncated frame costs no other; it is answered at the next END. */
+ * type, length, label, token, range, storage, flash, scheme) and "message", and changes nothing but
+ * the input buffer. An END always starts afresh, so a truncated frame costs no other; it is answered
+ * at the next END. */
 #ifndef TT_PROTOCOL_H
 #define TT_PROTOCOL_H
 

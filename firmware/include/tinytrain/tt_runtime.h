@@ -39,6 +39,32 @@ tt_status tt_train_step(tt_metrics *metrics);
 /* Forward and loss of what is in tt_model_input and tt_model_labels; logits as tt_model_evaluate. */
 tt_status tt_evaluate(tt_metrics *metrics, const int16_t **logits);
 
+/* TT_OK if the kernels may read what is in tt_model_input and tt_model_labels. */
+tt_status tt_check_sample(void);
+
+/* ---- models that hold several schemes (runtime/schemes.c) ---- */
+
+/* Index of the scheme that tt_train_step trains: 0 at first. */
+uint32_t tt_scheme_in_use(void);
+
+/* Go on with another one. Weights, step and moments stay as they are. */
+tt_status tt_use(uint32_t scheme);
+
+/* Look at a sample before a choice: the step of each scheme at rate 0, which changes nothing but
+ * moments. These become means over the samples since the last choice; choose before training goes
+ * on. Metrics as tt_evaluate. */
+tt_status tt_probe(tt_metrics *metrics);
+
+/* What a scheme is worth on the samples that were probed, until tt_choose: the mean squared gradient of all that it
+ * trains, in nats^2 * 2^24 by weight LSBs and, unless the recipe says otherwise, by MAC of a step, in
+ * units of the dearest step. */
+uint32_t tt_worth_q24(uint32_t scheme);
+
+/* Use the scheme that is worth most by what was probed; gives its index. The one in use stays where
+ * none is worth more. All moments begin anew, so that what follows is as if nothing had been probed.
+ * Rules without moments (sgd) measure no worth. */
+uint32_t tt_choose(void);
+
 /* Learning rate of a step: linear between the knots, constant outside. */
 float tt_learning_rate(uint32_t step);
 

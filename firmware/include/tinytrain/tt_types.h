@@ -11,6 +11,7 @@ typedef enum {
     TT_BAD_RANGE = 3,   /* bytes outside of the state */
     TT_BAD_SAVE = 4,    /* a saved state that is damaged, or another model's */
     TT_NOT_WRITTEN = 5, /* the caller's writer failed, or the flash */
+    TT_BAD_SCHEME = 6,  /* there is no such scheme */
     TT_NO_ROOM = 7      /* no flash is kept for the state, or too little */
 } tt_status;
 
