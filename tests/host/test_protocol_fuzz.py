@@ -27,7 +27,8 @@ def program(tmp_path_factory: Any) -> Path:
     runtime = firmware_dir() / "runtime"
     names = ("main.c", "runtime.c", "protocol.c", "answer.c", "save.c", "keep.c", "crc.c")
     sources = [runtime / name for name in names]
-    sources += [HERE / "stub_port.c", FAKE / "model.c"]
+    math = firmware_dir() / "kernels" / "math.c"
+    sources += [HERE / "stub_port.c", FAKE / "model.c", math]
     checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     include = [f"-I{firmware_dir() / 'include'}", f"-I{FAKE}"]
     command = ["gcc", *STRICT, *checks, *include, "-o", str(made), *map(str, sources)]

@@ -28,6 +28,7 @@ def compiled(folder: Path, name: str, *more: str) -> Path:
     made = folder / name
     sources = [str(firmware_dir() / "runtime" / file) for file in RUNTIME]
     sources += [str(HERE / "stub_port.c"), str(FAKE / "model.c")]
+    sources.append(str(firmware_dir() / "kernels" / "math.c"))
     include = (f"-I{firmware_dir() / 'include'}", f"-I{FAKE}")
     subprocess.run(["gcc", *FLAGS, *more, *include, "-o", str(made), *sources], check=True)
     return made
