@@ -78,7 +78,8 @@ def section(name: str) -> str:
     """One kept result as Markdown."""
     kept = json.loads((RESULTS / f"{name}.json").read_text())
     if name == "adaptation":
-        return "\n".join([INTRO[name], "", tables(kept["rows"]), "", _foot(kept), ""])
+        parts = [INTRO[name], f"Measured: {kept['title']}.", tables(kept["rows"]), _foot(kept)]
+        return "\n\n".join(parts) + "\n"
     rows = [{key: row[key] for key in COLUMNS.get(name, row)} for row in kept["rows"]]
     words = {key for row in rows for key, value in row.items() if isinstance(value, str)}
     lines = [

@@ -164,7 +164,8 @@ class Compiled:
         updated = {old.name for n in training.graph.nodes for old, _ in n.overwrites()}
         held = [t for t in self.codec.state if t.name in updated]
         states = sum(t.bytes for t in held)
-        arena = max(training.plan.placement.used[-1], self.evaluate_plan.placement.used[-1])
+        least = 0 if self.board.beside else self.evaluate_plan.lower_bound_bytes
+        arena = max(training.plan.placement.used[-1], least)
         whole = self.sram.sram_bytes - self.sram.arena_bytes - self.codec.state_bytes
         return {
             "scheme": training.scheme, "arena_bytes": arena, "state_bytes": states,

@@ -95,7 +95,8 @@ def compile_recipe(
     *fitted, check_run = settled(fitted, planning.planner, say)
     arenas = arena_bytes(*(f.plan for f in fitted), check_run.plan)
     fitted = [replace(f, plan=with_room(f.graph, f.plan, arenas)) for f in fitted]
-    alike = (at_places_of(check_run.graph, check_run.plan, f.plan) for f in fitted)
+    by_size = sorted(fitted, key=lambda f: f.plan.placement.key)
+    alike = (at_places_of(check_run.graph, check_run.plan, f.plan) for f in by_size)
     roomy = with_room(check_run.graph, check_run.plan, arenas)
     check_run = replace(check_run, plan=next(filter(None, alike), roomy))
     terms = terms_by_scheme(steps, recipe.worth)

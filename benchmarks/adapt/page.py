@@ -9,6 +9,10 @@ KB = 1024
 DETAIL = 128 * KB  # the budget whose rows are shown with all columns
 ANY = ("none", "fp32 full, Adam", "fp32 full, SGD")  # of no budget
 AGAINST = ("last k layers", "hand-picked", "fp32 full, Adam")
+COMPARED = (
+    "Points of accuracy (of bits, their fall) by which the selected schemes are better. Means are "
+    "over the classification tasks where both were measured and fit."
+)
 Rows = Sequence[dict[str, Any]]
 
 
@@ -18,7 +22,7 @@ def tables(rows: Rows) -> str:
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
         parts += [f"### {task[0].upper()}{task[1:]}", _by_budget(own), _in_detail(own)]
-    return "\n\n".join([*parts, "### Selected beside others", _compared(rows)])
+    return "\n\n".join([*parts, "### Selected beside others", COMPARED, _compared(rows)])
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
@@ -78,10 +82,12 @@ def _cell(value: float | int | None) -> str:
 
 
 def _compared(rows: Rows) -> str:
-    """Points of accuracy, or bits, that the selected schemes are better by."""
+    """Points of accuracy, or bits, that the selected schemes are better by; means over the tasks
+    where both were measured and fit."""
     lines = []
     budgets = sorted({r["sram_budget_bytes"] for r in rows if r["method"] == "selected"})
     for budget in budgets:
+        count = len({row["task"] for row in rows if row["metric"] == "accuracy"})
         points: dict[str, list[float]] = {method: [] for method in AGAINST}
         for task in dict.fromkeys(row["task"] for row in rows):
             own = [row for row in rows if row["task"] == task]
@@ -89,10 +95,14 @@ def _compared(rows: Rows) -> str:
             if own[0]["metric"] == "accuracy":
                 for method, gain in gains.items():
                     points[method] += [] if gain is None else [gain]
-            lines.append([task, f"{budget // KB} KB", *map(_signed, gains.values())])
-        means = [sum(p) / len(p) if p else None for p in points.values()]
-        lines.append(["**mean of the classification tasks**", f"{budget // KB} KB",
-                      *map(_signed, means)])  # fmt: skip
+            digits = 2 if own[0]["metric"] == "accuracy" else 3
+            cells = [_signed(gain, digits) for gain in gains.values()]
+            lines.append([task, f"{budget // KB} KB", *cells])
+        means = [
+            f"{_signed(sum(p) / len(p))} ({len(p)} of {count})" if p else ""
+            for p in points.values()
+        ]
+        lines.append(["mean of the classification tasks", f"{budget // KB} KB", *means])
     head = ["task", "budget", *(f"less {method}" for method in AGAINST)]
     return _table(head, lines)
 
@@ -105,5 +115,5 @@ def _gain(rows: Rows, method: str, budget: int) -> float | None:
     return float(100 * gain if rows[0]["metric"] == "accuracy" else -gain)
 
 
-def _signed(gain: float | None) -> str:
-    return "" if gain is None else f"{gain:+.2f}"
+def _signed(gain: float | None, digits: int = 2) -> str:
+    return "" if gain is None else f"{gain:+.{digits}f}"

@@ -2,10 +2,6 @@
 
 #include "products.h"
 
-static inline int trains(const int16_t *rows, int32_t o) {
-    return rows == NULL || rows[o] >= 0;
-}
-
 static void clear(int32_t *acc, int32_t n) {
     for (int32_t i = 0; i < n; i++) {
         acc[i] = 0;

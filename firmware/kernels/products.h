@@ -7,17 +7,27 @@
 
 #include "tinytrain/tt_uses.h"
 
+/* Whether all rows lie together: none is trained, or all are. */
+static inline int is_whole(const void *trained, const int16_t *rows) {
+    return !TT_USES_ROWS || rows == NULL || trained == NULL;
+}
+
+/* Whether channel o is trained. */
+static inline int trains(const int16_t *rows, int32_t o) {
+    return !TT_USES_ROWS || rows == NULL || rows[o] >= 0;
+}
+
 /* Row o of a weight that may be split between flash and SRAM. */
 static inline const int8_t *weight_row(const int8_t *w, const int8_t *wt, const int16_t *rows,
                                        int32_t o, int32_t C) {
-    if (!TT_USES_ROWS || rows == NULL || wt == NULL) {
+    if (is_whole(wt, rows)) {
         return w + o * C;
     }
     return rows[o] >= 0 ? wt + rows[o] * C : w + ~rows[o] * C;
 }
 
 static inline int32_t bias_of(const int32_t *b, const int32_t *bt, const int16_t *rows, int32_t o) {
-    if (!TT_USES_ROWS || rows == NULL || bt == NULL) {
+    if (is_whole(bt, rows)) {
         return b[o];
     }
     return rows[o] >= 0 ? bt[rows[o]] : b[~rows[o]];

@@ -2,11 +2,8 @@
 
 #include "tinytrain/tt_update.h"
 
+#include "products.h"
 #include "step.h"
-
-static inline int trains(const int16_t *rows, int32_t o) {
-    return !TT_USES_ROWS || rows == NULL || rows[o] >= 0;
-}
 
 /* eta * 2^E / sqrt(V); nothing before the first moment is known. */
 static tt_multiplier lsb_rate(float eta, int32_t exponent, float moment) {

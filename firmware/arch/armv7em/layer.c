@@ -10,7 +10,7 @@
 #define FEW_COLUMNS 32 /* of a panel on the stack */
 
 static inline void put(const layer *l, int32_t t, int32_t o, int32_t sum) {
-    const int32_t q = l->per_channel ? o : 0;
+    const int32_t q = has_channel_scales(l) ? o : 0;
     const int32_t v =
         tt_requantize(sum + bias_of(l->b, l->bt, l->rows, o), l->mult[q], l->shift[q], l->limit);
     if (l->y8 != NULL) {
@@ -38,7 +38,7 @@ static inline int16_t wide_of_sum(int32_t acc, int32_t mult, int32_t shift, int3
 
 void tt_layer_put(const layer *l, const int32_t *sums, int32_t t, int32_t o, int32_t n) {
     const int32_t mult = l->mult[0], shift = l->shift[0] - 32;
-    if (l->per_channel || (l->rows != NULL && l->bt != NULL) || shift <= 0) {
+    if (has_channel_scales(l) || !is_whole(l->bt, l->rows) || shift <= 0) {
         for (int32_t i = 0; i < n; i++) {
             put(l, t, o + i, sums[i]);
         }
@@ -62,7 +62,7 @@ void tt_layer_put(const layer *l, const int32_t *sums, int32_t t, int32_t o, int
 /* y[t .. t + n - 1, o] from their sums, which are worth 2^k. */
 static void put_column(const layer *l, const int32_t *sums, int32_t t, int32_t n, int32_t o,
                        int32_t k) {
-    const int32_t O = l->O, q = l->per_channel ? o : 0, mult = l->mult[q];
+    const int32_t O = l->O, q = has_channel_scales(l) ? o : 0, mult = l->mult[q];
     const int32_t bias = bias_of(l->b, l->bt, l->rows, o), shift = l->shift[q] - 32;
     if (shift <= 0) {
         for (int32_t r = 0; r < n; r++) {
@@ -86,7 +86,7 @@ static void put_column(const layer *l, const int32_t *sums, int32_t t, int32_t n
 void tt_layer_few(const layer *l, uint32_t *xp, int32_t span, const int8_t *x, const int8_t *below,
                   int32_t t) {
     const int32_t C = l->C, O = l->O, whole = C & ~3;
-    const int together = l->rows == NULL || l->wt == NULL;
+    const int together = is_whole(l->wt, l->rows);
     int32_t sums[2 * SUMS];
     uint32_t some[FEW_COLUMNS];
     few_rows run = {.x = xp};
@@ -156,7 +156,7 @@ __attribute__((noinline)) static void plain_tiles(const layer *l, tile_run *run,
  * k <= 8, the rows of w the rest. */
 int32_t tt_layer_scale(const layer *l) {
     int32_t k = 8;
-    for (int32_t o = 0; o < (l->per_channel ? l->O : 1); o++) {
+    for (int32_t o = 0; o < (has_channel_scales(l) ? l->O : 1); o++) {
         const int32_t own = 48 - l->shift[o];
         k = own >= 0 && own < k ? own : k;
     }
@@ -194,7 +194,7 @@ __attribute__((flatten)) void tt_layer_rows(const layer *l, uint32_t *wp, uint32
         const int8_t *const w0 = row_of(l, o), *const w1 = row_of(l, next);
         const int32_t b0 = bias_of(l->b, l->bt, l->rows, o);
         const int32_t b1 = bias_of(l->b, l->bt, l->rows, next);
-        if (l->per_channel) {
+        if (has_channel_scales(l)) {
             run.mult[0] = l->mult[o];
             run.mult[1] = l->mult[next];
             own = 48 - l->shift[o];

@@ -17,6 +17,10 @@ typedef struct {
     int32_t limit;
 } layer;
 
+static inline int has_channel_scales(const layer *l) {
+    return TT_USES_PER_CHANNEL && l->per_channel;
+}
+
 static inline const int8_t *row_of(const layer *l, int32_t o) {
     return weight_row(l->w, l->wt, l->rows, o, l->C);
 }

@@ -9,7 +9,7 @@
 static int32_t next_trained(int32_t at[4], const int16_t *rows, int32_t *o, int32_t O) {
     int32_t n = 0;
     for (; *o < O && n < 4; ++*o) {
-        if (rows == NULL || rows[*o] >= 0) {
+        if (trains(rows, *o)) {
             at[n++] = *o;
         }
     }
@@ -51,6 +51,11 @@ typedef struct {
     int32_t O, per_channel;
 } step_arguments;
 
+static inline const float *coef_of(const step_arguments *a, int32_t o) {
+    const int32_t at = TT_USES_PER_CHANNEL && a->per_channel ? o : 0;
+    return TT_USES_SGD && a->coefs != NULL ? a->coefs + at : NULL;
+}
+
 /* The step of `count` weights from column `first` of trained row k on. */
 static void step_piece(tt_weight_step *s, int8_t *w, int8_t *fraction, const int32_t *acc,
                        int32_t k, int32_t first, int32_t count, int32_t C, const float *coef) {
@@ -65,7 +70,7 @@ __attribute__((noinline)) static void by_bytes(tt_weight_step *s, const step_arg
     int32_t k = 0, at[2];
     for (int32_t o = 0, n = 0; o < O || n > 0; n = 0) {
         for (; o < O && n < (C < 8 ? 1 : 2); o++) {
-            if (a->rows == NULL || a->rows[o] >= 0) {
+            if (trains(a->rows, o)) {
                 at[n++] = o;
             }
         }
@@ -86,8 +91,7 @@ __attribute__((noinline)) static void by_bytes(tt_weight_step *s, const step_arg
                 tt_add_rows(acc, acc1, x, x + below * C, u, v, span);
             }
             for (int32_t r = 0; r < n; r++) {
-                const float *coef =
-                    a->coefs == NULL ? NULL : a->coefs + (a->per_channel ? at[r] : 0);
+                const float *coef = coef_of(a, at[r]);
                 step_piece(s, a->w, a->fraction, acc + r * span, k + r, first, span, C, coef);
             }
         }
@@ -119,13 +123,11 @@ __attribute__((noinline)) static void by_blocks(tt_weight_step *s, const step_ar
                 run.out0 = acc;
                 run.out1 = acc + span;
                 run_tiles(&run);
-                if (a->coefs == NULL && span == C) {
+                if (coef_of(a, 0) == NULL && span == C) {
                     step_piece(s, a->w, a->fraction, acc, k, 0, n * C, C, NULL);
                 } else {
                     for (int32_t r = 0; r < n; r++) {
-                        const float *coef = a->coefs == NULL
-                                                ? NULL
-                                                : a->coefs + (a->per_channel ? at[pair + r] : 0);
+                        const float *coef = coef_of(a, at[pair + r]);
                         step_piece(s, a->w, a->fraction, acc + r * span, k + r, first, own, C,
                                    coef);
                     }

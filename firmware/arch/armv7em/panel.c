@@ -180,7 +180,7 @@ static uint32_t four_columns(const weight *w, int32_t o, int32_t i) {
 
 uint32_t *tt_expand_columns(uint32_t *p, int32_t words, const weight *w, int32_t begin,
                             int32_t end) {
-    const int together = w->rows == NULL || w->wt == NULL;
+    const int together = is_whole(w->wt, w->rows);
     const int32_t fours = w->O & ~3, whole = ((end < w->C ? end : w->C) - begin) & ~3;
     for (int32_t o = 0; !together && whole > 0 && o < fours; o += 4) {
         const int8_t *rows[4];

@@ -63,24 +63,29 @@ TILE_FUNCTION(tile_s8_16, TILE_BIASED, 15, TILE_REQUANTIZE)
 TILE_FUNCTION(tile_s8_4, TILE_BIASED, 3, TILE_REQUANTIZE)
 TILE_FUNCTION(tile_s32_16, TILE_UNBIASED, 15, TILE_STORE)
 
+#define TILE_NEXT_ROUND \
+    "vmov r6, s2\n"     \
+    "cmp.w r1, r6\n"    \
+    "bne.w 2b\n"
+
 /* The same of any number of columns, int32 or int8: rounds of 32 steps, the first of which begins where
- * what remains is a multiple of 32. s3: what finishes a tile; s12, s13: where the first round begins, and
- * what follows it. */
+ * what remains is a multiple of 32. s12: where it begins; s3: what follows a round, the end where there is
+ * only one. */
 __attribute__((naked, noinline, aligned(4))) static void tile_any(const tile_run *run
                                                                   __attribute__((unused)),
                                                                   int32_t wide
                                                                   __attribute__((unused))) {
     __asm__ volatile("push {r4-r11, lr}\n"
                      "vldmia r0, {s0-s11}\n"
-                     "adr.w r5, 4f\n"
+                     "adr.w r4, 3f\n"
                      "cbz r1, 0f\n"
-                     "adr.w r5, 5f\n"
+                     "adr.w r4, 5f\n"
                      "0:\n"
                      "vmov r2, s3\n"
-                     "vmov s3, r5\n"
                      "cmp r2, #32\n"
-                     "it gt\n"
-                     "adrgt r5, 3f\n"
+                     "it le\n"
+                     "addle r4, #12\n" /* bytes of code before the end */
+                     "vmov s3, r4\n"
                      "rsbs r2, r2, #0\n"
                      "ite eq\n"
                      "moveq r2, #32\n"
@@ -88,7 +93,7 @@ __attribute__((naked, noinline, aligned(4))) static void tile_any(const tile_run
                      "mov r3, #40\n" /* bytes of code of a step */
                      "adr r4, 2f\n"
                      "mla r4, r2, r3, r4\n"
-                     "vmov s12, s13, r4, r5\n"
+                     "vmov s12, r4\n"
                      "vmov r1, s4\n"
                      "ldr r0, [r0, #48]\n"
                      "1:\n" TILE_BIASED
@@ -96,18 +101,12 @@ __attribute__((naked, noinline, aligned(4))) static void tile_any(const tile_run
                      "mov pc, r6\n"
                      ".p2align 2\n"
                      "2:\n" TILE_STEPS(32)
-                     "vmov r6, s13\n"
+                     "vmov r6, s3\n"
                      "mov pc, r6\n"
                      ".p2align 2\n"
-                     "3:\n"
-                     "vmov r6, r7, s2, s3\n"
-                     "cmp r1, r6\n"
-                     "bne 2b\n"
-                     "mov pc, r7\n"
+                     "3:\n" TILE_NEXT_ROUND TILE_END(TILE_REQUANTIZE)
                      ".p2align 2\n"
-                     "4:\n" TILE_END(TILE_REQUANTIZE)
-                     ".p2align 2\n"
-                     "5:\n" TILE_END(TILE_STORE));
+                     "5:\n" TILE_NEXT_ROUND TILE_END(TILE_STORE));
 }
 /* clang-format on */
 

@@ -1,13 +1,10 @@
 #include "dot.h"
 #include "fast_step.h"
+#include "products.h"
 #include "transpose.h"
 #include "weighted.h"
 
 #define FEW_ROWS 8 /* fewer do not repay turning x over */
-
-static inline int trains(const int16_t *rows, int32_t o) {
-    return rows == NULL || rows[o] >= 0;
-}
 
 typedef struct {
     tt_weight_step step;
