@@ -68,6 +68,7 @@ class Board:
     ``port`` is the folder in ``firmware/port/`` (``host``: a shared library, with no flash, ram or
     uart). ``arch`` is the folder in ``firmware/arch/`` whose kernels take the place of the portable
     ones; empty: none. ``storage``: the two slots of flash that keep the state, or none.
+    ``fast_code``: memory that the hottest kernels run from, such as the ITCM of a Cortex-M7.
     ``clock_hz``: of the core; 0: not known. ``qemu_serial``: which of the machine's serial ports.
     ``sources``: the documents that the facts are from. ``qemu_machine`` is emulated by
     ``qemu-system-<qemu_system>``.
@@ -92,6 +93,7 @@ class Board:
     mcu: str = ""
     clock_hz: int = 0
     storage: tuple[Memory, ...] = ()
+    fast_code: Memory | None = None
     platformio: PlatformIO | None = None
     stm32: Stm32 | None = None
     sources: tuple[str, ...] = ()
@@ -166,6 +168,7 @@ def read_board(file: Path) -> Board:
     stm32 = top.table("stm32", needed=port == "stm32")
     qemu, pio = (top.table(key, needed=False) for key in ("qemu", "platformio"))
     slots = top.tables("storage", needed=False)
+    fast = top.table("fast_code", needed=False)
     ram = tuple(_memory(part, part.text("name")) for part in top.tables("ram", port != "host"))
     clock_hz = top.number("clock_hz", 1_000_000, ADDRESSES, 1_000_000, needed=stm32 is not None)
     board = Board(
@@ -188,6 +191,7 @@ def read_board(file: Path) -> Board:
         mcu=top.text("mcu", needed=stm32 is not None),
         clock_hz=clock_hz,
         storage=tuple(_memory(part, f"slot{i}") for i, part in enumerate(slots)),
+        fast_code=_memory(fast, "fast_code") if fast else None,
         platformio=_platformio(pio) if pio else None,
         stm32=read_stm32(stm32, clock_hz) if stm32 else None,
         sources=top.texts("sources", needed=pio is not None),
@@ -201,6 +205,7 @@ def read_board(file: Path) -> Board:
                  f"at most the {ram[0].length_bytes} bytes of ram {ram[0].name!r}")  # fmt: skip
     _check_ram(top, ram, board.flash)
     _check_storage(top, board)
+    _check_fast_code(top, board)
     if board.stack_bytes > board.sram_budget_bytes // 2:
         top.fail("stack_bytes", board.stack_bytes, "at most half of sram_budget_bytes")
     return board
@@ -230,6 +235,8 @@ def port_defines(board: Board) -> dict[str, int]:
         found |= {"TT_UART_BASE": board.uart.base, "TT_UART_BAUD": board.uart.baud}
     if board.clock_hz:
         found["TT_CORE_HZ"] = board.clock_hz
+    if board.fast_code:
+        found["TT_FAST_CODE"] = board.fast_code.length_bytes
     for i, slot in enumerate(board.storage):
         found |= {f"TT_SLOT_{i}_ORIGIN": slot.origin, f"TT_SLOT_{i}_BYTES": slot.length_bytes}
         if board.stm32:
@@ -312,6 +319,21 @@ def _check_storage(top: Table, board: Board) -> None:
             _sectors(board, slot)
     except ValueError as error:
         top.fail("storage", f"{slot.length_bytes} bytes from {slot.origin:#x}", str(error))
+
+
+def _check_fast_code(top: Table, board: Board) -> None:
+    """A memory of its own, of a core whose start copies code."""
+    fast = board.fast_code
+    if fast is None:
+        return
+    where = f"{fast.origin:#x} to {_end(fast):#x}"
+    if not board.cpu.startswith("cortex-m") or board.on_framework:
+        top.fail("fast_code", where, "none: only the start of a bare Cortex-M copies code")
+    if fast.origin % 8:
+        top.fail("fast_code.origin", fast.origin, "a multiple of 8")
+    for other in (board.flash, *board.ram, *board.storage):
+        if other and fast.origin < _end(other) and other.origin < _end(fast):
+            top.fail("fast_code", where, f"addresses outside of {other.name!r}")
 
 
 def _sectors(board: Board, slot: Memory) -> tuple[int, int]:

@@ -38,16 +38,20 @@ APT = {
     "": "gcc libc6-dev",
 }
 USES = "model_uses.h"  # what kernels see of a model
-SECTIONS = (".boot", ".text", ".rodata", ".stack", ".data", ".bss")
+SECTIONS = (".boot", ".text", ".rodata", ".fast", ".stack", ".data", ".bss")
+IN_FLASH = (".boot", ".text", ".rodata", ".fast", ".data")
+# Files of the kernels that most of a step is spent in: a board's fast code.
+HOT = ("tile", "panel", "layer", "linear", "linear_dx", "gradient_rows", "row_product", "quantize",
+       "rounding")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Artifact:
     """What was built, measured in the file itself.
 
-    ``sections``: bytes of .boot, .text, .rodata, .stack, .data, .bss (0 where absent), and of
-    ``.arena.<name>`` for each memory beside the first. ``symbols``: bytes
-    of each object and function; ``addresses``: where they are. ``model_const_bytes``: constants
+    ``sections``: bytes of .boot, .text, .rodata, .fast, .stack, .data, .bss (0 where absent), and
+    of ``.arena.<name>`` for each memory beside the first. ``symbols``: bytes of each object and
+    function; ``addresses``: where they are. ``model_const_bytes``: constants
     of model.c but the tables of its calls. ``frames``: stack bytes of each function, without those
     that it calls.
     """
@@ -62,8 +66,8 @@ class Artifact:
 
     @property
     def flash_bytes(self) -> int:
-        """Code, constants and the image of .data."""
-        return sum(self.sections[name] for name in (".boot", ".text", ".rodata", ".data"))
+        """Code, constants and the images of .fast and .data."""
+        return sum(self.sections[name] for name in IN_FLASH)
 
     @property
     def sram_bytes(self) -> int:
@@ -320,6 +324,8 @@ def _link(
             raise
         sizes = {"RAM": board.sram_budget_bytes, "FLASH": board.code.length_bytes}  # type: ignore[union-attr]
         names = {"RAM": "SRAM budget", "FLASH": "flash"}
+        if board.fast_code:
+            sizes["FAST"], names["FAST"] = board.fast_code.length_bytes, "memory for fast code"
         for memory in board.beside:
             name = f"ARENA_{memory.name.upper()}"
             sizes[name], names[name] = memory.length_bytes, memory.name
@@ -358,4 +364,5 @@ def linker_script(board: Board) -> str:
         loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )  # fmt: skip
-    return environment.get_template("link.ld.j2").render(board=board)
+    hot = " ".join(f"*/{name}[-.]*o" for name in HOT)  # linear-<hash>.o here, linear.c.o elsewhere
+    return environment.get_template("link.ld.j2").render(board=board, hot=hot)

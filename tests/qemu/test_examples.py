@@ -94,7 +94,7 @@ def check_image(compiled: Compiled, artifact: Artifact) -> int:
         assert artifact.sections[arena_section(memory)] == sram.beside[memory.name]
     assert board.code
     first = replace(board.ram[0], length_bytes=board.sram_budget_bytes)
-    places = [board.code, first, *board.beside, *([board.boot] if board.boot else [])]
+    places = [board.code, first, *board.beside, *(m for m in (board.boot, board.fast_code) if m)]
     memories = [(m.origin, m.origin + m.length_bytes) for m in places]
     with artifact.path.open("rb") as stream:
         elf = ELFFile(stream)

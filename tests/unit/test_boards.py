@@ -78,6 +78,17 @@ def memory(name: str, origin: int) -> str:
     return f'[[ram]]\nname = "{name}"\norigin = {origin}\nlength_bytes = 65536\n[uart]'
 
 
+def fast(origin: int) -> str:
+    """Memory for code, before the table of the UART."""
+    return f"[fast_code]\norigin = {origin}\nlength_bytes = 1024\n[uart]"
+
+
+def test_memory_for_code(tmp_path: Path) -> None:
+    board = read_board(write(tmp_path, GOOD.replace("[uart]", fast(0x10000000))))
+    assert board.fast_code and board.fast_code.length_bytes == 1024
+    assert port_defines(board)["TT_FAST_CODE"] == 1024
+
+
 def test_memories_beside_the_first(tmp_path: Path) -> None:
     text = GOOD.replace("[uart]", memory("ccm", 0x10000000))
     text = text.replace("[uart]", memory("b", 0x08000000))
@@ -120,6 +131,8 @@ def test_memories_beside_the_first(tmp_path: Path) -> None:
             '[qemu]\nmachine = "m"\nsystem = "avr"\n[compiler]',
             r"qemu\.system is 'avr'; allowed: 'arm' or 'riscv32'",
         ),
+        ("[uart]", fast(0x20000100), r"fast_code is '0x20000100 to .*outside of 'sram'"),
+        ("[uart]", fast(0x10000004), r"fast_code\.origin is 268435460; .*multiple of 8"),
         ("[compiler]", "[compiler", r"not valid TOML"),
     ],
 )
@@ -129,6 +142,12 @@ def test_a_wrong_file_is_explained(tmp_path: Path, old: str, new: str, says: str
     with pytest.raises(BoardError, match=says) as error:
         read_board(file)
     assert str(file) in str(error.value)
+
+
+def test_only_a_cortex_m_copies_code(tmp_path: Path) -> None:
+    text = GOOD.replace("cortex-m4", "rv32imc").replace("[uart]", fast(0x10000000))
+    with pytest.raises(BoardError, match=r"fast_code is .*only the start of a bare Cortex-M"):
+        read_board(write(tmp_path, text))
 
 
 def test_unknown_board_names_the_close_ones() -> None:

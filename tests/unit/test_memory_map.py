@@ -96,7 +96,9 @@ def test_groups_save_what_keeping_them_would_cost() -> None:
     again = {n.name for n in forward_nodes(plain)} - bottlenecks(plain)
     graph = recompute(plain, again)
     assert graph is not None
-    found = groups(replace(made("plain"), step=Fitted(graph, plan(graph))))
+    whole = made("plain")
+    training = replace(whole.trainings[0], step=Fitted(graph, plan(graph)))
+    found = groups(replace(whole, trainings=(training,)))
     assert {"blocks.0", "blocks.1"} <= {g.name for g in found}
     assert sum(g.macs for g in found) == graph.macs() - plain.macs()
     for group in (g for g in found if g.name.startswith("blocks.")):
@@ -161,7 +163,9 @@ def test_curves() -> None:
 
 
 def test_names_are_escaped() -> None:
-    odd = replace(made("plain"), name="a<b", scheme="c&d")
+    plain = made("plain")
+    training = replace(plain.trainings[0], scheme="c&d")
+    odd = replace(plain, name="a<b", trainings=(training,))
     for svg in (memory_map(odd), live_curves(odd)):
         ElementTree.fromstring(svg)
     assert "a&lt;b, scheme c&amp;d" in memory_map(odd)

@@ -70,8 +70,7 @@ def test_room_is_an_argument_before_the_dims() -> None:
     graph = wishing(made.train, wish)
     found = with_room(graph, plan(graph), arena_bytes(plan(graph)))
     node = next(n for n in graph.nodes if n.op.name == "add_s8")
-    text = " ".join(
-        Emitter(graph, found, symbols_of(list(graph.params), "p")).call(0, node).code.split()
-    )
+    call = Emitter(graph, found, symbols_of(list(graph.params), "p")).call(0, node)
+    text = " ".join(call.code({}).split())
     size, name = found.scratch[node.name], scratch_name(node)
     assert f"AT(void, {found.offset[name]}), {size}, {node.outputs[0].type.size}, " in text  # type: ignore[union-attr]

@@ -7,11 +7,18 @@
 extern uint32_t tt_stack_start[], tt_stack_end[];
 extern uint32_t tt_data_start[], tt_data_end[], tt_bss_start[], tt_bss_end[];
 extern const uint32_t tt_data_image[];
+#ifdef TT_FAST_CODE
+extern uint32_t tt_fast_start[], tt_fast_end[];
+extern const uint32_t tt_fast_image[];
+#endif
 
 #define PAINT 0xA5C3A5C3u
 #define COPROCESSOR_ACCESS (*(volatile uint32_t *)0xE000ED88)
 #define FAULT_STATUS (*(volatile uint32_t *)0xE000ED28)
 #define VECTORS (*(volatile uint32_t *)0xE000ED08)
+#define ITCM_CONTROL \
+    (*(volatile uint32_t *)0xE000EF90) /* of a Cortex-M7; others have nothing there */
+#define ITCM_ON 3u /* enabled, and a part of a word is written by way of the whole, for the ECC */
 
 typedef union {
     const uint32_t *stack;
@@ -46,19 +53,27 @@ uint32_t tt_port_stack_used(void) {
     return (uint32_t)((uintptr_t)tt_stack_end - (uintptr_t)word);
 }
 
+static void copy(volatile uint32_t *to, const volatile uint32_t *end, const uint32_t *from) {
+    while (to < end) {
+        *to++ = *from++;
+    }
+}
+
 _Noreturn void tt_reset(void) {
     VECTORS = (uint32_t)(uintptr_t)tt_vectors; /* a boot loader may have set another */
     COPROCESSOR_ACCESS |= 0xFu << 20;          /* FPU */
+#ifdef TT_FAST_CODE
+    ITCM_CONTROL |= ITCM_ON;
+    __asm__ volatile("dsb\n isb" ::: "memory");
+    copy(tt_fast_start, tt_fast_end, tt_fast_image);
+#endif
     __asm__ volatile("dsb\n isb" ::: "memory");
     uint32_t *used;
     __asm__ volatile("mov %0, sp" : "=r"(used));
     for (volatile uint32_t *word = tt_stack_start; word < used; word++) {
         *word = PAINT;
     }
-    const uint32_t *from = tt_data_image;
-    for (volatile uint32_t *to = tt_data_start; to < tt_data_end; to++, from++) {
-        *to = *from;
-    }
+    copy(tt_data_start, tt_data_end, tt_data_image);
     for (volatile uint32_t *word = tt_bss_start; word < tt_bss_end; word++) {
         *word = 0;
     }

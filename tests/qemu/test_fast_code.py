@@ -1,0 +1,50 @@
+"""The hottest kernels run from a memory of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toys
+
+from tinytrain.boards import Memory, load_board
+from tinytrain.build import Artifact, build
+from tinytrain.compiler import Compiled, compile_recipe
+from tinytrain.errors import BudgetError
+from tinytrain.runner import open_session
+
+SPLIT = "qemu_mps2_an386_split"
+
+
+def made(kind: str, board: str) -> Compiled:
+    recipe = toys.recipe(kind, toys.scheme(kind, "full"), toys.compiled(kind, "full").optimizer)
+    return compile_recipe(recipe, load_board(board), toys.quantized(kind))
+
+
+@pytest.mark.qemu
+def test_code_runs_from_where_it_is_copied(tmp_path: Path) -> None:
+    compiled = made("sensor", SPLIT)
+    fast = compiled.board.fast_code
+    assert fast
+    session, artifact = open_session(compiled, SPLIT, tmp_path / "b")
+    with session:
+        toys.assert_same(session, compiled.session(), toys.data("sensor"), 3)
+    assert isinstance(artifact, Artifact)
+    size = artifact.sections[".fast"]
+    assert 2048 < size <= fast.length_bytes
+    for name in ("tt_layer_rows", "tt_linear_dx_s8", "tt_expand"):
+        assert fast.origin <= artifact.addresses[name] < fast.origin + size, name
+    assert artifact.addresses["tt_model_train"] < fast.origin
+    without = replace(compiled.board, fast_code=None)
+    plain = build(compiled.files, without, tmp_path / "plain")
+    assert plain.sections[".fast"] == 0 and plain.sram_bytes == artifact.sram_bytes
+    assert plain.flash_bytes < artifact.flash_bytes < plain.flash_bytes + 1024  # far calls
+
+
+def test_too_little_memory_for_it_is_told(tmp_path: Path) -> None:
+    compiled = made("sensor", SPLIT)
+    small = replace(compiled.board, fast_code=Memory("fast_code", 0x203F0000, 1024))
+    with pytest.raises(BudgetError, match=r"over the memory for fast code of 1024 bytes"):
+        build(compiled.files, small, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
