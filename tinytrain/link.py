@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from .errors import LinkError
 
 VERSION = 1
+RESENT = 3  # times that a frame is sent again which was damaged on the way
 END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE = 0xC0, 0xDB, 0xDC, 0xDD
 INFO, TRAIN, SCORE, PREDICT, READ, WRITE, RESET, SAVE, FORGET, QUIT = b"itsprwzvfq"
 PROBE, CHOOSE, USE = b"bcu"
@@ -128,11 +129,12 @@ class Link:
     def __init__(self, wire: Wire, name: str, timeout_s: float) -> None:
         self.wire, self.name, self.timeout_s = wire, name, timeout_s
         self._decoder = Decoder()
+        self._arrived: list[Line | Frame | Noise] = []  # and not looked at yet
         self._sequence = 0
         self._lost = True
 
     def request(self, kind: int, payload: bytes = b"") -> Line | Frame:
-        """Send a frame and wait for its answer.
+        """Send a frame and wait for its answer; one that was damaged on the way is sent again.
 
         Raises LinkError when the device refuses it, crashes or does not answer in time. A refused
         frame has changed nothing on the device.
@@ -141,6 +143,13 @@ class Link:
             self.find()
         self._lost = True
         answer = self._ask(kind, payload, self._answers_or_refuses, self.timeout_s)
+        for _ in range(RESENT):
+            if not _damaged(answer):
+                break
+            # What was damaged may have been noise before the frame: then that is answered, too.
+            heard = self._answer_before_info(self._sequence)
+            answer = heard or self._ask(kind, payload, self._answers_or_refuses, self.timeout_s)
+            self._lost = True
         if isinstance(answer, dict) and answer["event"] == "error":
             self._lost = answer["seq"] < 0
             raise LinkError(
@@ -150,15 +159,31 @@ class Link:
         self._lost = False
         return answer
 
-    def find(self) -> Line:
-        """Get in step with the device, whatever it holds of an unfinished frame; gives its info."""
+    def _answer_before_info(self, sequence: int) -> Line | Frame | None:
+        """Get in step with the device; the answer to an earlier request, if it comes meanwhile."""
+        heard: list[Line | Frame] = []
+
+        def listen(item: Line | Frame, asked: int) -> bool:
+            if self._answers(item, sequence):
+                heard.append(item)
+            return self._answers(item, asked)
+
+        self.find(listen)
+        return heard[0] if heard else None
+
+    def find(self, accept: Callable[[Line | Frame, int], bool] | None = None) -> Line:
+        """Get in step with the device, whatever it holds of an unfinished frame; gives its info.
+        ``accept``: sees what arrives and says whether it is the answer."""
+        accept = accept or self._answers
         deadline = time.monotonic() + self.timeout_s
         while True:
-            self._decoder.reset()
+            if accept == self._answers:
+                self._decoder.reset()
+                self._arrived.clear()
             self.wire.write(bytes([END]))  # closes what is open
             remaining = deadline - time.monotonic()
             try:
-                answer = self._ask(INFO, b"", self._answers, min(2.0, max(0.1, remaining)))
+                answer = self._ask(INFO, b"", accept, min(2.0, max(0.1, remaining)))
                 break
             except _NoAnswer:
                 if time.monotonic() >= deadline:
@@ -183,7 +208,10 @@ class Link:
         self.wire.write(encode(kind, self._sequence, payload))
         deadline = time.monotonic() + timeout_s
         while (remaining := deadline - time.monotonic()) > 0:
-            for item in self._decoder.feed(self.wire.read(remaining)):
+            if not self._arrived:
+                self._arrived = self._decoder.feed(self.wire.read(remaining))
+            while self._arrived:
+                item = self._arrived.pop(0)
                 if isinstance(item, Noise):
                     continue
                 if isinstance(item, dict) and item.get("code") == "fault":
@@ -216,8 +244,13 @@ class _NoAnswer(LinkError):
     pass
 
 
+def _damaged(answer: Line | Frame) -> bool:
+    """Whether it says that a frame had lost or changed bytes."""
+    return isinstance(answer, dict) and answer.get("code") in ("crc", "frame")
+
+
 def _hint(answer: Line) -> str:
-    if answer["code"] in ("crc", "frame"):
+    if _damaged(answer):
         return "it was damaged on the way and changed nothing: check the cable, or lower the baud"
     if answer["code"] == "length":
         return (f"expected {answer.get('expected')} bytes, received {answer.get('received')}: "

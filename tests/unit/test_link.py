@@ -140,7 +140,6 @@ def test_silence_is_an_error_and_the_next_request_works() -> None:
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (line("error", -1, code="crc", message="the checksum is wrong"), r"changed nothing"),
         (line("error", -1, code="fault", message="", pc=16, status=1), r"crashed .*: pc 0x10"),
         (line("error", "SEQ", code="length", message="", expected=8, received=9)
          .replace(b'"SEQ"', b"SEQ"), r"expected 8 bytes, received 9"),
@@ -149,6 +148,37 @@ def test_silence_is_an_error_and_the_next_request_works() -> None:
 def test_refusals_are_explained(answer: bytes, says: str) -> None:
     with pytest.raises(LinkError, match=says):
         Link(Script(answer), "board", 0.2).request(TRAIN)
+
+
+DAMAGED = line("error", -1, code="crc", message="the checksum is wrong")
+
+
+def test_a_damaged_frame_is_sent_again() -> None:
+    wire = Script(DAMAGED, STEP)
+    answer = Link(wire, "board", 0.2).request(TRAIN, b"x")
+    assert isinstance(answer, dict) and answer["step"] == 1
+    assert [frame.kind for frame in wire.sent] == [INFO, TRAIN, INFO, TRAIN]
+
+
+def test_a_line_that_damages_all_is_told() -> None:
+    wire = Script(*[DAMAGED] * 4)
+    with pytest.raises(LinkError, match=r"changed nothing: check the cable"):
+        Link(wire, "board", 0.2).request(TRAIN)
+    assert [frame.kind for frame in wire.sent].count(TRAIN) == 4
+
+
+class ByteByByte(Script):
+    def read(self, timeout_s: float) -> bytes:
+        data, self.waiting = self.waiting[:1], self.waiting[1:]
+        return data
+
+
+@pytest.mark.parametrize("script", [Script, ByteByByte])
+def test_noise_before_a_frame_does_not_send_it_twice(script: type[Script]) -> None:
+    wire = script(DAMAGED + STEP)
+    answer = Link(wire, "board", 0.2).request(TRAIN, b"x")
+    assert isinstance(answer, dict) and answer["step"] == 1
+    assert [frame.kind for frame in wire.sent].count(TRAIN) == 1
 
 
 def test_another_protocol_is_refused() -> None:
