@@ -42,6 +42,14 @@ class Memory:
     origin: int
     length_bytes: int
 
+    @property
+    def end(self) -> int:
+        """The address behind the last."""
+        return self.origin + self.length_bytes
+
+    def overlaps(self, other: Memory) -> bool:
+        return self.origin < other.end and other.origin < self.end
+
 
 @dataclass(frozen=True)
 class Uart:
@@ -117,10 +125,10 @@ class Board:
         """The flash that code and constants fill: without ``boot`` and what keeps the state."""
         if self.flash is None or not self.storage or not _inside(self.storage, self.flash):
             return self.flash
-        start, end = self.storage[0].origin, _end(self.storage[1])
-        if end == _end(self.flash):
+        start, end = self.storage[0].origin, self.storage[1].end
+        if end == self.flash.end:
             return replace(self.flash, length_bytes=start - self.flash.origin)
-        return replace(self.flash, origin=end, length_bytes=_end(self.flash) - end)
+        return replace(self.flash, origin=end, length_bytes=self.flash.end - end)
 
     @property
     def boot(self) -> Memory | None:
@@ -285,17 +293,12 @@ def _check_ram(top: Table, ram: Sequence[Memory], flash: Memory | None) -> None:
         for other in (flash, *ram[:i]) if flash else ():
             if memory.name in (other.name, "arena"):
                 top.fail(f"ram[{i}].name", memory.name, "a name of its own, not 'arena'")
-            if (memory.origin < other.origin + other.length_bytes
-                    and other.origin < memory.origin + memory.length_bytes):  # fmt: skip
+            if memory.overlaps(other):
                 top.fail(f"ram[{i}].origin", memory.origin, f"addresses outside of {other.name!r}")
 
 
-def _end(memory: Memory) -> int:
-    return memory.origin + memory.length_bytes
-
-
 def _inside(slots: Sequence[Memory], memory: Memory) -> bool:
-    return all(memory.origin <= slot.origin < _end(memory) for slot in slots)
+    return all(memory.origin <= slot.origin < memory.end for slot in slots)
 
 
 def _check_storage(top: Table, board: Board) -> None:
@@ -306,13 +309,14 @@ def _check_storage(top: Table, board: Board) -> None:
     if len(board.storage) != 2:
         top.fail("storage", len(board.storage), "two tables, one for each slot")
     first, second = board.storage
-    where = f"{first.origin:#x} to {_end(second):#x}"
-    if _end(first) != second.origin:
+    where = f"{first.origin:#x} to {second.end:#x}"
+    if first.end != second.origin:
         top.fail("storage", where, "two slots, the second right behind the first")
     used = [memory for memory in (board.flash, *board.ram) if memory]
-    apart = all(_end(second) <= m.origin or _end(m) <= first.origin for m in used)
+    both = Memory("slots", first.origin, second.end - first.origin)
+    apart = not any(both.overlaps(memory) for memory in used)
     if not apart and (board.flash is None or not board.flash.origin < first.origin
-                      or _end(second) > _end(board.flash)):  # fmt: skip
+                      or second.end > board.flash.end):  # fmt: skip
         top.fail("storage", where, "a part of the flash behind its start, or outside of all memory")
     try:
         for slot in board.storage:
@@ -326,13 +330,13 @@ def _check_fast_code(top: Table, board: Board) -> None:
     fast = board.fast_code
     if fast is None:
         return
-    where = f"{fast.origin:#x} to {_end(fast):#x}"
+    where = f"{fast.origin:#x} to {fast.end:#x}"
     if not board.cpu.startswith("cortex-m") or board.on_framework:
         top.fail("fast_code", where, "none: only the start of a bare Cortex-M copies code")
     if fast.origin % 8:
         top.fail("fast_code.origin", fast.origin, "a multiple of 8")
     for other in (board.flash, *board.ram, *board.storage):
-        if other and fast.origin < _end(other) and other.origin < _end(fast):
+        if other and fast.overlaps(other):
             top.fail("fast_code", where, f"addresses outside of {other.name!r}")
 
 

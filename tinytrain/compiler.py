@@ -10,11 +10,11 @@ import numpy as np
 
 from .autodiff import with_loss
 from .boards import Board, port_bytes, runtime_bytes
+from .call_table import MAIN
 from .codec import Codec, Tensor
 from .compiled import Compiled, Sram
 from .emit import (
     CONST_ALIGN,
-    MAIN,
     arena_bytes,
     emit,
     padded_bytes,

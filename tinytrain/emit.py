@@ -13,19 +13,18 @@ import numpy as np
 
 from . import __version__
 from .assets import codegen_dir
-from .call_table import Argument, Caller, KernelCall, callers_of
+from .call_table import MAIN, Argument, Caller, KernelCall, callers_of
 from .fit import Fitted
 from .ir import Graph, Node, Param, Value
 from .memory import Plan, scratch_name
 from .ops.tokens import embedding_s8
-from .placement import WHOLE, aligned
+from .placement import aligned
 from .recipe import Optimizer
 from .schemes import CHOICE, Training, parameters
 
 CTYPES = {"f32": "float", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "u16": "uint16_t",
           "i32": "int32_t", "u32": "uint32_t"}  # fmt: skip
 CONST_ALIGN = 4
-MAIN = WHOLE[-1].name  # the arena in the memory that all else is in, too
 
 
 @dataclass(frozen=True)

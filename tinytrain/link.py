@@ -149,7 +149,6 @@ class Link:
             # What was damaged may have been noise before the frame: then that is answered, too.
             heard = self._answer_before_info(self._sequence)
             answer = heard or self._ask(kind, payload, self._answers_or_refuses, self.timeout_s)
-            self._lost = True
         if isinstance(answer, dict) and answer["event"] == "error":
             self._lost = answer["seq"] < 0
             raise LinkError(
@@ -168,26 +167,13 @@ class Link:
                 heard.append(item)
             return self._answers(item, asked)
 
-        self.find(listen)
+        self._info(listen)
         return heard[0] if heard else None
 
-    def find(self, accept: Callable[[Line | Frame, int], bool] | None = None) -> Line:
-        """Get in step with the device, whatever it holds of an unfinished frame; gives its info.
-        ``accept``: sees what arrives and says whether it is the answer."""
-        accept = accept or self._answers
-        deadline = time.monotonic() + self.timeout_s
-        while True:
-            if accept == self._answers:
-                self._decoder.reset()
-                self._arrived.clear()
-            self.wire.write(bytes([END]))  # closes what is open
-            remaining = deadline - time.monotonic()
-            try:
-                answer = self._ask(INFO, b"", accept, min(2.0, max(0.1, remaining)))
-                break
-            except _NoAnswer:
-                if time.monotonic() >= deadline:
-                    raise
+    def find(self) -> Line:
+        """Get in step with the device, whatever it holds of an unfinished frame; gives its info."""
+        self._forget()
+        answer = self._info(self._answers)
         assert isinstance(answer, dict)
         if answer.get("protocol") != VERSION:
             raise LinkError(
@@ -196,6 +182,24 @@ class Link:
             )
         self._lost = False
         return answer
+
+    def _forget(self) -> None:
+        """What arrived, whole or not, is of no use any more."""
+        self._decoder.reset()
+        self._arrived.clear()
+
+    def _info(self, accept: Callable[[Line | Frame, int], bool]) -> Line | Frame:
+        """The device's info, for which ``accept`` looks in what arrives."""
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            self.wire.write(bytes([END]))  # closes what is open
+            remaining = deadline - time.monotonic()
+            try:
+                return self._ask(INFO, b"", accept, min(2.0, max(0.1, remaining)))
+            except _NoAnswer:
+                if time.monotonic() >= deadline:
+                    raise
+                self._forget()
 
     def _ask(
         self,

@@ -3,6 +3,7 @@
 #include "answer.h"
 #include "keep.h"
 #include "model.h"
+#include "tinytrain/tt_bytes.h"
 #include "tinytrain/tt_crc.h"
 #include "tinytrain/tt_port.h"
 #include "tinytrain/tt_runtime.h"
@@ -69,8 +70,7 @@ static void metrics_line(const char *event, const tt_metrics *m, uint32_t time_u
 /* ---- commands ---- */
 
 static uint32_t argument(uint32_t at) {
-    const uint8_t *a = tt_run.argument + at;
-    return a[0] | (uint32_t)a[1] << 8 | (uint32_t)a[2] << 16 | (uint32_t)a[3] << 24;
+    return tt_get32(tt_run.argument + at);
 }
 
 static void train_or_score(void) {

@@ -2,6 +2,7 @@
 #include "tinytrain/tt_save.h"
 
 #include "model.h"
+#include "tinytrain/tt_bytes.h"
 #include "tinytrain/tt_crc.h"
 #include "tinytrain/tt_runtime.h"
 
@@ -11,10 +12,6 @@ static void put(uint8_t *out, uint32_t value) {
     for (int32_t i = 0; i < 4; i++) {
         out[i] = (uint8_t)(value >> 8 * i);
     }
-}
-
-static uint32_t get(const uint8_t *in) {
-    return in[0] | (uint32_t)in[1] << 8 | (uint32_t)in[2] << 16 | (uint32_t)in[3] << 24;
 }
 
 tt_status tt_save(tt_writer *write, void *to) {
@@ -41,8 +38,8 @@ int32_t tt_saved_whole(tt_reader *read, void *from, uint32_t most, tt_saved *fou
         read(from, 0, piece, TT_SAVE_HEADER_BYTES)) {
         return 0;
     }
-    found->hash = get(piece);
-    found->state_bytes = get(piece + 4);
+    found->hash = tt_get32(piece);
+    found->state_bytes = tt_get32(piece + 4);
     if (found->state_bytes > most - TT_SAVE_HEADER_BYTES - TT_SAVE_TRAILER_BYTES) {
         return 0;
     }
@@ -55,8 +52,8 @@ int32_t tt_saved_whole(tt_reader *read, void *from, uint32_t most, tt_saved *fou
         }
         crc = tt_crc32(crc, piece, run);
     }
-    return !read(from, end, piece, TT_SAVE_TRAILER_BYTES) && get(piece) == crc &&
-           get(piece + 4) == ~crc;
+    return !read(from, end, piece, TT_SAVE_TRAILER_BYTES) && tt_get32(piece) == crc &&
+           tt_get32(piece + 4) == ~crc;
 }
 
 tt_status tt_load_from(tt_reader *read, void *from) {

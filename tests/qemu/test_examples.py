@@ -95,7 +95,7 @@ def check_image(compiled: Compiled, artifact: Artifact) -> int:
     assert board.code
     first = replace(board.ram[0], length_bytes=board.sram_budget_bytes)
     places = [board.code, first, *board.beside, *(m for m in (board.boot, board.fast_code) if m)]
-    memories = [(m.origin, m.origin + m.length_bytes) for m in places]
+    memories = [(m.origin, m.end) for m in places]
     with artifact.path.open("rb") as stream:
         elf = ELFFile(stream)
         spans = [(s["sh_addr"], s["sh_size"]) for s in elf.iter_sections() if s["sh_flags"] & 2]

@@ -173,6 +173,15 @@ class ByteByByte(Script):
         return data
 
 
+def test_silence_after_a_damaged_frame_is_an_error_and_the_next_request_works() -> None:
+    wire = Script(DAMAGED, None, STEP)
+    link = Link(wire, "board", 0.1)
+    with pytest.raises(LinkError, match=r"no answer from board to train"):
+        link.request(TRAIN)
+    link.request(TRAIN)
+    assert [frame.kind for frame in wire.sent] == [INFO, TRAIN, INFO, TRAIN, INFO, TRAIN]
+
+
 @pytest.mark.parametrize("script", [Script, ByteByByte])
 def test_noise_before_a_frame_does_not_send_it_twice(script: type[Script]) -> None:
     wire = script(DAMAGED + STEP)

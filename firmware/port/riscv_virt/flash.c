@@ -1,6 +1,8 @@
 /* The state in the NOR flash of QEMU's machine "virt": Intel's command set (CFI 0001) on two chips
  * of 16 bits side by side, so that each command and status stands twice in a word. */
+#include "tinytrain/tt_bytes.h"
 #include "tinytrain/tt_port.h"
+#include "tinytrain/tt_slots.h"
 
 #ifdef TT_SLOT_0_ORIGIN
 
@@ -16,13 +18,8 @@
 #define READY TWICE(0x80u)
 #define ERRORS TWICE(0x3Au)
 
-static const struct {
-    uintptr_t origin;
-    uint32_t bytes;
-} slots[2] = {{TT_SLOT_0_ORIGIN, TT_SLOT_0_BYTES}, {TT_SLOT_1_ORIGIN, TT_SLOT_1_BYTES}};
-
 static volatile uint32_t *word_at(uint32_t slot, uint32_t offset) {
-    return (volatile uint32_t *)(slots[slot].origin + offset);
+    return (volatile uint32_t *)(uintptr_t)(tt_slots[slot].origin + offset);
 }
 
 /* Two writes, the status, and back to reading. */
@@ -38,12 +35,8 @@ static int32_t command(volatile uint32_t *place, uint32_t first, uint32_t second
     return (status & ERRORS) == 0;
 }
 
-static int32_t inside(uint32_t slot, uint32_t offset, uint32_t count) {
-    return offset <= slots[slot].bytes && count <= slots[slot].bytes - offset;
-}
-
 uint32_t tt_port_flash_bytes(uint32_t slot) {
-    return slots[slot].bytes;
+    return tt_slots[slot].bytes;
 }
 
 uint32_t tt_port_flash_unit(void) {
@@ -51,7 +44,7 @@ uint32_t tt_port_flash_unit(void) {
 }
 
 int32_t tt_port_flash_read(uint32_t slot, uint32_t offset, uint8_t *out, uint32_t count) {
-    if (!inside(slot, offset, count)) {
+    if (!tt_slot_holds(slot, offset, count)) {
         return -1;
     }
     const volatile uint8_t *from = (const volatile uint8_t *)word_at(slot, offset);
@@ -63,10 +56,10 @@ int32_t tt_port_flash_read(uint32_t slot, uint32_t offset, uint8_t *out, uint32_
 
 int32_t tt_port_flash_erase(uint32_t slot) {
     int32_t good = 1;
-    for (uint32_t at = 0; good && at < slots[slot].bytes; at += BLOCK_BYTES) {
+    for (uint32_t at = 0; good && at < tt_slots[slot].bytes; at += BLOCK_BYTES) {
         good = command(word_at(slot, at), ERASE, ERASE_CONFIRM);
     }
-    for (uint32_t at = 0; good && at < slots[slot].bytes; at += 4) {
+    for (uint32_t at = 0; good && at < tt_slots[slot].bytes; at += 4) {
         good = *word_at(slot, at) == 0xFFFFFFFFu;
     }
     return good ? 0 : -1;
@@ -74,14 +67,12 @@ int32_t tt_port_flash_erase(uint32_t slot) {
 
 int32_t tt_port_flash_program(uint32_t slot, uint32_t offset, const uint8_t *bytes,
                               uint32_t count) {
-    if (!inside(slot, offset, count) || (offset | count) % UNIT != 0) {
+    if (!tt_slot_holds(slot, offset, count) || (offset | count) % UNIT != 0) {
         return -1;
     }
     int32_t good = 1;
     for (uint32_t at = 0; good && at < count; at += UNIT) {
-        const uint8_t *b = bytes + at;
-        const uint32_t word =
-            b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+        const uint32_t word = tt_get32(bytes + at);
         volatile uint32_t *place = word_at(slot, offset + at);
         good = command(place, PROGRAM, word) && *place == word;
     }

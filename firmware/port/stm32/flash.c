@@ -2,7 +2,9 @@
  * of bank 2, for an L4 pages. board.toml gives TT_SLOT_<n>_ORIGIN, _BYTES, _SECTOR and _SECTORS. */
 #include "stm32.h"
 
+#include "tinytrain/tt_bytes.h"
 #include "tinytrain/tt_port.h"
+#include "tinytrain/tt_slots.h"
 
 #ifdef TT_SLOT_0_ORIGIN
 
@@ -60,11 +62,8 @@
 #define LINE_BYTES 32u
 
 static const struct {
-    uint32_t origin, bytes, sector, sectors;
-} slots[2] = {
-    {TT_SLOT_0_ORIGIN, TT_SLOT_0_BYTES, TT_SLOT_0_SECTOR, TT_SLOT_0_SECTORS},
-    {TT_SLOT_1_ORIGIN, TT_SLOT_1_BYTES, TT_SLOT_1_SECTOR, TT_SLOT_1_SECTORS},
-};
+    uint32_t first, count;
+} sectors[2] = {{TT_SLOT_0_SECTOR, TT_SLOT_0_SECTORS}, {TT_SLOT_1_SECTOR, TT_SLOT_1_SECTORS}};
 
 /* What the core may still hold of this range from before. */
 static void forget_cached(uint32_t place, uint32_t count) {
@@ -96,10 +95,6 @@ static int32_t unlock(void) {
     }
     tt_set(FLASH_CLEAR, ERRORS);
     return 1;
-}
-
-static uint32_t word_of(const uint8_t *b) {
-    return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
 /* A word whose programming the power cut has two wrong bits for the ECC of H7 and L4, and reading it
@@ -150,12 +145,8 @@ static int32_t end_reading(void) {
 }
 #endif
 
-static int32_t inside(uint32_t slot, uint32_t offset, uint32_t count) {
-    return offset <= slots[slot].bytes && count <= slots[slot].bytes - offset;
-}
-
 uint32_t tt_port_flash_bytes(uint32_t slot) {
-    return slots[slot].bytes;
+    return tt_slots[slot].bytes;
 }
 
 uint32_t tt_port_flash_unit(void) {
@@ -163,12 +154,12 @@ uint32_t tt_port_flash_unit(void) {
 }
 
 int32_t tt_port_flash_read(uint32_t slot, uint32_t offset, uint8_t *out, uint32_t count) {
-    if (!inside(slot, offset, count)) {
+    if (!tt_slot_holds(slot, offset, count)) {
         return -1;
     }
     begin_reading();
     for (uint32_t at = offset; at < offset + count; at++) {
-        const uint32_t word = tt_get(slots[slot].origin + (at & ~3u));
+        const uint32_t word = tt_get(tt_slots[slot].origin + (at & ~3u));
         *out++ = (uint8_t)(word >> 8u * (at & 3u));
     }
     return end_reading();
@@ -176,30 +167,30 @@ int32_t tt_port_flash_read(uint32_t slot, uint32_t offset, uint8_t *out, uint32_
 
 int32_t tt_port_flash_erase(uint32_t slot) {
     int32_t good = unlock();
-    for (uint32_t i = 0; good && i < slots[slot].sectors; i++) {
-        tt_set(FLASH_CONTROL, ERASE | SECTOR(slots[slot].sector + i));
-        tt_set(FLASH_CONTROL, ERASE | SECTOR(slots[slot].sector + i) | START);
+    for (uint32_t i = 0; good && i < sectors[slot].count; i++) {
+        tt_set(FLASH_CONTROL, ERASE | SECTOR(sectors[slot].first + i));
+        tt_set(FLASH_CONTROL, ERASE | SECTOR(sectors[slot].first + i) | START);
         good = done();
     }
     tt_set(FLASH_CONTROL, LOCK);
-    forget_cached(slots[slot].origin, slots[slot].bytes);
-    for (uint32_t at = 0; good && at < slots[slot].bytes; at += 4) {
-        good = tt_get(slots[slot].origin + at) == 0xFFFFFFFFu;
+    forget_cached(tt_slots[slot].origin, tt_slots[slot].bytes);
+    for (uint32_t at = 0; good && at < tt_slots[slot].bytes; at += 4) {
+        good = tt_get(tt_slots[slot].origin + at) == 0xFFFFFFFFu;
     }
     return good ? 0 : -1;
 }
 
 int32_t tt_port_flash_program(uint32_t slot, uint32_t offset, const uint8_t *bytes,
                               uint32_t count) {
-    if (!inside(slot, offset, count) || (offset | count) % UNIT != 0) {
+    if (!tt_slot_holds(slot, offset, count) || (offset | count) % UNIT != 0) {
         return -1;
     }
-    const uint32_t place = slots[slot].origin + offset;
+    const uint32_t place = tt_slots[slot].origin + offset;
     int32_t good = unlock();
     tt_set(FLASH_CONTROL, PROGRAM);
     for (uint32_t at = 0; good && at < count; at += UNIT) {
         for (uint32_t i = at; i < at + UNIT; i += 4) {
-            tt_set(place + i, word_of(bytes + i));
+            tt_set(place + i, tt_get32(bytes + i));
         }
         tt_barrier();
         good = done();
@@ -207,7 +198,7 @@ int32_t tt_port_flash_program(uint32_t slot, uint32_t offset, const uint8_t *byt
     tt_set(FLASH_CONTROL, LOCK);
     forget_cached(place, count);
     for (uint32_t at = 0; good && at < count; at += 4) {
-        good = tt_get(place + at) == word_of(bytes + at);
+        good = tt_get(place + at) == tt_get32(bytes + at);
     }
     return good ? 0 : -1;
 }
