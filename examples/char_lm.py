@@ -53,5 +53,6 @@ def recipe(
         scheme=SCHEME,
         optimizer=Optimizer(rule="lsb", learning_rate=1.0, steps=steps),
         metric="bits_per_token",
+        weight_scales="channel",
         note=f"{text.source_name}: {text.note}",
     )

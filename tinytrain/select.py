@@ -125,6 +125,17 @@ def last_k(layers: Sequence[Layer], k: int) -> UpdateScheme:
     return UpdateScheme(dict.fromkeys(names, 1.0), names, f"last_k:{k}")
 
 
+def last_layers(layers: Sequence[Layer], k: int) -> UpdateScheme:
+    """Weights and biases of the last ``k`` layers, of which the head is one.
+
+    Raises SchemeError when the model does not have so many.
+    """
+    if not 1 <= k <= len(layers):
+        raise SchemeError(f"last_layers:{k}: give 1 to {len(layers)}, as many as can train")
+    names = tuple(layer.name for layer in layers[-k:])
+    return UpdateScheme(dict.fromkeys(names, 1.0), names, f"last_layers:{k}")
+
+
 def lora(layers: Sequence[Layer], rank: int, head: bool = False) -> UpdateScheme:
     """An adapter beside every linear layer but the head, of this rank or, where that is smaller, of
     the layer's; with ``head`` its weight and bias as well.
@@ -142,7 +153,8 @@ def lora(layers: Sequence[Layer], rank: int, head: bool = False) -> UpdateScheme
 
 
 def resolve(scheme: UpdateScheme | str, layers: Sequence[Layer]) -> UpdateScheme:
-    """A scheme, or one by its name: full, head_only, bias_only, last_k:N, lora:R, lora:R+head."""
+    """A scheme, or one by its name: full, head_only, bias_only, last_k:N (blocks), last_layers:N,
+    lora:R, lora:R+head."""
     if isinstance(scheme, UpdateScheme):
         return scheme
     simple = {"full": full, "head_only": head_only, "bias_only": bias_only}
@@ -150,6 +162,8 @@ def resolve(scheme: UpdateScheme | str, layers: Sequence[Layer]) -> UpdateScheme
         return simple[scheme](layers)
     if match := re.fullmatch(r"last_k:(\d+)", scheme):
         return last_k(layers, int(match.group(1)))
+    if match := re.fullmatch(r"last_layers:(\d+)", scheme):
+        return last_layers(layers, int(match.group(1)))
     if match := re.fullmatch(r"lora:(\d+)(\+head)?", scheme):
         return lora(layers, int(match.group(1)), bool(match.group(2)))
     if scheme == "auto":
@@ -157,7 +171,7 @@ def resolve(scheme: UpdateScheme | str, layers: Sequence[Layer]) -> UpdateScheme
             "scheme auto is selected for a board: tinytrain plan, build and run do that; in Python "
             "tinytrain.selection.auto(recipe, board) gives the recipe to compile"
         )
-    known = ", ".join([*simple, "last_k:N", "lora:R", "lora:R+head", "auto"])
+    known = ", ".join([*simple, "last_k:N", "last_layers:N", "lora:R", "lora:R+head", "auto"])
     raise SchemeError(f"unknown scheme {scheme!r}; known: {known}")
 
 

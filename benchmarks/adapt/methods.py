@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tinytrain.baseline import Rule
-from tinytrain.errors import BudgetError, SchemeError
+from tinytrain.errors import BudgetError
 from tinytrain.recipe import Optimizer, Recipe, UpdateScheme
-from tinytrain.select import Layer, bias_only, head_only, lora, resolve
+from tinytrain.select import Layer, bias_only, head_only, last_layers, lora, resolve
 from tinytrain.selection import Settings, select
 from tinytrain.selection.memory import Memory
 from tinytrain.selection.runs import Runs
@@ -39,9 +39,7 @@ class Method:
 
 def _last(layers: Sequence[Layer], recipe: Recipe) -> list[UpdateScheme]:
     """Weights and biases of the last k layers, k from all to one."""
-    names = [layer.name for layer in layers]
-    ends = [tuple(names[at:]) for at in range(len(names))]
-    return [UpdateScheme(dict.fromkeys(e, 1.0), e, f"last {len(e)} layers") for e in ends]
+    return [last_layers(layers, k) for k in range(len(layers), 0, -1)]
 
 
 def _lora(layers: Sequence[Layer], recipe: Recipe) -> list[UpdateScheme]:
@@ -69,26 +67,6 @@ METHODS = (
     Method("hand-picked, SGD without QAS", _own, "sgd without"),
     Method("fp32 full, SGD", fp32="sgd"),
 )
-
-
-def largest(memory: Memory, schemes: Sequence[UpdateScheme]) -> UpdateScheme | None:
-    """The first that fits, found by halving: less of it never needs more."""
-    low, high = 0, len(schemes)
-    while low < high:
-        middle = (low + high) // 2
-        if fits(memory, schemes[middle]):
-            high = middle
-        else:
-            low = middle + 1
-    return schemes[low] if low < len(schemes) else None
-
-
-def fits(memory: Memory, scheme: UpdateScheme) -> bool:
-    try:
-        least = memory.least_states(scheme) + memory.fixed_bytes()
-        return least <= memory.board.sram_budget_bytes and memory.need(scheme).fits
-    except SchemeError:  # more rank than a layer has
-        return False
 
 
 def selection(recipe: Recipe, memory: Memory, runs: Runs) -> tuple[UpdateScheme, float] | None:

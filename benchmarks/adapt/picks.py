@@ -20,7 +20,7 @@ from tinytrain.selection.store import Store
 
 from . import rates
 from .cells import kept, key_of
-from .methods import Method, largest, selection
+from .methods import Method, selection
 from .tasks import Group, quantized
 
 BOARD = "qemu_mps2_an386"
@@ -79,7 +79,7 @@ def _pick(method: Method, recipe: Recipe, budget: int | None) -> Pick:
             scheme, start = found or (None, start)
         else:
             assert method.schemes is not None
-            scheme = largest(memory, method.schemes(memory.layers, recipe))
+            scheme = memory.largest(method.schemes(memory.layers, recipe))
         if scheme is None:
             return Pick(None, None, None, None, fits=False)
         need = memory.need(scheme)

@@ -94,6 +94,7 @@ def select(
             study(trials, analysis, settings)
         else:
             proposed(trials, analysis, settings.front)
+        trials.confirmed()
         say("planning the front")
         front = planned_front(trials)
         before = runs.known(Job(None, recipe.optimizer))
@@ -126,9 +127,9 @@ def _chosen(
 ) -> tuple[Choice, UpdateScheme, float, Candidate | None]:
     """The best that was trained; where time was too short for any, what the search proposes."""
     best = trials.best()
-    if best:
-        scheme = explicit(best[0].scheme, trials.memory.layers, "selected")
-        return best[0].choice, scheme, best[0].learning_rate, best[0]
+    if best is not None:
+        scheme = explicit(best.scheme, trials.memory.layers, "selected")
+        return best.choice, scheme, best.learning_rate, best
     made = best_choice(trials.memory, analysis.values)
     if made is None:
         raise RecipeError("the search found no scheme that fits; give more memory (--sram)")
@@ -140,7 +141,7 @@ def planned_front(trials: Trials) -> list[Candidate]:
     """The front, with what builds of its schemes need instead of what the search assumed."""
     front = pareto(trials.found, trials.objective)
     best = trials.best()
-    wanted = [*front, *(c for c in best if c not in front)]
+    wanted = [*front, *([best] if best is not None and best not in front else [])]
     needs = trials.memory.exact([c.scheme for c in wanted])
     for candidate, need in zip(wanted, needs, strict=True):
         trials.found[trials.found.index(candidate)] = replace(candidate, need=need)

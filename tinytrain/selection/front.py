@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..recipe import UpdateScheme
@@ -15,7 +15,8 @@ from .settings import Objective
 
 @dataclass(frozen=True)
 class Candidate:
-    """``name``: where it comes from; ``outcome``: of validation after a run of full length."""
+    """``name``: where it comes from; ``outcome``: of validation after ``trainings`` runs of full
+    length, which differ in the rounding."""
 
     name: str
     scheme: UpdateScheme
@@ -23,6 +24,12 @@ class Candidate:
     need: Need
     outcome: Outcome
     learning_rate: float
+    trainings: int = 1
+
+    def and_more(self, outcomes: Sequence[Outcome]) -> Candidate:
+        """With further trainings of the same."""
+        found = sum((o.found for o in outcomes), self.outcome.found)
+        return replace(self, outcome=Outcome(found), trainings=self.trainings + len(outcomes))
 
     def score(self, objective: Objective) -> float:
         return self.outcome.score(objective)
@@ -36,7 +43,7 @@ class Candidate:
             "name": self.name, "score": self.score(objective), "loss": self.outcome.loss,
             "accuracy": self.outcome.score("accuracy"), "sram_bytes": self.need.sram_bytes,
             "macs_per_step": self.need.macs, "learning_rate": self.learning_rate,
-            "trained_parameters": self.need.trained_parameters,
+            "trained_parameters": self.need.trained_parameters, "trainings": self.trainings,
         }  # fmt: skip
 
 

@@ -124,6 +124,22 @@ class Memory:
             self.store.put(keys[todo[at]], asdict(need))
         return [self._needs[key] for key in keys]
 
+    def fitting(self, scheme: UpdateScheme) -> Need | None:
+        """What a scheme needs, where that fits."""
+        if self.least_states(scheme) + self.fixed_bytes() > self.board.sram_budget_bytes:
+            return None
+        need = self.need(scheme)
+        return need if need.fits else None
+
+    def largest(self, schemes: Sequence[UpdateScheme]) -> UpdateScheme | None:
+        """The first that fits of schemes that each train part of what the one before does, found
+        by halving."""
+        low, high = 0, len(schemes)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.fitting(schemes[middle]) else (middle + 1, high)
+        return schemes[low] if low < len(schemes) else None
+
     def exact(self, schemes: Sequence[UpdateScheme]) -> list[Need]:
         """What a build of these plans, to the byte."""
         return self.needs(schemes, self.final)

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from ..boards import with_sram
 from ..compiler import silent
-from ..errors import SchemeError
 from ..recipe import UpdateScheme
-from ..select import block_of, resolve
+from ..select import Layer, bias_only, head_only, last_layers, lora, resolve
 from .analysis import Analysis, Stage
 from .contribution import Values
 from .front import Candidate
@@ -26,6 +25,7 @@ RATES = (1.0, 0.5, 0.25)  # times the recipe's learning rate; the more trains, t
 HIGHER = 2.0  # tried as well where the first of these is the best
 FAR = 3  # layers at least in which proposals of one kind differ
 NEAR = 2  # layers at most in which one that is close to the best differs from it
+TRAININGS = 3  # that the best has to be the best in the mean of, each with its own rounding
 
 
 class Wanted(NamedTuple):
@@ -91,52 +91,55 @@ class Trials:
     def _best_of(self, found: Sequence[Candidate]) -> Candidate:
         return max(found, key=lambda c: c.rank(self.objective))
 
-    def best(self, count: int = 1) -> list[Candidate]:
-        """The best that fit the board."""
+    def best(self) -> Candidate | None:
+        """The best that fits the board."""
         budget = self.memory.board.sram_budget_bytes
         fitting = [c for c in self.found if c.need.sram_bytes <= budget]
-        return sorted(fitting, key=lambda c: c.rank(self.objective), reverse=True)[:count]
+        return self._best_of(fitting) if fitting else None
+
+    def confirmed(self) -> Candidate | None:
+        """The best by the mean over several trainings: the best of many single ones was lucky as
+        well, so it is trained again with other rounding, until one that was is still the best."""
+        optimizer = self.runs.pool.context.recipe.optimizer
+        while (best := self.best()) and best.trainings == 1:
+            seeds = [(optimizer.seed + at) % 2**32 for at in range(1, TRAININGS)]
+            rate = best.learning_rate
+            jobs = [Job(best.scheme, replace(optimizer, learning_rate=rate, seed=s)) for s in seeds]
+            more = self.runs.all(jobs, self.end, self.stage(f"{best.name} again", len(jobs)))
+            known = [outcome for outcome in more if outcome is not None]
+            if len(known) < len(jobs):
+                break
+            self.found[self.found.index(best)] = best.and_more(known)
+        return best
 
 
 def standard(trials: Trials, own: UpdateScheme | str, front: bool = True) -> None:
     """Train the recipe's scheme and the named ones, of each kind the largest that fits; those of
     little memory for the ``front``."""
-    memory = trials.memory
-    layers, budget = memory.layers, memory.board.sram_budget_bytes
-    blocks = dict.fromkeys(b for layer in layers if (b := block_of(layer.name)))
-    last = [f"last_k:{k}" for k in range(len(blocks), 0, -1)]
-    adapters = [f"lora:{rank}+head" for rank in reversed(RANKS)]
-    names = [["full", *last], adapters]
+    memory, layers = trials.memory, trials.memory.layers
+    families = [
+        [last_layers(layers, k) for k in range(len(layers), 0, -1)],
+        [lora(layers, rank, head=True) for rank in ranks_of(layers)],
+    ]
     if front:
-        names += [["bias_only"], ["head_only"]]
-    families = [_resolved(family, memory) for family in names]
+        families += [[bias_only(layers)], [head_only(layers)]]
     if own != "auto":
         families.insert(0, [resolve(own, layers)])
     wanted: list[Wanted] = []
     for family in families:
-        for scheme in family:
+        trials.say(f"planning {family[0].name}" if family else "planning")
+        scheme = memory.largest(family)
+        if scheme is not None:
             choice = choice_of(scheme, layers)
-            if choice in [w.choice for w in wanted]:
-                break
-            if memory.least_states(scheme) + memory.fixed_bytes() > budget:
-                continue
-            trials.say(f"planning {scheme.name}")
-            need = memory.need(scheme)
-            if need.fits:
-                wanted.append(Wanted(scheme.name, scheme, choice, need))
-                break
+            if choice not in [w.choice for w in wanted]:
+                wanted.append(Wanted(scheme.name, scheme, choice, memory.need(scheme)))
     trials.train(wanted)
 
 
-def _resolved(names: Sequence[str], memory: Memory) -> list[UpdateScheme]:
-    """Those that the model can have."""
-    found = []
-    for name in names:
-        try:
-            found.append(resolve(name, memory.layers))
-        except SchemeError:
-            continue
-    return found
+def ranks_of(layers: Sequence[Layer]) -> list[int]:
+    """Ranks of adapters that some layer has, the largest first."""
+    sides = [min(part.outputs, part.inputs) for part in layers[:-1] if not part.convolution]
+    return [rank for rank in reversed(RANKS) if rank <= max(sides, default=0)]
 
 
 def proposed(trials: Trials, analysis: Analysis, front: bool = True) -> None:
@@ -189,17 +192,17 @@ def _smaller(trials: Trials, values: Values, share: float) -> list[Wanted]:
 
 def _near(trials: Trials, values: Values) -> list[Wanted]:
     """The most valuable that differ little from the best so far, one a process."""
-    best = trials.best()
-    if not best:
+    best = trials.confirmed()
+    if best is None:
         return []
     known: list[Choice] = [c.choice for c in trials.found]
     found: list[Wanted] = []
     for _ in range(min(trials.runs.pool.jobs, trials.rest)):
-        within = Within([*known, *(w.choice for w in found)], 1, best[0].choice, NEAR)
+        within = Within([*known, *(w.choice for w in found)], 1, best.choice, NEAR)
         made = best_choice(trials.memory, values, within, trials.say, trials.end)
         if made is None:
             break
-        name = f"near {best[0].name.removeprefix('near ')}"
+        name = f"near {best.name.removeprefix('near ')}"
         scheme = trials.memory.scheme(made.choice, name)
         found.append(Wanted(name, scheme, made.choice, made.need))
     return found
