@@ -57,7 +57,8 @@ def read_digits() -> tuple[Floats, Bytes]:
     file is not as expected."""
     path = find_digits()
     try:
-        rows = np.loadtxt(gzip.decompress(path.read_bytes()).decode().splitlines(), delimiter=",")
+        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+        rows = np.loadtxt(lines, delimiter=",", ndmin=2)
         x, y = rows[:, :-1].reshape(-1, CELLS, CELLS), rows[:, -1]
     except (OSError, EOFError, ValueError, IndexError) as error:
         raise DataError(f"{path}: not scikit-learn's digits ({error}); try: {COMMAND}") from error
