@@ -9,9 +9,9 @@ writers: the 1,797 digits of ``sklearn.datasets.load_digits``, 8x8 cells with 17
     validation  the next 30 of each class: learning rates are chosen here
     target      the rest, 64 to 73 of each class
 
-The package does not name the writers; its images lie in the order in which they were collected. So
-sets are cut in that order, class by class: what one person wrote one after another stays together,
-but for those whom a cut meets.
+Thirteen people wrote the scanner's digits, and the package does not say which. Sets are cut in the
+file's order, class by class: what one person wrote one after another stays together, but a writer
+may be in two sets. No image is.
 
 MNIST's digits are 20 pixels high, in a margin of 4; they get a border of 2 more, so that they are
 32x32. The scanner's fill their 8x8 cells: these become 20x20 pixels, bilinear between the middles
