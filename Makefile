@@ -64,5 +64,5 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt setuptools
 	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt --no-build-isolation -e '.[test,dev]'
-	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt --no-deps seglearn
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt --no-deps seglearn scikit-learn
 	@touch $@

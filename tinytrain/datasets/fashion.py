@@ -19,15 +19,14 @@ from __future__ import annotations
 
 import gzip
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import DataError
-from ..recipe import Dataset
 from .common import Ints, data_root
+from .images import Bytes, Floats, ImageSplit, normalised
 
 SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # of the Debian package
 COMMAND = "apt-get install -y --no-install-recommends dataset-fashion-mnist"
@@ -36,9 +35,6 @@ LABELS = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt",
 BORDER = 2
 ADAPT, VALIDATION = 2000, 500  # images
 
-Floats = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True)
 class Images:
@@ -46,25 +42,6 @@ class Images:
 
     x: Bytes
     y: Bytes
-
-
-@dataclass(frozen=True)
-class FashionSplit:
-    """``x`` float32 ``[N, 1, 32, 32]``, normalised; ``y`` int64 ``[N]`` in 0..9.
-
-    ``mean`` and ``std`` are those of all pretrain pixels in [0, 1], border included. ``origins``
-    names the images of each set, those of the test file counted on from the training file's.
-    """
-
-    pretrain: Dataset
-    adapt: Dataset
-    validation: Dataset
-    target: Dataset
-    source: Dataset
-    mean: float
-    std: float
-    labels: tuple[str, ...]
-    origins: dict[str, Ints] = field(repr=False)
 
 
 def find_fashion() -> Path:
@@ -130,7 +107,7 @@ def turned(images: Floats, degrees: float) -> Floats:
 def load_fashion(
     degrees: float = 30.0, pretrain_images: int = 40_000, test_images: int = 1000, seed: int = 0,
     known: int = len(LABELS),
-) -> FashionSplit:  # fmt: skip
+) -> ImageSplit:  # fmt: skip
     """The five data sets. ``degrees`` the camera is turned by; ``test_images`` in target and in
     source, each; ``seed`` orders the adapt stream; ``known``: classes of pretrain and source, which
     have fewer images where that is not all.
@@ -162,12 +139,7 @@ def load_fashion(
         name: _pixels(everything.x[chosen], 0.0 if name in upright else degrees)
         for name, chosen in origins.items()
     }
-    mean, std = float(pixels["pretrain"].mean()), float(pixels["pretrain"].std())
-    sets = {
-        name: Dataset(((x - mean) / std)[:, None], everything.y[origins[name]].astype(np.int64))
-        for name, x in pixels.items()
-    }
-    return FashionSplit(mean=mean, std=std, labels=LABELS, origins=origins, **sets)
+    return normalised(pixels, everything.y, origins, LABELS)
 
 
 def _pixels(images: Bytes, degrees: float) -> Floats:

