@@ -63,6 +63,9 @@ def select(
     storage: Annotated[
         str | None, typer.Option(help="URL of the Optuna study (default: in memory)")
     ] = None,
+    count: Annotated[
+        bool, typer.Option("--count", help="count the instructions of steps in the emulator")
+    ] = False,
     jobs: Annotated[int, typer.Option(help="processes; 0: one a core")] = 0,
     scheme: Schemes = None, optimizer: Rule = None, weights: Weights = None, steps: Steps = None,
     seed: Seed = None, learning_rate: Rate = None, recompute: Recompute = "auto",
@@ -73,7 +76,7 @@ def select(
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
     settings = Settings(
         objective, search, trials, contribution_steps, seconds, contributions,  # type: ignore[arg-type]
-        channels, folds, storage=storage, jobs=jobs,  # type: ignore[arg-type]
+        channels, folds, storage=storage, jobs=jobs, count=count,  # type: ignore[arg-type]
     )  # fmt: skip
     if plot:
         plot_format(plot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tinytrain.fit import Planning
 from tinytrain.recipe import Optimizer
 from tinytrain.runner import measurements, open_session
 from tinytrain.selection import Settings, runs, select
+from tinytrain.selection.proxy import tasks_of
 from tinytrain.selection.store import Store
 
 pytestmark = pytest.mark.qemu
@@ -44,3 +46,30 @@ def test_sram_of_the_front_is_what_firmware_has(
     with session:
         session.step(recipe.train.x[0], recipe.train.y[0])
     assert measurements(session, artifact)["stack_used_bytes"] <= found.compiled.sram.stack_bytes
+
+
+@pytest.mark.parametrize("method", ["cpsat", "optuna"])
+def test_steps_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """Instructions are those of the firmware; the front goes by them."""
+    monkeypatch.setattr(runs, "trained", invented_outcome)
+    board = with_sram(load_board("qemu_mps2_an386"), 20_000)
+    recipe, quantized = toys.recipe("sensor", "auto", SHORT), toys.quantized("sensor")
+    settings = Settings(
+        method=method, trials=5, steps=2, jobs=1, contributions="estimate", count=True
+    )
+    found = select(recipe, board, settings, PLANNING, quantized, Store(tmp_path))
+    assert all(c.need.instructions for c in found.candidates)
+    session, _ = open_session(found.compiled, board.name, tmp_path / "selected")
+    task = tasks_of(recipe, settings.folds, settings.seed)[0]
+    with session:
+        for i in range(2):
+            session.step(task.train.x[i], task.train.y[i])
+    counted = session.instructions_per_step[-1]
+    assert found.best.need.instructions == pytest.approx(counted, rel=0.02)
+    assert found.best.facts("accuracy")["instructions_per_step"] == found.best.need.instructions
+    by_sram = sorted(found.front, key=lambda c: c.need.sram_bytes)
+    for small, large in pairwise(by_sram):
+        assert (
+            large.score("accuracy") > small.score("accuracy")
+            or large.need.instructions < small.need.instructions
+        )

@@ -18,7 +18,8 @@ from selection_cases import (
 )
 
 from tinytrain.autodiff import differentiate
-from tinytrain.errors import RecipeError
+from tinytrain.boards import load_board
+from tinytrain.errors import BoardError, RecipeError
 from tinytrain.recipe import Dataset, Proxy, UpdateScheme
 from tinytrain.select import Layer, apply_scheme, selections
 from tinytrain.selection.contribution import channel_order, parts_of, values_of
@@ -36,6 +37,7 @@ from tinytrain.selection.options import (
     state_bytes,
 )
 from tinytrain.selection.proxy import assigned, tasks_of
+from tinytrain.selection.steps import twin
 
 # -- options ---------------------------------------------------------------------------------------
 
@@ -200,3 +202,18 @@ def test_values_lie_between_what_was_measured() -> None:
     b = [found.gain["b"][Option(n, bias=True)] for n in (2, 4, 8, 16)]
     assert b == sorted(b) and b[0] > 0 and b[3] == pytest.approx(0.6, rel=0.3)
     assert found.most == {"blocks.0": 0.0} and found.gain["a"][NOTHING] == 0
+
+
+def test_where_steps_are_counted() -> None:
+    emulated = load_board("qemu_rv32")
+    assert twin(emulated) is emulated
+    nucleo = load_board("nucleo_f446re")
+    assert twin(nucleo).name == "qemu_mps2_an386"
+    assert twin(nucleo).sram_budget_bytes == nucleo.sram_budget_bytes
+    assert twin(load_board("host")).cpu == "cortex-m4"
+    assert twin(load_board("nucleo_f746zg")).cpu == "cortex-m7"
+    assert twin(load_board("esp32-c6-devkitc-1")).name == "qemu_rv32"
+    split = load_board("nucleo_l476rg")
+    assert twin(split).sram_budget_bytes == sum(memory.length_bytes for memory in split.ram)
+    with pytest.raises(BoardError, match=r"--count: no board with a xtensa-lx7 .* is emulated"):
+        twin(load_board("esp32-s3-devkitc-1"))

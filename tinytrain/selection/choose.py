@@ -25,6 +25,7 @@ from .proxy import digest_of, tasks_of
 from .runs import Job, Outcome, Runs
 from .search import best_choice
 from .settings import Objective, Settings
+from .steps import twin
 from .store import Store, graph_digest
 from .trials import Trials, proposed, standard
 
@@ -71,11 +72,13 @@ def select(
     """Search for the best scheme within the SRAM of ``board``. What was measured or planned before
     is taken from ``store``, so that a search that was cut off goes on.
 
-    Raises BudgetError when not even the head's bias fits, and RecipeError for too few samples.
+    Raises BudgetError when not even the head's bias fits, RecipeError for too few samples, and
+    BoardError where steps are to be counted on a processor that is not emulated.
     """
     settings, planning = settings or Settings(), planning or Planning()
     began, recipe = time.monotonic(), recipe.replace(alternatives=())
     end = None if settings.seconds is None else began + settings.seconds
+    counter = twin(board) if settings.count else None
     quantized = quantized or prepare(recipe, track)
     store, objective = store or Store(), objective_of(recipe, settings)
     tasks, layers = tasks_of(recipe, settings.folds, settings.seed), layers_of(quantized.graph)
@@ -83,7 +86,7 @@ def select(
         runs = Runs(pool, store)
         say("first-order estimate")
         guess, order, seconds = first_look(recipe, runs, layers, settings)
-        memory = Memory(pool, board, planning, store, order)
+        memory = Memory(pool, board, planning, store, order, twin=counter)
         _check_smallest(memory)
         analysis = analyse(recipe, runs, memory, guess, seconds, settings, end, stage)
         trials = Trials(runs, memory, objective, settings.trials, end, stage, say)

@@ -42,16 +42,17 @@ class Candidate:
         return {
             "name": self.name, "score": self.score(objective), "loss": self.outcome.loss,
             "accuracy": self.outcome.score("accuracy"), "sram_bytes": self.need.sram_bytes,
-            "macs_per_step": self.need.macs, "learning_rate": self.learning_rate,
+            "macs_per_step": self.need.macs,
+            "instructions_per_step": self.need.instructions, "learning_rate": self.learning_rate,
             "trained_parameters": self.need.trained_parameters, "trainings": self.trainings,
         }  # fmt: skip
 
 
 def pareto(found: Sequence[Candidate], objective: Objective) -> list[Candidate]:
-    """Those that no other one beats in score, SRAM and MACs at once, by rising SRAM."""
+    """Those that no other one beats in score, SRAM and work at once, by rising SRAM."""
 
     def key(c: Candidate) -> tuple[float, int, int]:
-        return -c.score(objective), c.need.sram_bytes, c.need.macs
+        return -c.score(objective), c.need.sram_bytes, c.need.work
 
     keys = [key(c) for c in found]
     best = [

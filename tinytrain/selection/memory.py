@@ -32,12 +32,14 @@ from .options import (
     state_bytes,
 )
 from .pool import Context, Pool
+from .steps import instructions
 from .store import Store, graph_digest, key_of
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a scheme needs on a board. ``fixed_bytes``: what is neither arena nor state."""
+    """What a scheme needs on a board. ``fixed_bytes``: what is neither arena nor state;
+    ``instructions``: of a step, where these are counted."""
 
     sram_bytes: int
     arena_bytes: int
@@ -46,6 +48,12 @@ class Need:
     fits: bool
     macs: int
     trained_parameters: int
+    instructions: int | None = None
+
+    @property
+    def work(self) -> int:
+        """Of a step: instructions, or MACs where these are not counted."""
+        return self.macs if self.instructions is None else self.instructions
 
 
 @dataclass
@@ -58,13 +66,15 @@ class Fact:
 
 class Memory:
     """Asks the planner, once a scheme: quickly, for the search; ``final``: how a build would plan.
-    ``planned``: how often it had to run; ``other``: of the
-    same recipe with another budget, whose facts hold here, too."""
+    ``planned``: how often it had to run; ``other``: of the same recipe with another budget, whose
+    facts hold here, too. ``twin``: the emulated board that steps are counted on, None: they are
+    not."""
 
     def __init__(
         self, pool: Pool, board: Board, planning: Planning, store: Store, order: Order,
-        other: Memory | None = None,
+        other: Memory | None = None, twin: Board | None = None,
     ) -> None:  # fmt: skip
+        self.twin = twin
         self.pool, self.board, self.store, self.order = pool, board, store, order
         self.final = planning
         self.planning = replace(planning, planner="heuristic", quick=True)
@@ -110,19 +120,27 @@ class Memory:
         """What a scheme needs: planned now, before, or by another search."""
         return self.needs([scheme], self.planning)[0]
 
-    def needs(self, schemes: Sequence[UpdateScheme], planning: Planning) -> list[Need]:
-        """The same of several, over processes."""
-        keys = [key_of("need", self.digest, planning, selections(s, self.layers)) for s in schemes]
+    def needs(
+        self, schemes: Sequence[UpdateScheme], planning: Planning, twin: Board | None = None
+    ) -> list[Need]:
+        """The same of several, over processes; with the instructions on ``twin``."""
+        more = [twin] if twin else []
+        keys = [key_of("need", self.digest, planning, selections(s, self.layers), *more)
+                for s in schemes]  # fmt: skip
         for key in keys:
             if key not in self._needs and (data := self.store.get(key)) is not None:
                 self._needs[key] = Need(**data)
         todo = [i for i, key in enumerate(keys) if key not in self._needs]
-        asked = [(schemes[i], self.board, planning) for i in todo]
+        asked = [(schemes[i], self.board, planning, twin) for i in todo]
         for at, need in self.pool.results(planned, asked):
             self.planned += 1
             self._needs[keys[todo[at]]] = need
             self.store.put(keys[todo[at]], asdict(need))
         return [self._needs[key] for key in keys]
+
+    def counted(self, schemes: Sequence[UpdateScheme]) -> list[Need]:
+        """Of the search's plans, with instructions where steps are counted."""
+        return self.needs(schemes, self.planning, self.twin)
 
     def fitting(self, scheme: UpdateScheme) -> Need | None:
         """What a scheme needs, where that fits."""
@@ -142,7 +160,7 @@ class Memory:
 
     def exact(self, schemes: Sequence[UpdateScheme]) -> list[Need]:
         """What a build of these plans, to the byte."""
-        return self.needs(schemes, self.final)
+        return self.needs(schemes, self.final, self.twin)
 
     def learn(self, choice: Choice, need: Need, say: Callable[[str], None] = silent) -> None:
         """Facts of a choice that does not fit: of itself, and of the least that trains in the same
@@ -187,16 +205,17 @@ class Memory:
         return self.smallest().fixed_bytes
 
 
-def planned(context: Context, asked: tuple[UpdateScheme, Board, Planning]) -> Need:
+def planned(context: Context, asked: tuple[UpdateScheme, Board, Planning, Board | None]) -> Need:
     """Compile, without samples for adapters, which memory does not depend on."""
-    scheme, board, planning = asked
+    scheme, board, planning, twin = asked
+    recipe = context.recipe.replace(scheme=scheme)
     few = replace(context.quantized, samples=context.quantized.samples[:1])
-    made = compile_recipe(
-        context.recipe.replace(scheme=scheme), board, few, check=False, planning=planning
-    )
+    made = compile_recipe(recipe, board, few, check=False, planning=planning)
     sram = made.sram
     states = sram.trained_weight_bytes + sram.optimizer_bytes
+    counted = instructions(recipe, few, twin, planning, context.tasks[0], made) if twin else None
     return Need(
         sram.sram_bytes, sram.arena_bytes, states, sram.sram_bytes - sram.arena_bytes - states,
         sram.sram_bytes <= board.sram_budget_bytes, made.train.macs(), made.trained_parameters,
+        counted,
     )  # fmt: skip

@@ -98,15 +98,20 @@ def _print_candidates(console: Console, found: Selected) -> None:
     table = Table(title=title)
     for name in ("scheme", ""):
         table.add_column(name)
-    for name in (f"validation {found.objective}", "loss", "SRAM", "MACs a step", "rate"):
+    for name in (f"validation {found.objective}", "loss", "SRAM", f"{_work(found)} a step", "rate"):
         table.add_column(name, justify="right")
     for c in sorted(found.candidates, key=lambda c: c.rank(found.objective), reverse=True):
         name = f"[bold]{c.name}[/]" if c is found.best else c.name
         score = f"{abs(c.score(found.objective)):.3f}"
-        numbers = (f"{c.outcome.loss:.3f}", f"{c.need.sram_bytes:,}", f"{c.need.macs:,}")
+        numbers = (f"{c.outcome.loss:.3f}", f"{c.need.sram_bytes:,}", f"{c.need.work:,}")
         front = "*" if c in found.front else ""
         table.add_row(name, front, score, *numbers, f"{c.learning_rate:g}")
     console.print(table)
+
+
+def _work(found: Selected) -> str:
+    """What the work of a step is counted in."""
+    return "instructions" if found.memory.twin else "MACs"
 
 
 def _print_reasons(console: Console, reasons: Sequence[Reason]) -> None:
@@ -151,9 +156,9 @@ def _picture(found: Selected, kind: str) -> bytes:
         return x, [_shown(c, found) for c in chosen]
 
     figure, axes = plt.subplots(figsize=(9, 5.5))
-    macs = [c.need.macs / 1e6 for c in found.candidates]
-    spots = axes.scatter(*points(found.candidates), c=macs, cmap="viridis", s=40, zorder=3)
-    figure.colorbar(spots, label="million MACs a step")
+    work = [c.need.work / 1e6 for c in found.candidates]
+    spots = axes.scatter(*points(found.candidates), c=work, cmap="viridis", s=40, zorder=3)
+    figure.colorbar(spots, label=f"million {_work(found)} a step")
     front = _step_front(found)
     axes.plot(*points(front), color="#c44e52", drawstyle="steps-post", label="front", zorder=2)
     for c in front:

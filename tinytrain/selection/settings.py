@@ -22,7 +22,8 @@ class Settings:
     limit. ``contributions``: measured one by one, or the first-order estimate alone. ``channels``:
     which channels of a layer train first. ``folds``: parts of the adaptation samples, where the
     recipe has no proxies. ``storage``: URL of an Optuna study. ``jobs``: processes, 0 for one a
-    core. ``front``: whether schemes for less memory are trained as well."""
+    core. ``front``: whether schemes for less memory are trained as well. ``count``: whether the
+    emulator counts the instructions of their steps, which then take the place of MACs."""
 
     objective: Objective | None = None
     method: Method = "cpsat"
@@ -36,6 +37,7 @@ class Settings:
     storage: str | None = None
     jobs: int = 0
     front: bool = True
+    count: bool = False
 
     def __post_init__(self) -> None:
         if self.objective is not None:

@@ -1,4 +1,4 @@
-"""The search by Optuna: score, SRAM and MACs at once, without values that add up.
+"""The search by Optuna: score, SRAM and work of a step at once, without values that add up.
 
 A study in a database or a journal may be shared by several machines, and goes on where it was.
 """
@@ -85,7 +85,7 @@ def _parameters(options: Any, choice: Choice) -> dict[str, int]:
 
 
 def _values(trials: Trials, trial: Any) -> tuple[float, float, float]:
-    """Score, bytes of SRAM, MACs of one trial; what does not fit is not trained."""
+    """Score, bytes of SRAM, work of one trial; what does not fit is not trained."""
     memory, budget = trials.memory, trials.memory.board.sram_budget_bytes
     choice = {
         name: known[trial.suggest_int(name, 0, len(known) - 1)]
@@ -101,12 +101,14 @@ def _values(trials: Trials, trial: Any) -> tuple[float, float, float]:
     trial.set_user_attr(OVER, max(0, need.sram_bytes - budget))
     if not need.fits:
         memory.note(choice, need)
-        return worst, float(need.sram_bytes), float(need.macs)
+        return worst, float(need.sram_bytes), float(need.work)
     before = len(trials.found)
     name = f"optuna {trial.number}"
     trials.train([Wanted(name, memory.scheme(choice, name), choice, need)])
-    score = trials.found[-1].score(trials.objective) if len(trials.found) > before else worst
-    return score, float(need.sram_bytes), float(need.macs)
+    if len(trials.found) == before:
+        return worst, float(need.sram_bytes), float(need.work)
+    done = trials.found[-1]
+    return done.score(trials.objective), float(need.sram_bytes), float(done.need.work)
 
 
 def _over(trial: Any) -> tuple[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 from ..boards import with_sram
@@ -66,9 +67,11 @@ class Trials:
         higher = self._with_rates([wanted[at] for at in edge], [HIGHER * RATES[0]])
         for at, more in zip(edge, higher, strict=True):
             tried[at] += more
-        for found in filter(None, tried):
-            self.rest -= 1
-            self.found.append(self._best_of(found))
+        done = [self._best_of(found) for found in tried if found]
+        needs = self.memory.counted([c.scheme for c in done]) if self.memory.twin else []
+        self.rest -= len(done)
+        for c, need in zip_longest(done, needs):
+            self.found.append(replace(c, need=need or c.need))
 
     def _with_rates(
         self, wanted: Sequence[Wanted], factors: Sequence[float]
@@ -186,7 +189,9 @@ def _smaller(trials: Trials, values: Values, share: float) -> list[Wanted]:
     if budget <= 2 * memory.board.stack_bytes:
         return []
     board = with_sram(memory.board, budget)
-    small = Memory(memory.pool, board, memory.final, memory.store, memory.order, memory)
+    small = Memory(
+        memory.pool, board, memory.final, memory.store, memory.order, memory, memory.twin
+    )
     return _proposals(trials, values, f"selected, {budget:,} bytes", 1, [], small)
 
 
