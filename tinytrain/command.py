@@ -27,8 +27,8 @@ Source = Annotated[Path, typer.Argument(help="Python file that defines recipe()"
 BoardName = Annotated[str, typer.Option("--board", help="board; see tinytrain boards")]
 Schemes = Annotated[
     list[str] | None,
-    typer.Option("--scheme", help="full, head_only, bias_only, last_k:N, lora:R, lora:R+head, "
-                 "auto, or a scheme file (.toml); several: the firmware holds all (default: the "
+    typer.Option("--scheme", help="full, head_only, bias_only, last_k:N, last_layers:N, lora:R, "
+                 "lora:R+head, auto, or a scheme file (.toml); several: the firmware holds all (default: the "
                  "recipe's)"),
 ]  # fmt: skip
 Rule = Annotated[str | None, typer.Option("--optimizer", help="lsb, sgd or sgd-noqas")]
