@@ -88,9 +88,9 @@ def _pick(method: Method, recipe: Recipe, budget: int | None) -> Pick:
 
 
 def planned(method: Method, group: Group, budget: int, found: Pick) -> Compiled:
-    """The firmware of a pick, with the plan that its bytes are from."""
+    """The firmware of a pick as ``tinytrain build`` plans it, with more care than the search."""
     recipe = group.posed()
     optimizer = replace(method.optimizer(recipe), learning_rate=found.learning_rate or 0.0)
     made = recipe.replace(scheme=found.scheme, optimizer=optimizer)
     board = with_sram(load_board(BOARD), budget)
-    return compile_recipe(made, board, quantized(recipe), check=False, planning=QUICK)
+    return compile_recipe(made, board, quantized(recipe), check=False)

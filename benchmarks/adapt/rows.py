@@ -24,7 +24,7 @@ def row_key(task: Task, method: Method, budget: int | None) -> str:
 
 
 def counted_key(task: Task, method: Method, budget: int | None) -> str:
-    return key_of("counted", row_key(task, method, budget))
+    return key_of("built", row_key(task, method, budget))
 
 
 def known(task: Task, method: Method, budget: int | None) -> dict[str, Any] | None:
@@ -77,7 +77,7 @@ def _tested(case: Case, method: Method, found: Pick) -> Tested:
 
 
 def count(task: Task, method: Method, budget: int | None) -> None:
-    """Instructions of the row's steps on the emulated board, and the SRAM that its firmware has."""
+    """Instructions of the row's steps on the emulated board, and SRAM, as it is built."""
     if budget is not None and (row := known(task, method, budget)) and row["sram_bytes"]:
         kept(counted_key(task, method, budget), lambda: _counted(task, method, budget))
 
@@ -85,6 +85,7 @@ def count(task: Task, method: Method, budget: int | None) -> None:
 def _counted(task: Task, method: Method, budget: int) -> dict[str, Any]:
     found = [_emulated(task, group, method, budget) for group in task.groups]
     return {
+        "sram_bytes": max(f["sram_bytes"] for f in found),
         "instructions_per_step": round(np.mean([f["instructions_per_step"] for f in found])),
         "sram_measured_bytes": max(f["sram_measured_bytes"] for f in found),
         "difference_bytes": max((f["difference"] for f in found), key=abs),
@@ -104,7 +105,9 @@ def _emulated(task: Task, group: Group, method: Method, budget: int) -> dict[str
         seen = emulated(compiled, recipe, STEPS)
         static = seen["sram_measured_bytes"] - seen["stack_used_bytes"]
         expected = compiled.sram.sram_bytes - compiled.sram.stack_bytes
-        return seen | {"difference": static - expected}
+        return seen | {
+            "sram_bytes": compiled.sram.sram_bytes, "difference": static - expected
+        }  # fmt: skip
 
-    key = key_of("emulated", task.name, what, method.optimizer(recipe).rule, budget)
+    key = key_of("built", task.name, what, method.optimizer(recipe).rule, budget)
     return dict(kept(key, run))
