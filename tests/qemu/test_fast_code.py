@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import toys
 
-from tinytrain.boards import Memory, load_board
+from tinytrain.board_memory import FastCode
+from tinytrain.boards import load_board
 from tinytrain.build import Artifact, build
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.errors import BudgetError
@@ -44,7 +45,7 @@ def test_code_runs_from_where_it_is_copied(tmp_path: Path) -> None:
 
 def test_too_little_memory_for_it_is_told(tmp_path: Path) -> None:
     compiled = made("sensor", SPLIT)
-    small = replace(compiled.board, fast_code=Memory("fast_code", 0x203F0000, 1024))
+    small = replace(compiled.board, fast_code=FastCode("fast_code", 0x203F0000, 1024))
     with pytest.raises(BudgetError, match=r"over the memory for fast code of 1024 bytes"):
         build(compiled.files, small, tmp_path / "b")
     assert not (tmp_path / "b").exists()

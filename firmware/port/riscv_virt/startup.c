@@ -7,6 +7,10 @@
 extern uint32_t tt_stack_start[], tt_stack_end[];
 extern uint32_t tt_data_start[], tt_data_end[], tt_bss_start[], tt_bss_end[];
 extern const uint32_t tt_data_image[];
+#ifdef TT_FAST_CODE
+extern uint32_t tt_fast_start[], tt_fast_end[];
+extern const uint32_t tt_fast_image[];
+#endif
 
 #define PAINT 0xA5C3A5C3u
 /* Physical memory protection: entry 1 from the address of entry 0 to its own; locked, read and
@@ -38,6 +42,12 @@ __attribute__((naked, section(".vectors"), used)) void tt_reset(void) {
                      "j tt_start\n");
 }
 
+static void copy(volatile uint32_t *to, const volatile uint32_t *end, const uint32_t *from) {
+    while (to < end) {
+        *to++ = *from++;
+    }
+}
+
 static void protect(void) {
     const uintptr_t low = (uintptr_t)tt_reset >> 2, high = (uintptr_t)tt_stack_start >> 2;
     __asm__ volatile("csrw pmpaddr0, %0\n"
@@ -55,10 +65,11 @@ _Noreturn void tt_start(void) {
     for (volatile uint32_t *word = tt_stack_start; word < used; word++) {
         *word = PAINT;
     }
-    const uint32_t *from = tt_data_image;
-    for (volatile uint32_t *to = tt_data_start; to < tt_data_end; to++, from++) {
-        *to = *from;
-    }
+#ifdef TT_FAST_CODE
+    copy(tt_fast_start, tt_fast_end, tt_fast_image);
+    __asm__ volatile("fence" ::: "memory");
+#endif
+    copy(tt_data_start, tt_data_end, tt_data_image);
     for (volatile uint32_t *word = tt_bss_start; word < tt_bss_end; word++) {
         *word = 0;
     }
