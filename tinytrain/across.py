@@ -24,9 +24,10 @@ LINKS = 2  # firmware images that are made at once
 @dataclass(frozen=True)
 class Verdict:
     """A recipe on a board. ``beside_bytes`` of ``beside_capacity_bytes``: arena in the memories
-    beside the first. ``fast_code_bytes``: of the SRAM, reserved for kernels that share it;
-    ``psram_bytes``: frozen weights there. ``flash_bytes``: of the linked firmware; None where it was not linked, with
-    the reason in ``why``. ``fits``: SRAM and flash; None where only the SRAM is known to fit."""
+    beside the first. ``flash_bytes``: of the linked firmware; None where it was not linked, with
+    the reason in ``why``. ``fits``: SRAM and flash; None where only the SRAM is known to fit.
+    ``fast_code_bytes``: of the SRAM, reserved for kernels that share it; ``psram_bytes``: frozen
+    weights there."""
 
     board: str
     sram_bytes: int

@@ -59,16 +59,16 @@ static void protect(void) {
 
 _Noreturn void tt_start(void) {
     __asm__ volatile("csrw mtvec, %0" ::"r"(tt_fault) : "memory");
+#ifdef TT_FAST_CODE /* which the protection covers, too */
+    copy(tt_fast_start, tt_fast_end, tt_fast_image);
+    __asm__ volatile("fence" ::: "memory");
+#endif
     protect();
     uint32_t *used;
     __asm__ volatile("mv %0, sp" : "=r"(used));
     for (volatile uint32_t *word = tt_stack_start; word < used; word++) {
         *word = PAINT;
     }
-#ifdef TT_FAST_CODE
-    copy(tt_fast_start, tt_fast_end, tt_fast_image);
-    __asm__ volatile("fence" ::: "memory");
-#endif
     copy(tt_data_start, tt_data_end, tt_data_image);
     for (volatile uint32_t *word = tt_bss_start; word < tt_bss_end; word++) {
         *word = 0;
