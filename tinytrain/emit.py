@@ -110,8 +110,8 @@ def padded_bytes(param: Param, align: int) -> int:
 
 
 def is_weight(param: Param) -> bool:
-    """Of the constants: a frozen weight, or a table of embeddings."""
-    return param.value.type.dtype == "i8"
+    """Of the constants: a frozen weight, or a table of embeddings; not one of a function."""
+    return param.value.type.dtype == "i8" and len(param.value.type.shape) > 1
 
 
 def weight_bytes(const: Sequence[Param]) -> int:
