@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 import toys
 from elftools.elf.elffile import ELFFile
-from fake_model import FILES
 
 from tinytrain import build as module
 from tinytrain.boards import load_board
-from tinytrain.compiler import compile_recipe
+from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.device import SerialSession
 
 UART_PORT = Path(__file__).resolve().parent / "c3" / "port.c"
@@ -66,6 +65,11 @@ def linked(
     return module._link(compiler, board, folder, [made for _, made in objects])
 
 
+def small(name: str) -> Compiled:
+    """A model for a board."""
+    return compile_recipe(toys.recipe("sensor"), load_board(name), toys.quantized("sensor"))
+
+
 @pytest.mark.skipif(ESPTOOL is None, reason="esptool is not there")
 @pytest.mark.parametrize(
     ("name", "chip", "constants", "memories"),
@@ -77,7 +81,7 @@ def linked(
 def test_an_image_passes_the_checks_of_esptool(
     name: str, chip: str, constants: int | None, memories: set[str], tmp_path: Path
 ) -> None:
-    elf = linked(name, constants, FILES | {"model_uses.h": IRAM}, tmp_path)
+    elf = linked(name, constants, small(name).files, tmp_path)
     image = elf.with_suffix(".bin")
 
     def esptool(*arguments: str) -> str:
@@ -94,7 +98,7 @@ def test_an_image_passes_the_checks_of_esptool(
 @pytest.mark.parametrize("name", ["esp32-c3-devkitm-1", "esp32-c6-devkitc-1"])
 def test_hot_kernels_lie_in_iram_and_the_rest_behind_them(name: str, tmp_path: Path) -> None:
     """What is planned for the SRAM that code and data share is what the image has there."""
-    made = compile_recipe(toys.recipe("sensor"), load_board(name), toys.quantized("sensor"))
+    made = small(name)
     board, sram = made.board, made.sram
     fast = board.fast_code
     assert fast and fast.shares == board.ram[0].name
@@ -168,9 +172,7 @@ def test_an_emulated_c3_trains_with_the_bits_of_the_host(
 ) -> None:
     """The package ``labwired`` emulates the chip, some 100,000 instructions a second."""
     labwired = pytest.importorskip("labwired")
-    made = compile_recipe(
-        toys.recipe("sensor"), load_board("esp32-c3-devkitm-1"), toys.quantized("sensor")
-    )
+    made = small("esp32-c3-devkitm-1")
     elf = linked("esp32-c3-devkitm-1", C3_CONSTANTS, made.files, tmp_path, UART_PORT)
     chip = labwired.Sim(elf, chip="esp32c3")
     monkeypatch.setattr("tinytrain.device.SerialWire", lambda url, baud: SimulatedWire(chip))
