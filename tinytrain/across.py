@@ -25,7 +25,9 @@ LINKS = 2  # firmware images that are made at once
 class Verdict:
     """A recipe on a board. ``beside_bytes`` of ``beside_capacity_bytes``: arena in the memories
     beside the first. ``flash_bytes``: of the linked firmware; None where it was not linked, with
-    the reason in ``why``. ``fits``: SRAM and flash; None where only the SRAM is known to fit."""
+    the reason in ``why``. ``fits``: SRAM and flash; None where only the SRAM is known to fit.
+    ``fast_code_bytes``: of the SRAM, reserved for kernels that share it; ``psram_bytes``: frozen
+    weights there."""
 
     board: str
     sram_bytes: int
@@ -36,6 +38,8 @@ class Verdict:
     flash_capacity_bytes: int | None
     fits: bool | None
     why: str = ""
+    fast_code_bytes: int = 0
+    psram_bytes: int = 0
 
 
 def across(
@@ -49,7 +53,8 @@ def across(
     links: list[tuple[Compiled, Future[tuple[int | None, str]] | None]] = []
     with ThreadPoolExecutor(LINKS) as pool:
         for board in progress(boards):
-            alike = (board.sram_budget_bytes, board.stack_bytes, board.beside, port_bytes(board))
+            alike = (board.sram_budget_bytes, board.stack_bytes, board.beside, port_bytes(board),
+                     board.fast_sram_bytes, board.weights_section, board.names_hot)  # fmt: skip
             if alike not in plans:
                 plans[alike] = _planned(recipe, board, quantized, planning)
             compiled = replace(plans[alike], board=board)
@@ -95,7 +100,8 @@ def _verdict(compiled: Compiled, link: Future[tuple[int | None, str]] | None) ->
     return Verdict(
         board.name, sram.sram_bytes, board.sram_budget_bytes, sum(sram.beside.values()),
         sum(memory.length_bytes for memory in board.beside), flash,
-        board.code.length_bytes if board.code else None, fits, why,
+        board.code.length_bytes if board.code else None, fits, why, sram.fast_code_bytes,
+        compiled.psram_bytes,
     )  # fmt: skip
 
 

@@ -9,6 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .assets import boards_dir, firmware_dir
+from .board_memory import (
+    ADDRESSES,
+    FastCode,
+    Memory,
+    Psram,
+    check_fast_code,
+    check_psram,
+    check_ram,
+    read_fast_code,
+    read_memory,
+    read_psram,
+)
 from .errors import BoardError
 from .stm32 import Stm32, read_stm32, storage_sectors
 from .toml_table import Table, read_toml
@@ -25,30 +37,13 @@ SUPPORT = {
 ARCHS = ("armv7em", "armv81m_mve", "host")
 # Emulators, by the ending of their program's name.
 SYSTEMS = ("arm", "riscv32")
-ADDRESSES = 2**32 - 1
+PLACES = ("flash", "psram")  # of frozen weights
 # Ports that run on a framework, which compiles and links; first what a project prefers.
 PORTED = ("espidf", "arduino")
 PLATFORMS = ("ststm32", "espressif32")
 FRAMEWORKS = (
     "arduino", "cmsis", "espidf", "libopencm3", "mbed", "spl", "stm32cube", "zephyr",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Memory:
-    """A range of addresses."""
-
-    name: str
-    origin: int
-    length_bytes: int
-
-    @property
-    def end(self) -> int:
-        """The address behind the last."""
-        return self.origin + self.length_bytes
-
-    def overlaps(self, other: Memory) -> bool:
-        return self.origin < other.end and other.origin < self.end
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,7 @@ class Board:
     uart). ``arch`` is the folder in ``firmware/arch/`` whose kernels take the place of the portable
     ones; empty: none. ``storage``: the two slots of flash that keep the state, or none.
     ``fast_code``: memory that the hottest kernels run from, such as the ITCM of a Cortex-M7.
+    ``weights``: ``psram`` where a start copies the frozen ones there from the flash.
     ``clock_hz``: of the core; 0: not known. ``qemu_serial``: which of the machine's serial ports.
     ``sources``: the documents that the facts are from. ``qemu_machine`` is emulated by
     ``qemu-system-<qemu_system>``.
@@ -101,7 +97,9 @@ class Board:
     mcu: str = ""
     clock_hz: int = 0
     storage: tuple[Memory, ...] = ()
-    fast_code: Memory | None = None
+    fast_code: FastCode | None = None
+    psram: Psram | None = None
+    weights: str = PLACES[0]
     platformio: PlatformIO | None = None
     stm32: Stm32 | None = None
     sources: tuple[str, ...] = ()
@@ -119,6 +117,30 @@ class Board:
     def beside(self) -> tuple[Memory, ...]:
         """Memory that only the arena uses, in the order in which it is filled."""
         return self.ram[1:]
+
+    @property
+    def fast_sram_bytes(self) -> int:
+        """Of the budget: kept for the fast code, where that shares the first memory."""
+        return self.fast_code.length_bytes if self.fast_code and self.fast_code.shares else 0
+
+    @property
+    def data(self) -> Memory:
+        """The budget without the fast code that shares it, which lies before all else."""
+        first, taken = self.ram[0], self.fast_sram_bytes
+        return Memory(first.name, first.origin + taken, self.sram_budget_bytes - taken)
+
+    @property
+    def names_hot(self) -> bool:
+        """Whether hot kernels name the section that they lie in, as the linker script is not
+        tinytrain's."""
+        return self.on_framework and self.fast_code is not None
+
+    @property
+    def weights_section(self) -> str:
+        """Where the frozen weights are copied to at the start; empty: they stay in the flash."""
+        if self.weights == PLACES[0]:
+            return ""
+        return ".ext_ram.bss.tinytrain" if self.on_framework else ".bss.psram"
 
     @property
     def code(self) -> Memory | None:
@@ -159,7 +181,7 @@ def with_sram(board: Board, sram_bytes: int | None) -> Board:
     if sram_bytes is None:
         return board
     most = board.ram[0].length_bytes if board.ram else ADDRESSES
-    least = 2 * board.stack_bytes
+    least = 2 * board.stack_bytes + board.fast_sram_bytes
     if not least <= sram_bytes <= most:
         raise BoardError(f"--sram {sram_bytes}: {board.name} allows {least} to {most} bytes")
     return replace(board, sram_budget_bytes=sram_bytes - sram_bytes % 8)
@@ -176,8 +198,8 @@ def read_board(file: Path) -> Board:
     stm32 = top.table("stm32", needed=port == "stm32")
     qemu, pio = (top.table(key, needed=False) for key in ("qemu", "platformio"))
     slots = top.tables("storage", needed=False)
-    fast = top.table("fast_code", needed=False)
-    ram = tuple(_memory(part, part.text("name")) for part in top.tables("ram", port != "host"))
+    fast, psram = (top.table(key, needed=False) for key in ("fast_code", "psram"))
+    ram = tuple(read_memory(part, part.text("name")) for part in top.tables("ram", port != "host"))
     clock_hz = top.number("clock_hz", 1_000_000, ADDRESSES, 1_000_000, needed=stm32 is not None)
     board = Board(
         name=top.text("name", (file.parent.name,)),
@@ -189,7 +211,7 @@ def read_board(file: Path) -> Board:
         stack_bytes=top.number("stack_bytes", 256, ADDRESSES, multiple=8),
         prefix=compiler.text("prefix", empty=True),
         flags=compiler.texts("flags"),
-        flash=_memory(flash, "flash") if flash else None,
+        flash=read_memory(flash, "flash") if flash else None,
         ram=ram,
         uart=_uart(uart) if uart else None,
         qemu_machine=qemu.text("machine") if qemu else None,
@@ -198,8 +220,10 @@ def read_board(file: Path) -> Board:
         arch=top.text("arch", ARCHS, needed=False),
         mcu=top.text("mcu", needed=stm32 is not None),
         clock_hz=clock_hz,
-        storage=tuple(_memory(part, f"slot{i}") for i, part in enumerate(slots)),
-        fast_code=_memory(fast, "fast_code") if fast else None,
+        storage=tuple(read_memory(part, f"slot{i}") for i, part in enumerate(slots)),
+        fast_code=read_fast_code(fast) if fast else None,
+        psram=read_psram(psram, port in PORTED) if psram else None,
+        weights=top.text("weights", PLACES, needed=False) or PLACES[0],
         platformio=_platformio(pio) if pio else None,
         stm32=read_stm32(stm32, clock_hz) if stm32 else None,
         sources=top.texts("sources", needed=pio is not None),
@@ -211,9 +235,10 @@ def read_board(file: Path) -> Board:
     if ram and board.sram_budget_bytes > ram[0].length_bytes:
         top.fail("sram_budget_bytes", board.sram_budget_bytes,
                  f"at most the {ram[0].length_bytes} bytes of ram {ram[0].name!r}")  # fmt: skip
-    _check_ram(top, ram, board.flash)
+    check_ram(top, ram, board.flash)
     _check_storage(top, board)
     _check_fast_code(top, board)
+    _check_psram(top, board)
     if board.stack_bytes > board.sram_budget_bytes // 2:
         top.fail("stack_bytes", board.stack_bytes, "at most half of sram_budget_bytes")
     return board
@@ -243,7 +268,7 @@ def port_defines(board: Board) -> dict[str, int]:
         found |= {"TT_UART_BASE": board.uart.base, "TT_UART_BAUD": board.uart.baud}
     if board.clock_hz:
         found["TT_CORE_HZ"] = board.clock_hz
-    if board.fast_code:
+    if board.fast_code and not board.on_framework:
         found["TT_FAST_CODE"] = board.fast_code.length_bytes
     for i, slot in enumerate(board.storage):
         found |= {f"TT_SLOT_{i}_ORIGIN": slot.origin, f"TT_SLOT_{i}_BYTES": slot.length_bytes}
@@ -276,27 +301,6 @@ def _platformio(table: Table) -> PlatformIO:
     return found
 
 
-def _memory(table: Table, name: str) -> Memory:
-    origin = table.number("origin", 0, ADDRESSES)
-    length = table.number("length_bytes", 1024, ADDRESSES + 1 - origin)
-    table.done()
-    return Memory(name, origin, length)
-
-
-def _check_ram(top: Table, ram: Sequence[Memory], flash: Memory | None) -> None:
-    """What follows the first is named in C and in the linker script; none may overlap."""
-    for i, memory in enumerate(ram):
-        if i and not re.fullmatch(r"[a-z][a-z0-9_]*", memory.name):
-            top.fail(f"ram[{i}].name", memory.name, "small letters, digits and _")
-        if memory.origin % 8:
-            top.fail(f"ram[{i}].origin", memory.origin, "a multiple of 8")
-        for other in (flash, *ram[:i]) if flash else ():
-            if memory.name in (other.name, "arena"):
-                top.fail(f"ram[{i}].name", memory.name, "a name of its own, not 'arena'")
-            if memory.overlaps(other):
-                top.fail(f"ram[{i}].origin", memory.origin, f"addresses outside of {other.name!r}")
-
-
 def _inside(slots: Sequence[Memory], memory: Memory) -> bool:
     return all(memory.origin <= slot.origin < memory.end for slot in slots)
 
@@ -326,18 +330,30 @@ def _check_storage(top: Table, board: Board) -> None:
 
 
 def _check_fast_code(top: Table, board: Board) -> None:
-    """A memory of its own, of a core whose start copies code."""
+    """Of a core whose start copies code, or of a framework whose start does."""
     fast = board.fast_code
     if fast is None:
         return
-    where = f"{fast.origin:#x} to {fast.end:#x}"
-    if not board.cpu.startswith("cortex-m") or board.on_framework:
-        top.fail("fast_code", where, "none: only the start of a bare Cortex-M copies code")
-    if fast.origin % 8:
-        top.fail("fast_code.origin", fast.origin, "a multiple of 8")
-    for other in (board.flash, *board.ram, *board.storage):
-        if other and fast.overlaps(other):
-            top.fail("fast_code", where, f"addresses outside of {other.name!r}")
+    if not board.cpu.startswith("cortex-m") and board.port not in ("riscv_virt", "espidf"):
+        allowed = "none: only the start of a bare Cortex-M or RISC-V copies code, or ESP-IDF's"
+        top.fail("fast_code", f"{fast.origin:#x} to {fast.end:#x}", allowed)
+    left = board.sram_budget_bytes - 2 * board.stack_bytes
+    others = [memory for memory in (board.flash, *board.beside, *board.storage) if memory]
+    check_fast_code(top, fast, board.ram[0], left, others)
+
+
+def _check_psram(top: Table, board: Board) -> None:
+    """What lies there must be able to."""
+    if board.psram:
+        others = (board.flash, *board.ram, *board.storage, board.fast_code)
+        check_psram(top, board.psram, [memory for memory in others if memory])
+    if board.weights == PLACES[0]:
+        return
+    if board.psram is None:
+        top.fail("weights", board.weights, "'flash', as the board has no table psram")
+    if board.on_framework and board.platformio and "arduino" in board.platformio.frameworks:
+        top.fail("weights", board.weights, "'flash', or platformio.frameworks without 'arduino', "
+                 "whose libraries are compiled without data of programs in PSRAM")  # fmt: skip
 
 
 def _sectors(board: Board, slot: Memory) -> tuple[int, int]:

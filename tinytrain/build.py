@@ -23,7 +23,8 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from .assets import codegen_dir, firmware_dir
-from .boards import Board, Memory, port_defines
+from .board_memory import Memory
+from .boards import Board, port_defines
 from .errors import BudgetError, ToolchainError
 
 COMMON = (
@@ -38,7 +39,7 @@ APT = {
     "": "gcc libc6-dev",
 }
 USES = "model_uses.h"  # what kernels see of a model
-SECTIONS = (".boot", ".text", ".rodata", ".fast", ".stack", ".data", ".bss")
+SECTIONS = (".boot", ".text", ".rodata", ".fast", ".stack", ".data", ".bss", ".psram")
 IN_FLASH = (".boot", ".text", ".rodata", ".fast", ".data")
 # Files of the kernels that most of a step is spent in: a board's fast code.
 HOT = ("tile", "panel", "layer", "linear", "linear_dx", "gradient_rows", "row_product", "quantize",
@@ -49,11 +50,11 @@ HOT = ("tile", "panel", "layer", "linear", "linear_dx", "gradient_rows", "row_pr
 class Artifact:
     """What was built, measured in the file itself.
 
-    ``sections``: bytes of .boot, .text, .rodata, .fast, .stack, .data, .bss (0 where absent), and
-    of ``.arena.<name>`` for each memory beside the first. ``symbols``: bytes of each object and
-    function; ``addresses``: where they are. ``model_const_bytes``: constants
-    of model.c but the tables of its calls. ``frames``: stack bytes of each function, without those
-    that it calls.
+    ``sections``: bytes of .boot, .text, .rodata, .fast, .stack, .data, .bss, .psram (0 where
+    absent), and of ``.arena.<name>`` for each memory beside the first. ``symbols``: bytes of each
+    object and function; ``addresses``: where they are. ``model_const_bytes``: constants of model.c
+    but the tables of its calls. ``frames``: stack bytes of each function, without those that it
+    calls.
     """
 
     board: Board
@@ -71,8 +72,10 @@ class Artifact:
 
     @property
     def sram_bytes(self) -> int:
-        """Everything in the first memory: .data, .bss and the reserved stack."""
-        return self.sections[".data"] + self.sections[".bss"] + self.sections[".stack"]
+        """Everything in the first memory: .data, .bss, the reserved stack, and what is reserved for
+        fast code that shares it."""
+        used = sum(self.sections[name] for name in (".data", ".bss", ".stack"))
+        return used + self.board.fast_sram_bytes
 
 
 def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = False) -> Artifact:
@@ -324,6 +327,8 @@ def _link(
             raise
         sizes = {"RAM": board.sram_budget_bytes, "FLASH": board.code.length_bytes}  # type: ignore[union-attr]
         names = {"RAM": "SRAM budget", "FLASH": "flash"}
+        if board.psram:
+            sizes["PSRAM"], names["PSRAM"] = board.psram.length_bytes, "PSRAM"
         if board.fast_code:
             sizes["FAST"], names["FAST"] = board.fast_code.length_bytes, "memory for fast code"
         for memory in board.beside:

@@ -12,7 +12,7 @@ import numpy as np
 from .adapters import DOWN, UP
 from .boards import Board
 from .codec import Codec
-from .emit import table_bytes
+from .emit import table_bytes, weight_bytes
 from .fit import Fitted, Planning
 from .ir import Graph
 from .memory import Plan
@@ -25,7 +25,8 @@ from .schemes import Training, parameters
 @dataclass(frozen=True)
 class Sram:
     """Every byte of the first memory that the firmware has. Planned: all but the stack's use are
-    exact. ``runtime_bytes``: with the port's. ``beside``: bytes of the arena in each of the other
+    exact. ``runtime_bytes``: with the port's. ``fast_code_bytes``: reserved for the hottest
+    kernels, where they share this memory. ``beside``: bytes of the arena in each of the other
     memories."""
 
     arena_bytes: int
@@ -34,13 +35,14 @@ class Sram:
     io_bytes: int
     runtime_bytes: int
     stack_bytes: int
+    fast_code_bytes: int = 0
     beside: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def sram_bytes(self) -> int:
         return (
             self.arena_bytes + self.trained_weight_bytes + self.optimizer_bytes + self.io_bytes
-            + self.runtime_bytes + self.stack_bytes
+            + self.runtime_bytes + self.stack_bytes + self.fast_code_bytes
         )  # fmt: skip
 
 
@@ -119,6 +121,13 @@ class Compiled:
         return table_bytes(state, len(self.knots), self.trainings, pointer)
 
     @property
+    def psram_bytes(self) -> int:
+        """Frozen weights that the start copies to PSRAM."""
+        if not self.board.weights_section:
+            return 0
+        return weight_bytes(parameters([t.graph for t in self.trainings], self.evaluate)[0])
+
+    @property
     def trained_parameters(self) -> int:
         graph = self.evaluate
         return sum(p.data.size for p in graph.params.values() if p.kind == "trained")
@@ -147,6 +156,9 @@ class Compiled:
             "trained_weight_bytes": self.sram.trained_weight_bytes,
             "optimizer_bytes": self.sram.optimizer_bytes, "io_bytes": self.sram.io_bytes,
             "runtime_bytes": self.sram.runtime_bytes, "stack_bytes": self.sram.stack_bytes,
+            "fast_code_bytes": self.sram.fast_code_bytes,
+            "psram_bytes": self.psram_bytes,
+            "psram_capacity_bytes": self.board.psram.length_bytes if self.board.psram else 0,
             "model_const_bytes": self.const_bytes + self.table_bytes,
             "parameters": self.parameters,
             "trained_parameters": self.trained_parameters,

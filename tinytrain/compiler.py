@@ -20,7 +20,7 @@ from .emit import (
     padded_bytes,
     vocabulary,
 )  # fmt: skip
-from .errors import BudgetError, RecipeError
+from .errors import BoardError, BudgetError, RecipeError
 from .fit import Fitted, Planning, fit
 from .frontend.torch_export import from_torch
 from .memory import at_places_of, plan
@@ -63,7 +63,8 @@ def compile_recipe(
     """All passes. ``check=False`` lets a plan exceed the board, to look at it; ``planning``: the
     means by which the step is made to fit; ``say`` is told what begins that may take long.
 
-    Raises what the passes raise; BudgetError when the plan does not fit, with the largest live
+    Raises what the passes raise; BoardError when frozen weights exceed the PSRAM that the board
+    has for them; BudgetError when the plan does not fit, with the largest live
     values named.
     """
     quantized = quantized or prepare(recipe, progress)
@@ -84,6 +85,7 @@ def compile_recipe(
         io_bytes=aligned(source.bytes) + aligned(2 * logits[0]),
         runtime_bytes=runtime_bytes() + port_bytes(board),
         stack_bytes=board.stack_bytes,
+        fast_code_bytes=board.fast_sram_bytes,
     )
     planning = planning or Planning()
     beside = [Region(memory.name, memory.length_bytes) for memory in board.beside]
@@ -111,9 +113,15 @@ def compile_recipe(
         const_bytes=sum(padded_bytes(p, CONST_ALIGN) for p in const),
         codec=Codec(source, logits[0], logits, recipe.loss == "classes", tensors,
                     vocabulary(evaluate), tuple(steps)),
-        files=emit(recipe.name, trainings, check_run, recipe.optimizer, knots(recipe.optimizer)),
+        files=emit(recipe.name, trainings, check_run, recipe.optimizer, knots(recipe.optimizer),
+                   board.weights_section, board.names_hot),
         planning=planning,
     )  # fmt: skip
+    if board.psram and compiled.psram_bytes > board.psram.length_bytes:
+        raise BoardError(
+            f"{recipe.name} has {compiled.psram_bytes} bytes of frozen weights, and the PSRAM of "
+            f'{board.name} {board.psram.length_bytes}; set weights = "flash" in its board.toml'
+        )
     if check:
         check_budget(compiled)
     return compiled
@@ -144,6 +152,7 @@ def check_budget(compiled: Compiled) -> None:
     sram, budget = compiled.sram, compiled.board.sram_budget_bytes
     if sram.sram_bytes <= budget:
         return
+    fast = f", fast code {sram.fast_code_bytes}" if sram.fast_code_bytes else ""
     live = ", ".join(
         f"{b.name} {b.bytes} B"
         for b in compiled.dominant_plan.live_at(compiled.dominant_plan.peak_node)[:5]
@@ -154,7 +163,7 @@ def check_budget(compiled: Compiled) -> None:
         f"({sram.sram_bytes - budget} too many).\n"
         f"arena {sram.arena_bytes}, trained weights {sram.trained_weight_bytes}, optimizer "
         f"{sram.optimizer_bytes}, I/O {sram.io_bytes}, runtime {sram.runtime_bytes}, stack "
-        f"{sram.stack_bytes} bytes.\n"
+        f"{sram.stack_bytes}{fast} bytes.\n"
         f"The arena peaks at {arena_peak(compiled)}; largest live values: "
         f"{live}.\nNext: {_advice(compiled)}."
     )

@@ -109,6 +109,16 @@ def padded_bytes(param: Param, align: int) -> int:
     return aligned(param.data.nbytes, align)
 
 
+def is_weight(param: Param) -> bool:
+    """Of the constants: a frozen weight, or a table of embeddings; not one of a function."""
+    return param.value.type.dtype == "i8" and len(param.value.type.shape) > 1
+
+
+def weight_bytes(const: Sequence[Param]) -> int:
+    """Of the frozen weights among the constants, as one array after the other."""
+    return sum(padded_bytes(p, CONST_ALIGN) for p in const if is_weight(p))
+
+
 def environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(codegen_dir())), trim_blocks=True, lstrip_blocks=True,
@@ -150,6 +160,7 @@ class Emitter:
         self.place: dict[str, str] = {
             name: "flash" if p.kind == "const" else "state" for name, p in graph.params.items()
         }
+        self.place |= {name: "psram" for name, c in symbols.items() if c.startswith("frozen.")}
         for value in graph.inputs:
             name = "tt_model_labels" if value.name == "labels" else "tt_model_input"
             self.pointer[value.name] = f"({self._ctype(value)} *)(void *){name}"
@@ -317,15 +328,18 @@ def uses(optimizer: Optimizer, graphs: Sequence[Graph]) -> dict[str, bool]:
 
 def emit(
     name: str, trainings: Sequence[Training], evaluation: Fitted, optimizer: Optimizer,
-    knots: Sequence[tuple[int, Any]],
+    knots: Sequence[tuple[int, Any]], weights_section: str = "", iram: bool = False,
 ) -> dict[str, str]:  # fmt: skip
     """``model.c`` and ``model.h`` of one or several training steps and an evaluation over the same
-    arenas."""
+    arenas. ``weights_section``: of the frozen weights, where they are copied to PSRAM; ``iram``:
+    hot kernels go to the IRAM of an ESP32."""
     evaluate, plans = evaluation.graph, [*(t.plan for t in trainings), evaluation.plan]
     const, state = parameters([t.graph for t in trainings], evaluate)
     symbols = symbols_of([p.value.name for p in const], "k")
+    arrays = [array(p, symbols[p.value.name], CONST_ALIGN) for p in const]
+    moved = {p.value.name for p in const if weights_section and is_weight(p)}
+    symbols |= {name: f"frozen.{symbols[name]}" for name in moved}
     symbols |= symbols_of([p.value.name for p in state], "s")
-    constants = [array(p, symbols[p.value.name], CONST_ALIGN) for p in const]
     states = [array(p, symbols[p.value.name], 8) for p in state]
     x = evaluate.inputs[0].type
     logits = evaluate.outputs[1].type
@@ -343,10 +357,12 @@ def emit(
                              if p.kind == "trained"),
         "optimizer_bytes": sum(a.bytes for a, p in zip(states, state, strict=True)
                                if p.kind == "optimizer"),
-        "const_bytes": sum(a.bytes for a in constants), "state_bytes": sum(a.bytes for a in states),
+        "const_bytes": sum(a.bytes for a in arrays), "state_bytes": sum(a.bytes for a in states),
         "input_bytes": x.bytes, "token_bytes": x.bytes // x.size, "input_padded": aligned(x.bytes),
         "labels": labels, "labels_padded": aligned(2 * labels) // 2, "logits": logits.size,
-        "constants": constants, "states": states,
+        "constants": [a for a in arrays if a.name not in moved], "states": states,
+        "placed": [a for a in arrays if a.name in moved], "psram_bytes": weight_bytes(const),
+        "weights_section": weights_section, "iram": iram,
         "knots": [(step, float_literal(rate)) for step, rate in knots],
         "tokens": vocabulary(evaluate),
         "trains": _train_functions(trainings, symbols),

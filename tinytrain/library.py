@@ -90,6 +90,7 @@ def library_files(compiled: Compiled) -> dict[str, str]:
     facts |= {
         "sources": sorted(name for name in sources if name.endswith(".c")),
         "flags": FLAGS, "board": compiled.board, "arch": arch, "sram": compiled.sram,
+        "psram_bytes": compiled.psram_bytes,
         "flash_bytes": compiled.const_bytes + compiled.table_bytes,
         "beside": {m.name: compiled.sram.beside[m.name] for m in compiled.board.beside},
     }  # fmt: skip

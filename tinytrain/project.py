@@ -16,7 +16,7 @@ from .emit import environment
 from .errors import BoardError
 from .folder import write_folder
 from .library import c_sources, manifest, write_library
-from .report import SRAM_PARTS, flash_facts
+from .report import flash_facts, sram_parts
 
 # Releases that the projects were written for; the bare compiler is the nearest to the tested one.
 PLATFORMS = {"ststm32": "ststm32@^19", "espressif32": "espressif32@^6"}
@@ -120,7 +120,7 @@ def project_files(
         "cpu": list(board.flags) if bare else [], "flags": _flags(board, bare),
         "own_flags": GUEST,
         "baud": _baud(board), "name": compiled.name,
-        "parts": [(title, facts[key]) for title, key in SRAM_PARTS], "source": source,
+        "parts": sram_parts(facts), "source": source,
     }  # fmt: skip
     templates = environment()
     names = ["platformio.ini", "flags.py", "README.md"]

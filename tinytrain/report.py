@@ -27,7 +27,14 @@ SRAM_PARTS = (
     ("arena", "arena_bytes"), ("trained weights", "trained_weight_bytes"),
     ("optimizer", "optimizer_bytes"), ("input and labels", "io_bytes"),
     ("runtime and port", "runtime_bytes"), ("stack (reserved)", "stack_bytes"),
+    ("fast code (reserved)", "fast_code_bytes"),
 )  # fmt: skip
+
+
+def sram_parts(facts: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Title and bytes of each part; fast code only where it shares the memory."""
+    rows = [(title, facts[key]) for title, key in SRAM_PARTS]
+    return rows if rows[-1][1] else rows[:-1]
 
 
 def flash_facts(compiled: Compiled, artifact: Artifact | None = None) -> dict[str, Any]:
@@ -67,17 +74,20 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
                         f"{facts['optimizer']}, {facts['weights']} weights")  # fmt: skip
     table.add_column("SRAM")
     table.add_column("bytes", justify="right")
-    for title, key in SRAM_PARTS:
-        table.add_row(title, f"{facts[key]:,}")
+    for title, size in sram_parts(facts):
+        table.add_row(title, f"{size:,}")
     table.add_section()
     fits = "fits" if facts["sram_bytes"] <= facts["sram_budget_bytes"] else "DOES NOT FIT"
     table.add_row("total", f"{facts['sram_bytes']:,}")
     table.add_row(f"budget ({fits})", f"{facts['sram_budget_bytes']:,}")
-    if facts["regions"]:
+    if facts["regions"] or facts["psram_bytes"]:
         table.add_section()
     for memory in facts["regions"]:
         title = f"arena in {memory['name']} (of {memory['capacity_bytes']:,})"
         table.add_row(title, f"{memory['arena_bytes']:,}")
+    if facts["psram_bytes"]:
+        title = f"frozen weights in PSRAM (of {facts['psram_capacity_bytes']:,})"
+        table.add_row(title, f"{facts['psram_bytes']:,}")
     console.print(table)
     flash = facts.get("flash_bytes")
     console.print(
@@ -190,6 +200,11 @@ def print_across(console: Console, recipe: str, scheme: str, found: Sequence[Ver
         table.add_row(v.board, *cells, FITS[v.fits])
         if v.why:
             reasons.setdefault(v.why, []).append(v.board)
+        if v.fast_code_bytes:
+            what = f"{v.fast_code_bytes:,} bytes of SRAM are for code"
+            reasons.setdefault(what, []).append(v.board)
+        if v.psram_bytes:
+            reasons.setdefault(f"{v.psram_bytes:,} bytes of PSRAM", []).append(v.board)
     console.print(table)
     for why, boards in reasons.items():
         console.print(f"{', '.join(boards)}: {why}", markup=False, highlight=False)
@@ -281,7 +296,8 @@ def _save(figure: Any, path: Path) -> None:
 def html(result: Mapping[str, Any], compiled: Compiled, folder: Path) -> None:
     """``report.html`` beside ``learning.svg`` of ``folder``: one page that needs no other file."""
     page = environment().get_template("report.html.j2").render(
-        result=result, parts=SRAM_PARTS, learning=(folder / "learning.svg").read_text(),
+        result=result, parts=sram_parts(result["plan"]),
+        learning=(folder / "learning.svg").read_text(),
         compiled=compiled, memory=section(compiled), arena=arena_text(result["plan"]),
         noise=compiled.quantized.report,
     )  # fmt: skip

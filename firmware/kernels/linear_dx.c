@@ -1,10 +1,12 @@
 #include "products.h"
+#include "tinytrain/tt_hot.h"
 #include "tinytrain/tt_linear.h"
 
 /* acc[i] = sum_o g[o] * w[o,i], two weight rows a pass; the one behind an odd O counts 0 times. Sums
  * are written from the left, so that each product is one multiply-accumulate. */
-static void input_gradient_row(int32_t *restrict acc, const int8_t *restrict g, const int8_t *w,
-                               const int8_t *wt, const int16_t *rows, int32_t C, int32_t O) {
+TT_HOT static void input_gradient_row(int32_t *restrict acc, const int8_t *restrict g,
+                                      const int8_t *w, const int8_t *wt, const int16_t *rows,
+                                      int32_t C, int32_t O) {
     for (int32_t i = 0; i < C; i++) {
         acc[i] = 0;
     }
@@ -20,10 +22,10 @@ static void input_gradient_row(int32_t *restrict acc, const int8_t *restrict g, 
 }
 
 /* The same for two rows of g at once: four products a pair of loads of the weight. */
-static void input_gradient_pair(int32_t *restrict acc0, int32_t *restrict acc1,
-                                const int8_t *restrict g0, const int8_t *restrict g1,
-                                const int8_t *w, const int8_t *wt, const int16_t *rows, int32_t C,
-                                int32_t O) {
+TT_HOT static void input_gradient_pair(int32_t *restrict acc0, int32_t *restrict acc1,
+                                       const int8_t *restrict g0, const int8_t *restrict g1,
+                                       const int8_t *w, const int8_t *wt, const int16_t *rows,
+                                       int32_t C, int32_t O) {
     for (int32_t i = 0; i < C; i++) {
         acc0[i] = 0;
         acc1[i] = 0;
@@ -42,10 +44,10 @@ static void input_gradient_pair(int32_t *restrict acc0, int32_t *restrict acc1,
     }
 }
 
-void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
-                     const int8_t *w, const int8_t *wt, const int16_t *rows, int32_t *scratch,
-                     const tt_step *st, int32_t room, int32_t T, int32_t C, int32_t O,
-                     int32_t exp_add, int32_t stream) {
+TT_HOT void tt_linear_dx_s8(int8_t *gx, int16_t *gx_exp, const int8_t *g, const int16_t *g_exp,
+                            const int8_t *w, const int8_t *wt, const int16_t *rows,
+                            int32_t *scratch, const tt_step *st, int32_t room, int32_t T, int32_t C,
+                            int32_t O, int32_t exp_add, int32_t stream) {
     (void)room;
     const uint32_t key = tt_key(st, stream);
     for (int32_t t = 0; t < T; t += 2) {

@@ -1,6 +1,7 @@
+#include "tinytrain/tt_hot.h"
 #include "tinytrain/tt_rows.h"
 
-int32_t tt_peak(const int32_t *acc, int32_t n) {
+TT_HOT int32_t tt_peak(const int32_t *acc, int32_t n) {
     uint32_t peak = 0;
     TT_UNROLL
     for (int32_t i = 0; i < n; i++) {
@@ -15,8 +16,8 @@ static inline int8_t rounded(int32_t wide, uint32_t noise) {
     return (int8_t)tt_clamp((wide + (int32_t)noise) >> 16, 127);
 }
 
-void tt_round_row(int8_t *out, const int32_t *acc, int32_t n, int32_t shift, uint32_t key,
-                  uint32_t first) {
+TT_HOT void tt_round_row(int8_t *out, const int32_t *acc, int32_t n, int32_t shift, uint32_t key,
+                         uint32_t first) {
     if (shift == 0 || shift > 30) {
         for (int32_t i = 0; i < n; i++) {
             out[i] = shift == 0 ? (int8_t)acc[i] : 0;

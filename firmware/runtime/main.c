@@ -1,5 +1,4 @@
 /* The program of a board: wait for frames, answer them. */
-#include "tinytrain/tt_port.h"
 #include "tinytrain/tt_protocol.h"
 #include "tinytrain/tt_runtime.h"
 
@@ -7,11 +6,6 @@ int main(void) {
     tt_init();
     tt_protocol_start();
     for (;;) {
-        const int32_t byte = tt_port_read();
-        if (byte < 0) {
-            tt_port_idle();
-        } else {
-            tt_protocol_feed((uint8_t)byte);
-        }
+        tt_protocol_turn();
     }
 }

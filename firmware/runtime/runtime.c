@@ -14,6 +14,9 @@ __attribute__((noinline)) void tt_mark_end(void) {
 }
 
 void tt_init(void) {
+#ifdef TT_PSRAM_BYTES
+    tt_model_place();
+#endif
     tt_run.step.seed = TT_SEED;
     tt_run.step.step = 0;
     tt_run.step.learning_rate = tt_learning_rate(0);

@@ -12,7 +12,8 @@ import pytest
 import toys
 
 from tinytrain import fit, keep, recompute
-from tinytrain.boards import Board, Memory, load_board
+from tinytrain.board_memory import Memory
+from tinytrain.boards import Board, load_board
 from tinytrain.build import build
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.emulator import GUARD_BYTES, HostSession

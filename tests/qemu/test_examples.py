@@ -94,7 +94,9 @@ def check_image(compiled: Compiled, artifact: Artifact) -> int:
         assert artifact.sections[arena_section(memory)] == sram.beside[memory.name]
     assert board.code
     first = replace(board.ram[0], length_bytes=board.sram_budget_bytes)
-    places = [board.code, first, *board.beside, *(m for m in (board.boot, board.fast_code) if m)]
+    assert artifact.sections[".psram"] == compiled.psram_bytes
+    others = (board.boot, board.fast_code, board.psram)
+    places = [board.code, first, *board.beside, *(memory for memory in others if memory)]
     memories = [(m.origin, m.end) for m in places]
     with artifact.path.open("rb") as stream:
         elf = ELFFile(stream)

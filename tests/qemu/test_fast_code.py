@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import toys
 
-from tinytrain.boards import Memory, load_board
+from tinytrain.board_memory import FastCode
+from tinytrain.boards import load_board
 from tinytrain.build import Artifact, build
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.errors import BudgetError
+from tinytrain.qemu import QemuSession
 from tinytrain.runner import open_session
 
 SPLIT = "qemu_mps2_an386_split"
@@ -44,7 +46,24 @@ def test_code_runs_from_where_it_is_copied(tmp_path: Path) -> None:
 
 def test_too_little_memory_for_it_is_told(tmp_path: Path) -> None:
     compiled = made("sensor", SPLIT)
-    small = replace(compiled.board, fast_code=Memory("fast_code", 0x203F0000, 1024))
+    small = replace(compiled.board, fast_code=FastCode("fast_code", 0x203F0000, 1024))
     with pytest.raises(BudgetError, match=r"over the memory for fast code of 1024 bytes"):
         build(compiled.files, small, tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("files_of", ["qemu_rv32", "esp32-c3-devkitm-1"])
+def test_a_riscv_core_runs_code_from_the_memory_of_its_data(files_of: str, tmp_path: Path) -> None:
+    """Kernels that the linker script chooses, and those of an ESP32 that name their sections."""
+    board = load_board("qemu_rv32")
+    fast = FastCode("fast_code", board.ram[0].origin, 0x1400, shares=board.ram[0].name)
+    board = replace(board, fast_code=fast)
+    compiled = made("sensor", files_of)
+    artifact = build(compiled.files, board, tmp_path / "b")
+    with QemuSession(board, artifact, compiled.codec) as session:
+        toys.assert_same(session, compiled.session(), toys.data("sensor"), 3)
+    assert 2048 < artifact.sections[".fast"] <= fast.length_bytes
+    for name in ("tt_linear_s8", "tt_linear_dx_s8", "tt_round_row"):
+        assert fast.origin <= artifact.addresses[name] < fast.end, name
+    assert artifact.addresses["tt_run"] >= fast.end

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tinytrain.assets import boards_dir
 from tinytrain.boards import (
     SUPPORT,
     all_boards,
@@ -78,15 +79,39 @@ def memory(name: str, origin: int) -> str:
     return f'[[ram]]\nname = "{name}"\norigin = {origin}\nlength_bytes = 65536\n[uart]'
 
 
-def fast(origin: int) -> str:
+def fast(origin: int, more: str = "", length: int = 1024) -> str:
     """Memory for code, before the table of the UART."""
-    return f"[fast_code]\norigin = {origin}\nlength_bytes = 1024\n[uart]"
+    return f"[fast_code]\norigin = {origin}\nlength_bytes = {length}\n{more}[uart]"
+
+
+PSRAM = "[psram]\norigin = 0x60000000\nlength_bytes = 0x800000\n[uart]"
+SHARES = 'shares = "sram"\n'
 
 
 def test_memory_for_code(tmp_path: Path) -> None:
     board = read_board(write(tmp_path, GOOD.replace("[uart]", fast(0x10000000))))
     assert board.fast_code and board.fast_code.length_bytes == 1024
     assert port_defines(board)["TT_FAST_CODE"] == 1024
+
+
+@pytest.mark.parametrize(("budget", "origin"), [(0x10000, 0x10000000), (0x8000, 0x20000000)])
+def test_code_in_the_memory_of_data(tmp_path: Path, budget: int, origin: int) -> None:
+    """By another bus or at the same addresses: it lies first and is a part of the budget."""
+    text = GOOD.replace("[uart]", fast(origin, 'shares = "sram"\n')).replace("65536", str(budget))
+    board = read_board(write(tmp_path, text))
+    assert board.fast_sram_bytes == 1024
+    assert (board.data.origin, board.data.length_bytes) == (0x20000400, budget - 1024)
+
+
+def test_psram(tmp_path: Path) -> None:
+    board = read_board(write(tmp_path, GOOD.replace("[uart]", PSRAM)))
+    assert board.psram and board.psram.mode == "" and board.weights_section == ""
+    (tmp_path / "b").mkdir()
+    text = GOOD.replace("[uart]", PSRAM).replace("stack_bytes", 'weights = "psram"\nstack_bytes')
+    assert read_board(write(tmp_path / "b", text)).weights_section == ".bss.psram"
+    board = load_board("esp32-s3-devkitc-1-n8r8")
+    assert board.psram and (board.psram.mode, board.psram.clock_hz) == ("octal", 80_000_000)
+    assert board.weights_section.startswith(".ext_ram.bss")
 
 
 def test_memories_beside_the_first(tmp_path: Path) -> None:
@@ -133,6 +158,40 @@ def test_memories_beside_the_first(tmp_path: Path) -> None:
         ),
         ("[uart]", fast(0x20000100), r"fast_code is '0x20000100 to .*outside of 'sram'"),
         ("[uart]", fast(0x10000004), r"fast_code\.origin is 268435460; .*multiple of 8"),
+        (
+            "[uart]",
+            fast(0x10000000, 'shares = "flash"\n'),
+            r"fast_code\.shares is 'flash'; allowed: 'sram', the first memory",
+        ),
+        ("[uart]", fast(0x20000100, SHARES), r"fast_code is .*addresses outside of 'sram'"),
+        (
+            "[uart]",
+            fast(0x10000000, SHARES, 61448),
+            r"fast_code\.length_bytes is 61448; allowed: at most the 61440 that sram_budget_bytes",
+        ),
+        ("[uart]", fast(0x10000000, length=1030), r"length_bytes is 1030; .*multiple of 8"),
+        (
+            "[uart]",
+            PSRAM.replace("0x60000000", "0x20000000"),
+            r"psram is '0x20000000 to 0x20800000'; allowed: addresses outside of 'sram'",
+        ),
+        ("[uart]", PSRAM.replace("0x60000000", "0x60000004"), r"psram\.origin is .*multiple of 8"),
+        (
+            "[uart]",
+            PSRAM.replace("[uart]", 'mode = "octal"\n[uart]'),
+            r"unknown key psram\.mode; allowed: origin, length_bytes",
+        ),
+        ("[uart]", memory("psram", 0x10000000), r"ram\[1\]\.name is 'psram'; allowed: a name of"),
+        (
+            "stack_bytes",
+            'weights = "psram"\nstack_bytes',
+            r"weights is 'psram'; allowed: 'flash', as the board has no table psram",
+        ),
+        (
+            "stack_bytes",
+            'weights = "sram"\nstack_bytes',
+            r"weights is 'sram'; allowed: 'flash' or 'psram'",
+        ),
         ("[compiler]", "[compiler", r"not valid TOML"),
     ],
 )
@@ -147,6 +206,23 @@ def test_a_wrong_file_is_explained(tmp_path: Path, old: str, new: str, says: str
 def test_only_a_cortex_m_copies_code(tmp_path: Path) -> None:
     text = GOOD.replace("cortex-m4", "rv32imc").replace("[uart]", fast(0x10000000))
     with pytest.raises(BoardError, match=r"fast_code is .*only the start of a bare Cortex-M"):
+        read_board(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('mode = "octal"\n', "", r"psram\.mode is missing; allowed: 'quad' or 'octal'"),
+        ("80_000_000", "60_000_000", r"psram\.clock_hz is 60000000; .*multiple of 40000000"),
+        ('frameworks = ["', 'frameworks = ["arduino", "',
+         r"weights is 'psram'; allowed: 'flash', or platformio\.frameworks without 'arduino'"),
+    ],
+)  # fmt: skip
+def test_psram_of_an_esp32(tmp_path: Path, old: str, new: str, says: str) -> None:
+    text = (boards_dir() / "esp32-s3-devkitc-1-n8r8" / "board.toml").read_text()
+    assert old in text
+    text = text.replace("esp32-s3-devkitc-1-n8r8", "test", 1).replace(old, new)
+    with pytest.raises(BoardError, match=says):
         read_board(write(tmp_path, text))
 
 

@@ -89,6 +89,36 @@ def test_arduino_brings_neither() -> None:
     assert not {"src/main.c", "lib/tinytrain/src/runtime/memory.c"} & set(made)
 
 
+def test_hot_kernels_of_an_esp32_go_to_iram_under_both_frameworks() -> None:
+    """By the generated header, as a linker script of either is not the project's."""
+    for framework in ("espidf", "arduino"):
+        made = files("esp32dev", framework)
+        assert "#define TT_USES_IRAM 1\n" in made["include/model_uses.h"]
+        assert "TT_HOT void tt_linear_s8(" in made["lib/tinytrain/src/kernels/linear.c"]
+        assert "lib/tinytrain/src/tinytrain/tt_hot.h" in made
+    assert "TT_USES_IRAM" not in files("nucleo_f746zg", "arduino")["include/model_uses.h"]
+    shared, own = compiled("esp32-c3-devkitm-1").facts(), compiled("esp32dev").facts()
+    assert (shared["fast_code_bytes"], own["fast_code_bytes"]) == (0x1400, 0)
+    assert shared["sram_bytes"] == own["sram_bytes"] + 0x1400
+    assert "| fast code (reserved) | 5,120 |" in files("esp32-c3-devkitm-1", "espidf")["README.md"]
+    assert "fast code" not in files("esp32dev", "espidf")["README.md"]
+
+
+def test_psram_is_configured_where_frozen_weights_lie_there() -> None:
+    made = files("esp32-s3-devkitc-1-n8r8", "espidf")
+    set_to = dict(line.split("=") for line in made["sdkconfig.defaults"].splitlines()
+                  if not line.startswith("#"))  # fmt: skip
+    wanted = ("SPIRAM", "SPIRAM_MODE_OCT", "SPIRAM_SPEED_80M",
+              "SPIRAM_ALLOW_BSS_SEG_EXTERNAL_MEMORY")  # fmt: skip
+    assert all(set_to[f"CONFIG_{name}"] == "y" for name in wanted)
+    assert ini(made["platformio.ini"])["board"] == "esp32-s3-devkitc-1"
+    size = compiled("esp32-s3-devkitc-1-n8r8").psram_bytes
+    assert f"| frozen weights in PSRAM | {size:,} of 8,388,608 |" in made["README.md"]
+    assert "SPIRAM" not in files("esp32-s3-devkitc-1", "espidf")["sdkconfig.defaults"]
+    with pytest.raises(BoardError, match=r"esp32-s3-devkitc-1-n8r8 allows espidf"):
+        framework_of(load_board("esp32-s3-devkitc-1-n8r8"), "arduino")
+
+
 def test_forms_and_frameworks_that_a_board_has_not() -> None:
     host, nucleo = load_board("host"), load_board("nucleo_f446re")
     assert (form_of(host, None), form_of(nucleo, None)) == ("firmware", "project")
@@ -157,6 +187,21 @@ def test_syntax_of_the_espidf_port(name: str) -> None:
     source = firmware / "port" / "espidf" / name
     flags = ["-std=gnu11", "-Wmissing-prototypes", "-DTT_UART_BAUD=115200"]
     subprocess.run(["gcc", *flags, *STRICT, *paths, str(source)], check=True)
+
+
+def test_syntax_of_a_model_with_weights_in_psram(tmp_path: Path) -> None:
+    """Where ESP-IDF was not told to place such arrays there, it is an error of the compiler."""
+    for name, text in compiled("esp32-s3-devkitc-1-n8r8").files.items():
+        (tmp_path / name).write_text(text)
+    paths = [f"-I{folder}" for folder in (STUBS / "espidf", firmware_dir() / "include")]
+    command = ["gcc", "-std=gnu11", "-DESP_PLATFORM", *STRICT, *paths, str(tmp_path / "model.c")]
+    subprocess.run(command, check=True)
+    done = subprocess.run(
+        [*command, "-DWITHOUT_PSRAM"], capture_output=True, text=True, check=False
+    )
+    assert (
+        done.returncode and "CONFIG_SPIRAM_ALLOW_BSS_SEG_EXTERNAL_MEMORY is not set" in done.stderr
+    )
 
 
 @pytest.mark.parametrize("name", ("port.cpp", "main.cpp"))

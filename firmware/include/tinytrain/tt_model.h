@@ -1,7 +1,8 @@
 /* What a generated model gives to the runtime: its state, its schedule, its two entry points.
  * model.h, generated beside model.c, has the sizes as macros: TT_MODEL_NAME, TT_MODEL_HASH,
  * TT_INPUT_BYTES, TT_LABELS, TT_LOGITS, TT_ARENA_BYTES, TT_SEED and, where the input is tokens,
- * TT_TOKEN_BYTES (1 or 2) and TT_TOKENS (ids are below it); TT_SCHEMES where there are several. */
+ * TT_TOKEN_BYTES (1 or 2) and TT_TOKENS (ids are below it); TT_SCHEMES where there are several;
+ * TT_PSRAM_BYTES where frozen weights lie in PSRAM. */
 #ifndef TT_MODEL_H
 #define TT_MODEL_H
 
@@ -46,6 +47,9 @@ extern const tt_knot tt_model_schedule[];
 extern const uint32_t tt_model_knots;
 extern int8_t tt_model_input[];   /* [TT_INPUT_BYTES] */
 extern int16_t tt_model_labels[]; /* [TT_LABELS], -1: does not count */
+
+/* Of a model with TT_PSRAM_BYTES: copies the frozen weights there from the flash. */
+void tt_model_place(void);
 
 /* Forward, loss, backward and update on tt_model_input and tt_model_labels; of several schemes that
  * of the one in use. */

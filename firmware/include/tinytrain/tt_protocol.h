@@ -31,7 +31,7 @@
 #ifndef TT_PROTOCOL_H
 #define TT_PROTOCOL_H
 
-#include <stdint.h>
+#include "tinytrain/tt_port.h"
 
 #define TT_PROTOCOL_VERSION 1
 
@@ -50,6 +50,16 @@ void tt_protocol_start(void);
 
 /* Take one received byte; runs the command and answers when it ends a frame. */
 void tt_protocol_feed(uint8_t byte);
+
+/* A program's loop: take what came, or wait. */
+static inline void tt_protocol_turn(void) {
+    const int32_t byte = tt_port_read();
+    if (byte < 0) {
+        tt_port_idle();
+    } else {
+        tt_protocol_feed((uint8_t)byte);
+    }
+}
 
 /* Line "error", code "fault", of a crash: program counter and fault status register. */
 void tt_protocol_fault(uint32_t pc, uint32_t status);

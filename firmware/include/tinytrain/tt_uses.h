@@ -34,4 +34,9 @@
 #define TT_USES_PER_CHANNEL 1
 #endif
 
+/* Not a call, but the board: hot kernels run from the IRAM of an ESP32 (tt_hot.h). */
+#ifndef TT_USES_IRAM
+#define TT_USES_IRAM 0
+#endif
+
 #endif

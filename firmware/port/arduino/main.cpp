@@ -1,7 +1,6 @@
 /* The program: wait for frames, answer them. */
 #include <Arduino.h>
 
-#include "tinytrain/tt_port.h"
 #include "tinytrain/tt_protocol.h"
 
 extern "C" void tt_init(void);
@@ -13,10 +12,5 @@ void setup() {
 }
 
 void loop() {
-    const int32_t byte = tt_port_read();
-    if (byte < 0) {
-        tt_port_idle();
-    } else {
-        tt_protocol_feed((uint8_t)byte);
-    }
+    tt_protocol_turn();
 }

@@ -2,17 +2,8 @@
  * everything else in RAM, so that one that grows too far faults instead of overwriting weights. */
 #include "tinytrain/tt_port.h"
 #include "tinytrain/tt_protocol.h"
+#include "tinytrain/tt_start.h"
 
-/* Bounds from the linker script. */
-extern uint32_t tt_stack_start[], tt_stack_end[];
-extern uint32_t tt_data_start[], tt_data_end[], tt_bss_start[], tt_bss_end[];
-extern const uint32_t tt_data_image[];
-#ifdef TT_FAST_CODE
-extern uint32_t tt_fast_start[], tt_fast_end[];
-extern const uint32_t tt_fast_image[];
-#endif
-
-#define PAINT 0xA5C3A5C3u
 #define COPROCESSOR_ACCESS (*(volatile uint32_t *)0xE000ED88)
 #define FAULT_STATUS (*(volatile uint32_t *)0xE000ED28)
 #define VECTORS (*(volatile uint32_t *)0xE000ED08)
@@ -42,21 +33,11 @@ void tt_fault(void);
 _Noreturn void tt_report_fault(const uint32_t *frame);
 
 uint32_t tt_port_stack_bytes(void) {
-    return (uint32_t)((uintptr_t)tt_stack_end - (uintptr_t)tt_stack_start);
+    return tt_stack_bytes();
 }
 
 uint32_t tt_port_stack_used(void) {
-    const volatile uint32_t *word = tt_stack_start;
-    while (word < tt_stack_end && *word == PAINT) {
-        word++;
-    }
-    return (uint32_t)((uintptr_t)tt_stack_end - (uintptr_t)word);
-}
-
-static void copy(volatile uint32_t *to, const volatile uint32_t *end, const uint32_t *from) {
-    while (to < end) {
-        *to++ = *from++;
-    }
+    return tt_stack_used();
 }
 
 _Noreturn void tt_reset(void) {
@@ -65,18 +46,12 @@ _Noreturn void tt_reset(void) {
 #ifdef TT_FAST_CODE
     ITCM_CONTROL |= ITCM_ON;
     __asm__ volatile("dsb\n isb" ::: "memory");
-    copy(tt_fast_start, tt_fast_end, tt_fast_image);
+    tt_copy_code();
 #endif
     __asm__ volatile("dsb\n isb" ::: "memory");
     uint32_t *used;
     __asm__ volatile("mov %0, sp" : "=r"(used));
-    for (volatile uint32_t *word = tt_stack_start; word < used; word++) {
-        *word = PAINT;
-    }
-    copy(tt_data_start, tt_data_end, tt_data_image);
-    for (volatile uint32_t *word = tt_bss_start; word < tt_bss_end; word++) {
-        *word = 0;
-    }
+    tt_fill_memory(used);
     tt_port_start();
     tt_port_exit(main());
 }

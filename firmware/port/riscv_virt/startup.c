@@ -2,13 +2,8 @@
  * write-protected below the stack, so that one that grows too far traps instead of overwriting. */
 #include "tinytrain/tt_port.h"
 #include "tinytrain/tt_protocol.h"
+#include "tinytrain/tt_start.h"
 
-/* Bounds from the linker script. */
-extern uint32_t tt_stack_start[], tt_stack_end[];
-extern uint32_t tt_data_start[], tt_data_end[], tt_bss_start[], tt_bss_end[];
-extern const uint32_t tt_data_image[];
-
-#define PAINT 0xA5C3A5C3u
 /* Physical memory protection: entry 1 from the address of entry 0 to its own; locked, read and
  * execute. What no entry covers is free. */
 #define PMP_ENTRY_1 ((0x80u | 0x08u | 0x04u | 0x01u) << 8)
@@ -21,15 +16,11 @@ void tt_fault(void);
 _Noreturn void tt_report_fault(uint32_t address, uint32_t cause);
 
 uint32_t tt_port_stack_bytes(void) {
-    return (uint32_t)((uintptr_t)tt_stack_end - (uintptr_t)tt_stack_start);
+    return tt_stack_bytes();
 }
 
 uint32_t tt_port_stack_used(void) {
-    const volatile uint32_t *word = tt_stack_start;
-    while (word < tt_stack_end && *word == PAINT) {
-        word++;
-    }
-    return (uint32_t)((uintptr_t)tt_stack_end - (uintptr_t)word);
+    return tt_stack_used();
 }
 
 /* The machine starts at the first address of RAM. */
@@ -49,19 +40,14 @@ static void protect(void) {
 
 _Noreturn void tt_start(void) {
     __asm__ volatile("csrw mtvec, %0" ::"r"(tt_fault) : "memory");
+#ifdef TT_FAST_CODE /* which the protection covers, too */
+    tt_copy_code();
+    __asm__ volatile("fence" ::: "memory");
+#endif
     protect();
     uint32_t *used;
     __asm__ volatile("mv %0, sp" : "=r"(used));
-    for (volatile uint32_t *word = tt_stack_start; word < used; word++) {
-        *word = PAINT;
-    }
-    const uint32_t *from = tt_data_image;
-    for (volatile uint32_t *to = tt_data_start; to < tt_data_end; to++, from++) {
-        *to = *from;
-    }
-    for (volatile uint32_t *word = tt_bss_start; word < tt_bss_end; word++) {
-        *word = 0;
-    }
+    tt_fill_memory(used);
     tt_port_start();
     tt_port_exit(main());
 }

@@ -15,9 +15,6 @@
 #define PWR_CSR 0x40007004u
 #define FLASH_ACR 0x40023C00u
 
-#define HSE_ON (1u << 16)
-#define HSE_READY (1u << 17)
-#define HSE_BYPASS (1u << 18)
 #define PLL_ON (1u << 24)
 #define PLL_READY (1u << 25)
 #define PLL_OF_HSE (1u << 22)
@@ -40,14 +37,6 @@
 #define FLASH_SPEED (1u << 10 | 1u << 9 | 1u << 8) /* data and instruction cache, prefetch */
 #endif
 
-static uint32_t hse_runs(void) {
-    if (TT_HSE_HZ == 0) {
-        return 0;
-    }
-    tt_change(RCC_CR, 0, (TT_HSE_BYPASS ? HSE_BYPASS : 0u) | HSE_ON);
-    return (uint32_t)tt_await(RCC_CR, HSE_READY, HSE_READY, TT_LOOKS);
-}
-
 /* Above the speed of scale 1 the regulator gives more, asked for while the PLL locks. */
 static int32_t overdrive(void) {
     tt_change(PWR_CR, 0, OVERDRIVE);
@@ -63,7 +52,7 @@ tt_clocks tt_clock_start(void) {
     const tt_clocks full = {TT_CORE_HZ, TT_CORE_HZ / 4u, TT_CORE_HZ / 2u};
     tt_enable(RCC_APB1ENR, POWER_CLOCK);
     tt_change(PWR_CR, 0, SCALE_1);
-    const uint32_t hse = hse_runs();
+    const uint32_t hse = tt_hse_runs(RCC_CR);
     const uint32_t m = (hse ? TT_HSE_HZ : HSI_HZ) / 1000000u;
     const uint32_t q = (2u * CORE_MHZ + 47u) / 48u; /* at most 48 MHz for the random numbers */
     tt_change(RCC_PLLCFGR, 0x0F437FFFu,
@@ -88,10 +77,8 @@ void tt_clock_of_gpio(uint32_t port) {
     tt_enable(RCC_AHB1ENR, 1u << port);
 }
 
-/* The bit is the place of the UART among the peripherals of its bus, of 1 KB each. */
 void tt_clock_of_uart(void) {
-    const uint32_t enable = TT_UART_BASE < 0x40010000u ? RCC_APB1ENR : RCC_APB2ENR;
-    tt_enable(enable, 1u << (TT_UART_BASE >> 10 & 31u));
+    tt_enable_uart(RCC_APB1ENR, RCC_APB2ENR);
 }
 
 void tt_clock_of_rng(void) {

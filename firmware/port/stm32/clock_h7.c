@@ -27,9 +27,6 @@
 
 #define HSI48_ON (1u << 12)
 #define HSI48_READY (1u << 13)
-#define HSE_ON (1u << 16)
-#define HSE_READY (1u << 17)
-#define HSE_BYPASS (1u << 18)
 #define PLL_ON (1u << 24)
 #define PLL_READY (1u << 25)
 #define PLL_OF_HSE 2u
@@ -44,14 +41,6 @@
 #define HSI_HZ 64000000u
 #define CORE_MHZ (TT_CORE_HZ / 1000000u)
 #define FLASH_200_MHZ 0x22u /* two wait states, signal delay 2: AXI up to 210 MHz at scale 1 */
-
-static uint32_t hse_runs(void) {
-    if (TT_HSE_HZ == 0) {
-        return 0;
-    }
-    tt_change(RCC_CR, 0, (TT_HSE_BYPASS ? HSE_BYPASS : 0u) | HSE_ON);
-    return (uint32_t)tt_await(RCC_CR, HSE_READY, HSE_READY, TT_LOOKS);
-}
 
 tt_clocks tt_clock_start(void) {
     const tt_clocks slow = {HSI_HZ, HSI_HZ, HSI_HZ};
@@ -69,7 +58,7 @@ tt_clocks tt_clock_start(void) {
     if (!tt_await(PWR_D3CR, VOLTAGE_READY, VOLTAGE_READY, TT_LOOKS)) {
         return slow;
     }
-    const uint32_t hse = hse_runs();
+    const uint32_t hse = tt_hse_runs(RCC_CR);
     const uint32_t m = (hse ? TT_HSE_HZ : HSI_HZ) / 2000000u;
     tt_change(RCC_PLLCKSELR, 0x3F3u, m << 4 | (hse ? PLL_OF_HSE : 0u));
     tt_change(RCC_PLLCFGR, 0xFu, 1u << 2 | 1u << 16); /* input 2 to 4 MHz, wide VCO, output P */
@@ -95,10 +84,8 @@ void tt_clock_of_gpio(uint32_t port) {
     tt_enable(RCC_AHB4ENR, 1u << port);
 }
 
-/* The bit is the place of the UART among the peripherals of its bus, of 1 KB each. */
 void tt_clock_of_uart(void) {
-    const uint32_t enable = TT_UART_BASE < 0x40010000u ? RCC_APB1LENR : RCC_APB2ENR;
-    tt_enable(enable, 1u << (TT_UART_BASE >> 10 & 31u));
+    tt_enable_uart(RCC_APB1LENR, RCC_APB2ENR);
 }
 
 void tt_clock_of_rng(void) {

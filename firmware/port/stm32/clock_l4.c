@@ -18,9 +18,6 @@
 #define MSI_48_MHZ (11u << 4 | 1u << 3)
 #define HSI_ON (1u << 8)
 #define HSI_READY (1u << 10)
-#define HSE_ON (1u << 16)
-#define HSE_READY (1u << 17)
-#define HSE_BYPASS (1u << 18)
 #define PLL_ON (1u << 24)
 #define PLL_READY (1u << 25)
 #define PLL_OF_HSI 2u
@@ -34,18 +31,10 @@
 #define WAIT_STATES ((TT_CORE_HZ - 1u) / 16000000u) /* at voltage range 1, as after reset */
 #define FLASH_SPEED (1u << 10 | 1u << 9 | 1u << 8)  /* data and instruction cache, prefetch */
 
-static uint32_t hse_runs(void) {
-    if (TT_HSE_HZ == 0) {
-        return 0;
-    }
-    tt_change(RCC_CR, 0, (TT_HSE_BYPASS ? HSE_BYPASS : 0u) | HSE_ON);
-    return (uint32_t)tt_await(RCC_CR, HSE_READY, HSE_READY, TT_LOOKS);
-}
-
 tt_clocks tt_clock_start(void) {
     const tt_clocks slow = {MSI_HZ, MSI_HZ, MSI_HZ};
     const tt_clocks full = {TT_CORE_HZ, TT_CORE_HZ, TT_CORE_HZ};
-    const uint32_t hse = hse_runs();
+    const uint32_t hse = tt_hse_runs(RCC_CR);
     if (!hse) {
         tt_change(RCC_CR, 0, HSI_ON);
         if (!tt_await(RCC_CR, HSI_READY, HSI_READY, TT_LOOKS)) {
@@ -74,10 +63,8 @@ void tt_clock_of_gpio(uint32_t port) {
     tt_enable(RCC_AHB2ENR, 1u << port);
 }
 
-/* The bit is the place of the UART among the peripherals of its bus, of 1 KB each. */
 void tt_clock_of_uart(void) {
-    const uint32_t enable = TT_UART_BASE < 0x40010000u ? RCC_APB1ENR : RCC_APB2ENR;
-    tt_enable(enable, 1u << (TT_UART_BASE >> 10 & 31u));
+    tt_enable_uart(RCC_APB1ENR, RCC_APB2ENR);
 }
 
 /* 48 MHz from the MSI, which nothing else uses once the core runs from the PLL. */

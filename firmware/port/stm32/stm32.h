@@ -110,4 +110,20 @@ static inline int32_t tt_await(uint32_t address, uint32_t mask, uint32_t value, 
     return 0;
 }
 
+/* Start the crystal, or the clock at its pin, by the RCC's first register; whether there is one. */
+static inline uint32_t tt_hse_runs(uint32_t control) {
+    const uint32_t on = 1u << 16, ready = 1u << 17, bypass = 1u << 18;
+    if (TT_HSE_HZ == 0) {
+        return 0;
+    }
+    tt_change(control, 0, (TT_HSE_BYPASS ? bypass : 0u) | on);
+    return (uint32_t)tt_await(control, ready, ready, TT_LOOKS);
+}
+
+/* The clock of the UART, in the register of its bus: the bit is its place among the peripherals
+ * there, of 1 KB each. */
+static inline void tt_enable_uart(uint32_t apb1, uint32_t apb2) {
+    tt_enable(TT_UART_BASE < 0x40010000u ? apb1 : apb2, 1u << (TT_UART_BASE >> 10 & 31u));
+}
+
 #endif
