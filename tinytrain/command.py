@@ -28,8 +28,8 @@ BoardName = Annotated[str, typer.Option("--board", help="board; see tinytrain bo
 Schemes = Annotated[
     list[str] | None,
     typer.Option("--scheme", help="full, head_only, bias_only, last_k:N, last_layers:N, lora:R, "
-                 "lora:R+head, auto, or a scheme file (.toml); several: the firmware holds all (default: the "
-                 "recipe's)"),
+                 "lora:R+head, auto, or a scheme file (.toml); several: the firmware holds all "
+                 "(default: the recipe's)"),
 ]  # fmt: skip
 Rule = Annotated[str | None, typer.Option("--optimizer", help="lsb, sgd or sgd-noqas")]
 Weights = Annotated[str | None, typer.Option(help="storage of trained weights: int8 or int16")]
