@@ -38,7 +38,7 @@ def test_sram_of_the_front_is_what_firmware_has(
     assert len({c.need.sram_bytes for c in found.front}) > 1
     for at, candidate in enumerate(found.front):
         made = recipe.replace(scheme=candidate.scheme)
-        compiled = compile_recipe(made, board, quantized, planning=PLANNING)
+        compiled = compile_recipe(made, candidate.memory.board, quantized, planning=PLANNING)
         artifact = build(compiled.files, board, tmp_path / str(at))
         static = artifact.sections[".data"] + artifact.sections[".bss"]
         assert static == candidate.need.sram_bytes - compiled.sram.stack_bytes, candidate.name

@@ -109,7 +109,7 @@ def test_select(tmp_path: Path, invented: list[Job], budget: int) -> None:
     assert others and all(found.best.rank("accuracy") >= c.rank("accuracy") for c in others)
     assert found.analysis.spearman > 0
     for c in found.front:
-        made = compile_recipe(toys.recipe("sensor", c.scheme, SHORT), found.compiled.board,
+        made = compile_recipe(toys.recipe("sensor", c.scheme, SHORT), c.memory.board,
                               toys.quantized("sensor"), planning=PLAIN, check=False)  # fmt: skip
         assert c.need.sram_bytes == made.sram.sram_bytes
     steps = {job.optimizer.steps for job in invented}

@@ -156,7 +156,7 @@ def test_a_wrong_fact_is_corrected() -> None:
 def candidate(score: int, sram: int, macs: int) -> Candidate:
     need = Need(sram, 0, 0, 0, True, macs, 0)
     outcome = Outcome((Evaluation(1.0, score, 100),))
-    return Candidate(f"{score}", UpdateScheme(), {}, need, outcome, 1.0)
+    return Candidate(f"{score}", UpdateScheme(), {}, need, None, outcome, 1.0)
 
 
 def test_the_front_is_what_nothing_beats() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..recipe import UpdateScheme
-from .memory import Need
+from .memory import Memory, Need
 from .options import Choice
 from .runs import Outcome
 from .settings import Objective
@@ -15,13 +15,14 @@ from .settings import Objective
 
 @dataclass(frozen=True)
 class Candidate:
-    """``name``: where it comes from; ``outcome``: of validation after ``trainings`` runs of full
-    length, which differ in the rounding."""
+    """``name``: where it comes from; ``memory``: that it is planned in; ``outcome``: of validation
+    after ``trainings`` runs of full length, which differ in the rounding."""
 
     name: str
     scheme: UpdateScheme
     choice: Choice
     need: Need
+    memory: Memory
     outcome: Outcome
     learning_rate: float
     trainings: int = 1
@@ -46,6 +47,18 @@ class Candidate:
             "instructions_per_step": self.need.instructions, "learning_rate": self.learning_rate,
             "trained_parameters": self.need.trained_parameters, "trainings": self.trainings,
         }  # fmt: skip
+
+
+def planned(
+    found: Sequence[Candidate], plan: Callable[[Memory, list[UpdateScheme]], list[Need]]
+) -> list[Candidate]:
+    """These with other plans, each for the memory that it is planned in."""
+    needs: dict[int, Need] = {}
+    for memory in {id(c.memory): c.memory for c in found}.values():
+        own = [c for c in found if c.memory is memory]
+        made = plan(memory, [c.scheme for c in own])
+        needs |= {id(c): need for c, need in zip(own, made, strict=True)}
+    return [replace(c, need=needs[id(c)]) for c in found]
 
 
 def pareto(found: Sequence[Candidate], objective: Objective) -> list[Candidate]:

@@ -104,7 +104,7 @@ def _values(trials: Trials, trial: Any) -> tuple[float, float, float]:
         return worst, float(need.sram_bytes), float(need.work)
     before = len(trials.found)
     name = f"optuna {trial.number}"
-    trials.train([Wanted(name, memory.scheme(choice, name), choice, need)])
+    trials.train([Wanted(name, memory.scheme(choice, name), choice, need, memory)])
     if len(trials.found) == before:
         return worst, float(need.sram_bytes), float(need.work)
     done = trials.found[-1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
 from typing import NamedTuple
 
 from ..boards import with_sram
@@ -14,7 +13,7 @@ from ..recipe import UpdateScheme
 from ..select import Layer, bias_only, head_only, last_layers, lora, resolve
 from .analysis import Analysis, Stage
 from .contribution import Values
-from .front import Candidate
+from .front import Candidate, planned
 from .memory import Memory, Need
 from .options import RANKS, Choice, choice_of
 from .runs import Job, Runs
@@ -30,12 +29,13 @@ TRAININGS = 3  # that the best has to be the best in the mean of, each with its 
 
 
 class Wanted(NamedTuple):
-    """A scheme that is to be trained."""
+    """A scheme that is to be trained, and the memory that it was planned in."""
 
     name: str
     scheme: UpdateScheme
     choice: Choice
     need: Need
+    memory: Memory
 
 
 @dataclass
@@ -68,10 +68,8 @@ class Trials:
         for at, more in zip(edge, higher, strict=True):
             tried[at] += more
         done = [self._best_of(found) for found in tried if found]
-        needs = self.memory.counted([c.scheme for c in done]) if self.memory.twin else []
         self.rest -= len(done)
-        for c, need in zip_longest(done, needs):
-            self.found.append(replace(c, need=need or c.need))
+        self.found += planned(done, Memory.counted) if self.memory.twin else done
 
     def _with_rates(
         self, wanted: Sequence[Wanted], factors: Sequence[float]
@@ -84,7 +82,7 @@ class Trials:
         outcomes = self.runs.all(jobs, self.end, self.stage(title, len(jobs))) if jobs else []
         return [
             [
-                Candidate(w.name, w.scheme, w.choice, w.need, outcome, rate)
+                Candidate(w.name, w.scheme, w.choice, w.need, w.memory, outcome, rate)
                 for rate, outcome in zip(rates, outcomes[at * len(rates) :], strict=False)
                 if outcome is not None
             ]
@@ -135,7 +133,7 @@ def standard(trials: Trials, own: UpdateScheme | str, front: bool = True) -> Non
         if scheme is not None:
             choice = choice_of(scheme, layers)
             if choice not in [w.choice for w in wanted]:
-                wanted.append(Wanted(scheme.name, scheme, choice, memory.need(scheme)))
+                wanted.append(Wanted(scheme.name, scheme, choice, memory.need(scheme), memory))
     trials.train(wanted)
 
 
@@ -178,7 +176,8 @@ def _proposals(
         if made is None:
             break
         name = f"{kind} {at + 1}" if count > 1 else kind
-        found.append(Wanted(name, memory.scheme(made.choice, name), made.choice, made.need))
+        scheme = memory.scheme(made.choice, name)
+        found.append(Wanted(name, scheme, made.choice, made.need, memory))
     return found
 
 
@@ -200,14 +199,14 @@ def _near(trials: Trials, values: Values) -> list[Wanted]:
     best = trials.confirmed()
     if best is None:
         return []
-    known: list[Choice] = [c.choice for c in trials.found]
+    memory, known = trials.memory, [c.choice for c in trials.found]
     found: list[Wanted] = []
     for _ in range(min(trials.runs.pool.jobs, trials.rest)):
         within = Within([*known, *(w.choice for w in found)], 1, best.choice, NEAR)
-        made = best_choice(trials.memory, values, within, trials.say, trials.end)
+        made = best_choice(memory, values, within, trials.say, trials.end)
         if made is None:
             break
-        name = f"near {best.name.removeprefix('near ')}"
-        scheme = trials.memory.scheme(made.choice, name)
-        found.append(Wanted(name, scheme, made.choice, made.need))
+        name = f"near {len(trials.found) + len(found) + 1}"
+        scheme = memory.scheme(made.choice, name)
+        found.append(Wanted(name, scheme, made.choice, made.need, memory))
     return found
