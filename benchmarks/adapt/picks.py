@@ -72,18 +72,18 @@ def _pick(method: Method, recipe: Recipe, budget: int | None) -> Pick:
         return Pick(None, None, None, 0)
     optimizer = method.optimizer(recipe)
     with opened(recipe.replace(optimizer=optimizer), budget) as (runs, memory):
-        start = rates.START[method.rule]
         scheme: UpdateScheme | None
+        rate: float | None = None
         if method.selected:
-            found = selection(recipe, memory, runs)
-            scheme, start = found or (None, start)
+            scheme, rate = selection(recipe, memory, runs) or (None, None)
         else:
             assert method.schemes is not None
             scheme = memory.largest(method.schemes(memory.layers, recipe))
         if scheme is None:
             return Pick(None, None, None, None, fits=False)
         need = memory.need(scheme)
-        rate = rates.of_int8(runs, scheme, optimizer, start)
+        if rate is None:
+            rate = rates.of_int8(runs, scheme, optimizer, rates.START[method.rule])
     return Pick(scheme, rate, need.sram_bytes, need.trained_parameters)
 
 

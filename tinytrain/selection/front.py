@@ -27,11 +27,6 @@ class Candidate:
     learning_rate: float
     trainings: int = 1
 
-    def and_more(self, outcomes: Sequence[Outcome]) -> Candidate:
-        """With further trainings of the same."""
-        found = sum((o.found for o in outcomes), self.outcome.found)
-        return replace(self, outcome=Outcome(found), trainings=self.trainings + len(outcomes))
-
     def score(self, objective: Objective) -> float:
         return self.outcome.score(objective)
 

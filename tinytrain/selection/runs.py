@@ -50,6 +50,11 @@ class Outcome:
         return -self.score("loss")
 
 
+def mean(outcomes: Sequence[Outcome]) -> Outcome:
+    """Of trainings of the same: its scores are their means."""
+    return Outcome(tuple(found for outcome in outcomes for found in outcome.found))
+
+
 def value(found: Evaluation, objective: Objective) -> float:
     return found.accuracy if objective == "accuracy" else -found.loss
 

@@ -16,7 +16,7 @@ from .contribution import Values
 from .front import Candidate, planned
 from .memory import Memory, Need
 from .options import RANKS, Choice, choice_of
-from .runs import Job, Runs
+from .runs import Job, Runs, mean
 from .search import Within, best_choice
 from .settings import Objective
 
@@ -25,6 +25,7 @@ RATES = (1.0, 0.5, 0.25)  # times the recipe's learning rate; the more trains, t
 HIGHER = 2.0  # tried as well where the first of these is the best
 FAR = 3  # layers at least in which proposals of one kind differ
 NEAR = 2  # layers at most in which one that is close to the best differs from it
+NEAR_RATES = (1.0, 0.5, 2.0)  # times the rate of the best, that it is trained again with
 TRAININGS = 3  # that the best has to be the best in the mean of, each with its own rounding
 
 
@@ -100,18 +101,31 @@ class Trials:
 
     def confirmed(self) -> Candidate | None:
         """The best by the mean over several trainings: the best of many single ones was lucky as
-        well, so it is trained again with other rounding, until one that was is still the best."""
-        optimizer = self.runs.pool.context.recipe.optimizer
+        well, so it is trained again with other rounding, at its rate and at half and twice of it,
+        until one that was is still the best."""
         while (best := self.best()) and best.trainings == 1:
-            seeds = [(optimizer.seed + at) % 2**32 for at in range(1, TRAININGS)]
-            rate = best.learning_rate
-            jobs = [Job(best.scheme, replace(optimizer, learning_rate=rate, seed=s)) for s in seeds]
-            more = self.runs.all(jobs, self.end, self.stage(f"{best.name} again", len(jobs)))
-            known = [outcome for outcome in more if outcome is not None]
-            if len(known) < len(jobs):
+            means = self._means(best)
+            if not means:
                 break
-            self.found[self.found.index(best)] = best.and_more(known)
+            self.found[self.found.index(best)] = self._best_of(means)
         return best
+
+    def _means(self, c: Candidate) -> list[Candidate]:
+        """The same with each rate near its own; empty where there was no time for all trainings."""
+        optimizer = self.runs.pool.context.recipe.optimizer
+        rates = [factor * c.learning_rate for factor in NEAR_RATES]
+        seeds = [(optimizer.seed + at) % 2**32 for at in range(TRAININGS)]
+        jobs = [Job(c.scheme, replace(optimizer, learning_rate=rate, seed=seed))
+                for rate in rates for seed in seeds]  # fmt: skip
+        outcomes = self.runs.all(jobs, self.end, self.stage(f"{c.name} again", len(jobs)))
+        known = [outcome for outcome in outcomes if outcome is not None]
+        if len(known) < len(jobs):
+            return []
+        return [
+            replace(c, outcome=mean(known[at : at + TRAININGS]), learning_rate=rate,
+                    trainings=TRAININGS)
+            for at, rate in zip(range(0, len(jobs), TRAININGS), rates, strict=True)
+        ]  # fmt: skip
 
 
 def standard(trials: Trials, own: UpdateScheme | str, front: bool = True) -> None:
