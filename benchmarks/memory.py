@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import common
 import numpy as np
@@ -70,13 +70,11 @@ CASES: tuple[tuple[str, UpdateScheme | str, int], ...] = (
 
 @dataclass(frozen=True)
 class Model:
-    """A model with random weights; ``shape`` of a sample, or the length of a text; ``scales`` of
-    weights as in the example."""
+    """A model with random weights; ``shape`` of a sample, or the length of a text."""
 
     make: Callable[[], nn.Module]
     shape: tuple[int, ...]
     classes: int = 0  # 0: a language model
-    scales: Literal["tensor", "channel"] = "tensor"
 
     def recipe(self, name: str) -> Recipe:
         rng = np.random.default_rng(0)
@@ -87,10 +85,7 @@ class Model:
             text = rng.integers(0, len(VOCABULARY), (SAMPLES, self.shape[0] + 1))
             data = Dataset(text[:, :-1], text[:, 1:])
         loss: Any = "classes" if self.classes else "tokens"
-        return Recipe(
-            name, self.make().eval(), data.x, data, {"random": data}, loss, "head_only",
-            weight_scales=self.scales,
-        )  # fmt: skip
+        return Recipe(name, self.make().eval(), data.x, data, {"random": data}, loss, "head_only")
 
 
 def cct() -> nn.Module:
@@ -103,7 +98,7 @@ def cct() -> nn.Module:
 
 MODELS = {
     "har": Model(zoo.SensorTransformer, (128, 6), 7),
-    "char_lm": Model(lambda: zoo.CharLM(len(VOCABULARY)), (64,), scales="channel"),
+    "char_lm": Model(lambda: zoo.CharLM(len(VOCABULARY)), (64,)),
     "lm128": Model(lambda: zoo.CharLM(len(VOCABULARY), d=128, context=128), (128,)),
     "cct": Model(cct, (1, 32, 32), 10),
 }
