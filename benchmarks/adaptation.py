@@ -85,9 +85,7 @@ def main() -> None:
     rows = list(rows_of(jobs))
     if not rows:
         sys.exit("nothing is kept for these tasks, methods and budgets")
-    if not options.json:
-        rows = [{key: row[key] for key in SHOWN} for row in rows]
-    common.finish(rows, f"{len(rows)} of {len(jobs)} rows", options)
+    common.finish(rows, f"{len(rows)} of {len(jobs)} rows", options, SHOWN)
 
 
 def _words(text: str) -> list[str]:

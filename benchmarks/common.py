@@ -32,9 +32,14 @@ def parser(description: str | None, steps: int | None = None) -> argparse.Argume
     return made
 
 
-def finish(rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Namespace) -> None:
-    """Print the rows; with ``--save`` keep them with the command, versions and date."""
-    report.print_rows(rows if options.json else filled(rows), title, options.json)
+def finish(
+    rows: Sequence[Mapping[str, Any]], title: str, options: argparse.Namespace,
+    shown: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Print the rows, with ``shown`` only these keys in a table; with ``--save`` keep them with the
+    command, versions and date."""
+    few = [{key: row[key] for key in shown} for row in rows] if shown else rows
+    report.print_rows(rows if options.json else filled(few), title, options.json)
     if not options.save:
         return
     script = Path(sys.argv[0])
