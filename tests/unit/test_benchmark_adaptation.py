@@ -93,7 +93,7 @@ def test_the_largest_that_fits_is_taken(adapt: Any) -> None:
     with picks.opened(recipe, 10000) as (_, memory):
         schemes = methods._last(memory.layers, recipe)
         more = schemes[[s.name for s in schemes].index(found.scheme.name) - 1]
-        assert methods.fits(memory, found.scheme) and not methods.fits(memory, more)
+        assert memory.fitting(found.scheme) and not memory.fitting(more)
 
 
 def test_rescaled_models_are_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
