@@ -37,8 +37,8 @@ class Planning:
     loops over rows and attention by heads where the plain step does not fit. ``planner``: addresses
     by the heuristic alone, with the solver for a few seconds where they are not proved the best
     (``auto``), or for longer; ``exact`` also chooses what is kept by the integer program.
-    ``quick``: only the choices that the search begins with, which takes a hundredth of the time and
-    may miss a form that fits by a few KB; what it finds, the search finds too."""
+    ``quick``: only the choices that the search begins with and, where none fits, a short descent,
+    which takes a tenth of the time or less and may miss a form that fits by a few KB."""
 
     recompute: Mode = "auto"
     tile: Tile = "auto"
@@ -139,10 +139,7 @@ def _chosen(
     chosen = search.trial(frozenset())
     assert chosen is not None
     if planning.quick:
-        starts = search.starts()
-        least = min(starts, key=lambda t: (t.bytes, t.cost))
-        fitting = [t for t in starts if t.bytes <= budget and planning.recompute == "auto"]
-        chosen = min(fitting, key=lambda t: (t.cost, t.bytes), default=least)
+        chosen = search.quick(0 if planning.recompute == "min-memory" else budget)
     elif planning.recompute == "min-memory":
         chosen = search.smallest()
     elif chosen.bytes > budget:

@@ -27,6 +27,7 @@ CROWDED = 0.85  # of the most live bytes: from here on a node counts as a near p
 RATES = (4.0, 1.0, 0.25, 0.0)  # part of the bytes that must be saved for a part of the MACs
 FAR = 3  # times the budget from where a descent is not worth its time, if another one succeeded
 SWAPS = 60  # tries to trade one choice for another
+QUICK = 200  # tries of a quick descent
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,14 @@ class Search:
         ends = [self._descend(start) for start in self.starts()]
         return min(ends, key=lambda t: (t.bytes, t.cost))
 
+    def quick(self, budget: int) -> Trial:
+        """The cheapest start within ``budget`` bytes, or a short descent from the smallest one."""
+        starts = self.starts()
+        fitting = [t for t in starts if t.bytes <= budget]
+        if fitting:
+            return min(fitting, key=lambda t: (t.cost, t.bytes))
+        return self._descend(min(starts, key=lambda t: (t.bytes, t.cost)), budget, tries=QUICK)
+
     def cheapest(self, budget: int) -> Trial | None:
         """The least cost within ``budget`` bytes, as far as the search sees; None when nothing
         fits: from little memory, whatever there is room for is kept again."""
@@ -132,11 +141,14 @@ class Search:
         found = [self.trial(names | set(self.cuts)) for names in sets]
         return [trial for trial in found if trial is not None]
 
-    def _descend(self, best: Trial, budget: int = 0, most: int | None = None) -> Trial:
-        """One change at a time for as long as one helps, until ``budget`` is met or the cost is
-        above ``most``; first those that save much for their cost. A forward value that is not at
-        the peak is left alone."""
+    def _descend(
+        self, best: Trial, budget: int = 0, most: int | None = None, tries: int | None = None
+    ) -> Trial:
+        """One change at a time for as long as one helps, until ``budget`` is met, the cost is
+        above ``most``, or ``tries`` choices were; first those that save much for their cost. A
+        forward value that is not at the peak is left alone."""
         unit = best.bytes / max(1, self.graph.macs())
+        last = None if tries is None else len(self._known) + tries
         for rate in RATES:
             improved = True
             while improved and best.bytes > budget:
@@ -144,6 +156,8 @@ class Search:
                 for move in self.moves:
                     if not self._may_help(move, best):
                         continue
+                    if last is not None and len(self._known) >= last:
+                        return best
                     alone = len(move) == 1
                     trial = self.trial(best.choice ^ move if alone else best.choice | move)
                     if trial and _better(trial, best, rate * unit):

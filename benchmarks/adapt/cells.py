@@ -26,6 +26,7 @@ from tinytrain.session import Evaluation
 from .tasks import quantized
 
 FORMAT = 1  # raise it when what a setting means changes
+SCHEMES = 2  # raise it when other schemes fit a budget, or are selected
 Kind = Literal["int8", "fp32"]
 
 

@@ -19,7 +19,7 @@ from tinytrain.selection.runs import Runs
 from tinytrain.selection.store import Store
 
 from . import rates
-from .cells import kept, key_of
+from .cells import SCHEMES, kept, key_of
 from .methods import Method, selection
 from .tasks import Group, quantized
 
@@ -59,7 +59,7 @@ def opened(recipe: Recipe, budget: int | None) -> Iterator[tuple[Runs, Memory]]:
 
 def pick(method: Method, group: Group, budget: int | None) -> Pick:
     recipe_steps = group.posed().optimizer.steps
-    key = key_of("pick", group.name, method.name, budget, recipe_steps)
+    key = key_of("pick", group.name, method.name, budget, recipe_steps, SCHEMES)
     return Pick.read(kept(key, lambda: asdict(_pick(method, group.posed(), budget))))
 
 

@@ -11,7 +11,7 @@ from memory import emulated
 from tinytrain.runner import metric_of
 from tinytrain.select import layers_of, selections
 
-from .cells import Tested, fp32, int8, kept, key_of, seeded, store
+from .cells import SCHEMES, Tested, fp32, int8, kept, key_of, seeded, store
 from .methods import Method
 from .picks import Pick, pick, planned
 from .tasks import Case, Group, Task, quantized
@@ -20,7 +20,7 @@ STEPS = 2  # that are emulated
 
 
 def row_key(task: Task, method: Method, budget: int | None) -> str:
-    return key_of("row", task.name, method.name, budget, [g.name for g in task.groups])
+    return key_of("row", task.name, method.name, budget, [g.name for g in task.groups], SCHEMES)
 
 
 def counted_key(task: Task, method: Method, budget: int | None) -> str:
