@@ -13,29 +13,26 @@ plain one's, as a part of these; the plain step runs on a board with all of the 
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import common
 import numpy as np
 from torch import nn
 
-from tinytrain import report, runner, zoo
+from tinytrain import report, zoo
 from tinytrain.boards import Board, load_board, with_sram
-from tinytrain.build import build
 from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.datasets import VOCABULARY
 from tinytrain.errors import SchemeError
 from tinytrain.fit import Planning
 from tinytrain.placement import WHOLE
 from tinytrain.placement.first_fit import FirstFit, program_order
-from tinytrain.qemu import QemuSession
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Dataset, Recipe, UpdateScheme
+from tinytrain.runner import emulated
 
 BOARD = "qemu_mps2_an386"
 ROOMY = 4 << 20  # all SRAM of the emulated board, for steps that fit nowhere else
@@ -120,18 +117,6 @@ def greedy_arena_bytes(plain: Compiled) -> int:
     return max(tops)
 
 
-def emulated(compiled: Compiled, recipe: Recipe, steps: int) -> dict[str, Any]:
-    """Instructions a step and SRAM, measured on the board that the step was compiled for."""
-    board = compiled.board
-    with tempfile.TemporaryDirectory() as folder:
-        artifact = build(compiled.files, board, Path(folder) / board.name)
-        session = QemuSession(board, artifact, compiled.codec, timeout_s=300.0)
-        with session:
-            for i in range(steps):
-                session.step(recipe.train.x[i % SAMPLES], recipe.train.y[i % SAMPLES])
-    return runner.measurements(session, artifact)
-
-
 def measure(model: str, what: UpdateScheme | str, target: int, steps: int) -> dict[str, Any]:
     """One row; ``steps`` 0 measures nothing. Raises Absent, and SchemeError for a scheme that is
     not known."""
@@ -150,8 +135,8 @@ def measure(model: str, what: UpdateScheme | str, target: int, steps: int) -> di
     found: dict[str, Any] = {}
     ratio = None
     if steps:
-        found = emulated(step, recipe, steps)
-        before = emulated(plain, recipe, steps)["instructions_per_step"]
+        found = emulated(step, recipe.train, steps)
+        before = emulated(plain, recipe.train, steps)["instructions_per_step"]
         ratio = found["instructions_per_step"] / before - 1
     return {
         "model": model, "scheme": step.scheme, "board": BOARD, "target_bytes": target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -10,6 +11,13 @@ _PACKAGE = Path(__file__).resolve().parent
 def _folder(name: str) -> Path:
     bundled = _PACKAGE / "bundled" / name
     return bundled if bundled.is_dir() else _PACKAGE.parent / name
+
+
+def packaged_file(package: str, file: str) -> Path | None:
+    """A file inside an installed package, which is found and not imported: that may need more."""
+    spec = importlib.util.find_spec(package)
+    places = (spec.submodule_search_locations or ()) if spec else ()
+    return next((path for place in places if (path := Path(place) / file).is_file()), None)
 
 
 def codegen_dir() -> Path:

@@ -74,6 +74,12 @@ def _range(table: Table) -> tuple[int, int]:
     return origin, table.number("length_bytes", 1024, ADDRESSES + 1 - origin)
 
 
+def check_apart(top: Table, key: str, memory: Memory, other: Memory) -> None:
+    if memory.overlaps(other):
+        where = f"{memory.origin:#x} to {memory.end:#x}"
+        top.fail(key, where, f"addresses outside of {other.name!r}")
+
+
 def check_ram(top: Table, ram: Sequence[Memory], flash: Memory | None) -> None:
     """What follows the first is named in C and in the linker script; none may overlap."""
     for i, memory in enumerate(ram):
@@ -84,8 +90,7 @@ def check_ram(top: Table, ram: Sequence[Memory], flash: Memory | None) -> None:
         for other in (flash, *ram[:i]) if flash else ():
             if memory.name in (other.name, "arena", "psram"):
                 top.fail(f"ram[{i}].name", memory.name, "a name of its own, not 'arena', 'psram'")
-            if memory.overlaps(other):
-                top.fail(f"ram[{i}].origin", memory.origin, f"addresses outside of {other.name!r}")
+            check_apart(top, f"ram[{i}]", memory, other)
 
 
 def check_fast_code(
@@ -93,7 +98,6 @@ def check_fast_code(
 ) -> None:
     """A memory of its own, or the start of the first RAM, whose budget then has ``left_bytes``
     beside the stack."""
-    where = f"{fast.origin:#x} to {fast.end:#x}"
     if fast.origin % 8 or fast.length_bytes % 8:
         key = "origin" if fast.origin % 8 else "length_bytes"
         top.fail(f"fast_code.{key}", getattr(fast, key), "a multiple of 8")
@@ -104,8 +108,7 @@ def check_fast_code(
         top.fail("fast_code.length_bytes", fast.length_bytes, allowed)
     same = fast.shares and fast.origin == ram.origin
     for other in (*([] if same else [ram]), *others):
-        if fast.overlaps(other):
-            top.fail("fast_code", where, f"addresses outside of {other.name!r}")
+        check_apart(top, "fast_code", fast, other)
 
 
 def check_psram(top: Table, psram: Psram, others: Sequence[Memory]) -> None:
@@ -113,6 +116,4 @@ def check_psram(top: Table, psram: Psram, others: Sequence[Memory]) -> None:
     if psram.origin % 8:
         top.fail("psram.origin", psram.origin, "a multiple of 8")
     for other in others:
-        if psram.overlaps(other):
-            where = f"{psram.origin:#x} to {psram.end:#x}"
-            top.fail("psram", where, f"addresses outside of {other.name!r}")
+        check_apart(top, "psram", psram, other)

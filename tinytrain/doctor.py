@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import re
@@ -13,6 +12,8 @@ import sysconfig
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+
+from .assets import packaged_file
 
 OLDEST_PYTHON = (3, 10)
 PLATFORMIO = "platformio==6.2.0"
@@ -145,17 +146,14 @@ def _host_compiler() -> Check:
 def _package_data(
     name: str, package: str, file: str, enables: str, *install: str, module: str = ""
 ) -> Check:
-    """A file inside an installed package, which is found and not imported: it would need scipy."""
-    spec = importlib.util.find_spec(module or package)
-    folders = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
-    there = [folder / file for folder in folders if (folder / file).is_file()]
+    there = packaged_file(module or package, file)
     return Check(
         name,
-        bool(there),
+        there is not None,
         _package_version(package),
         enables,
         _pip("--no-deps", *install),
-        detail=str(there[0]) if there else "",
+        detail=str(there or ""),
     )
 
 

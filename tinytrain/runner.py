@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,6 +147,23 @@ def train(
             on_step(result)
     after = evaluate(session, recipe.tests, limit, watch, "after")
     return Run(target, losses, before, after, session.weights_sha256())
+
+
+def emulated(compiled: Compiled, data: Dataset, steps: int) -> dict[str, Any]:
+    """``measurements`` of some steps on the emulated board that they are compiled for; the
+    instructions are the last one's, as the first may only measure gradients.
+
+    Raises ToolchainError without a compiler or emulator."""
+    from .qemu import QemuSession
+
+    with tempfile.TemporaryDirectory(prefix="tinytrain-") as folder:
+        artifact = build(compiled.files, compiled.board, Path(folder) / compiled.board.name)
+        session = QemuSession(compiled.board, artifact, compiled.codec, timeout_s=300.0)
+        with session:
+            for i in range(steps):
+                session.step(data.x[i % len(data)], data.y[i % len(data)])
+    found = measurements(session, artifact)
+    return found | {"instructions_per_step": session.instructions_per_step[-1]}
 
 
 def measurements(session: Session, artifact: Artifact | None) -> dict[str, Any]:

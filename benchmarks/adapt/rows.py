@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from memory import emulated
 
-from tinytrain.runner import metric_of
+from tinytrain.runner import emulated, metric_of
 from tinytrain.select import layers_of, selections
 
 from .cells import SCHEMES, Tested, fp32, int8, kept, key_of, seeded, store
@@ -102,7 +101,7 @@ def _emulated(task: Task, group: Group, method: Method, budget: int) -> dict[str
 
     def run() -> dict[str, Any]:
         compiled = planned(method, group, budget, found)
-        seen = emulated(compiled, recipe, STEPS)
+        seen = emulated(compiled, recipe.train, STEPS)
         static = seen["sram_measured_bytes"] - seen["stack_used_bytes"]
         expected = compiled.sram.sram_bytes - compiled.sram.stack_bytes
         return seen | {

@@ -1,6 +1,7 @@
 """The doctor tells what is there, and for what is not, what it would enable and what to type."""
 
 import dataclasses
+import importlib.util
 import json
 import re
 import shutil
@@ -21,7 +22,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(doctor.sysconfig, "get_path", lambda _: str(tmp_path))
     monkeypatch.setattr(doctor, "_package_version", lambda _: None)
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(doctor, "_ports", list)
     monkeypatch.setattr(doctor, "FASHION", tmp_path)
 

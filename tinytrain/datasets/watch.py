@@ -15,7 +15,6 @@ Learning rates are chosen on ``validation_people(person)``: the same problem, po
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from ..recipe import Dataset, Proxy
-from .common import Ints, data_root, shuffled, window_starts
+from .common import Ints, find_file, shuffled, window_starts
 
 WINDOW, STRIDE = 128, 64
 PEOPLE = tuple(range(1, 11))
@@ -77,19 +76,8 @@ def validation_people(person: int) -> tuple[int, ...]:
 
 
 def find_watch() -> Path:
-    """``watch_dataset.npy`` in the data folder or in the installed seglearn, without importing it.
-
-    Raises DataError naming the command that gets it.
-    """
-    own = data_root() / "watch_dataset.npy"
-    if own.is_file():
-        return own
-    package = importlib.util.find_spec("seglearn")
-    for folder in (package.submodule_search_locations or ()) if package else ():
-        path = Path(folder) / "data" / "watch_dataset.npy"
-        if path.is_file():
-            return path
-    raise DataError(f"the smartwatch data is not installed; get it with: {COMMAND}")
+    """``watch_dataset.npy``, of seglearn; as ``find_file``."""
+    return find_file("seglearn", "data/watch_dataset.npy", "the smartwatch data is", COMMAND)
 
 
 def read_watch() -> Recordings:

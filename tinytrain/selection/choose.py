@@ -17,7 +17,7 @@ from ..recipe import Recipe, UpdateScheme
 from ..scheme_file import SchemeFile
 from ..select import layers_of
 from .analysis import Analysis, Stage, analyse, first_look
-from .front import Candidate, pareto, planned
+from .front import Candidate, pareto, replanned
 from .memory import Memory
 from .options import Choice, explicit
 from .pool import Context, Pool
@@ -145,7 +145,7 @@ def planned_front(trials: Trials) -> list[Candidate]:
     front = pareto(trials.found, trials.objective)
     best = trials.best()
     wanted = [*front, *([best] if best is not None and best not in front else [])]
-    for before, after in zip(wanted, planned(wanted, Memory.exact), strict=True):
+    for before, after in zip(wanted, replanned(wanted, Memory.exact), strict=True):
         trials.found[trials.found.index(before)] = after
     return pareto(trials.found, trials.objective)
 

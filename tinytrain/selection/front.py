@@ -44,7 +44,7 @@ class Candidate:
         }  # fmt: skip
 
 
-def planned(
+def replanned(
     found: Sequence[Candidate], plan: Callable[[Memory, list[UpdateScheme]], list[Need]]
 ) -> list[Candidate]:
     """These with other plans, each for the memory that it is planned in."""

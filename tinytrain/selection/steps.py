@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from ..boards import Board, all_boards, with_sram
-from ..build import build
 from ..compiler import Compiled, compile_recipe
 from ..errors import BoardError
 from ..fit import Planning
-from ..qemu import QemuSession
 from ..quantize import Quantized
 from ..recipe import Proxy, Recipe
+from ..runner import emulated
 
-STEPS = 2  # the first only measures gradients
+STEPS = 2  # the last is counted
 LIKE = {"host": "cortex-m4", "rv32imac": "rv32imc"}  # processors that are counted on another
 
 
@@ -43,10 +39,4 @@ def instructions(
     taken where it is for that board."""
     if compiled.board != board:
         compiled = compile_recipe(recipe, board, quantized, check=False, planning=planning)
-    with tempfile.TemporaryDirectory(prefix="tinytrain-") as folder:
-        artifact = build(compiled.files, board, Path(folder) / board.name)
-        session = QemuSession(board, artifact, compiled.codec, timeout_s=300.0)
-        with session:
-            for i in range(STEPS):
-                session.step(sample.train.x[i], sample.train.y[i])
-    return session.instructions_per_step[-1]
+    return int(emulated(compiled, sample.train, STEPS)["instructions_per_step"])

@@ -13,7 +13,7 @@ from ..recipe import UpdateScheme
 from ..select import Layer, bias_only, head_only, last_layers, lora, resolve
 from .analysis import Analysis, Stage
 from .contribution import Values
-from .front import Candidate, planned
+from .front import Candidate, replanned
 from .memory import Memory, Need
 from .options import RANKS, Choice, choice_of
 from .runs import Job, Runs, mean
@@ -70,7 +70,7 @@ class Trials:
             tried[at] += more
         done = [self._best_of(found) for found in tried if found]
         self.rest -= len(done)
-        self.found += planned(done, Memory.counted) if self.memory.twin else done
+        self.found += replanned(done, Memory.counted) if self.memory.twin else done
 
     def _with_rates(
         self, wanted: Sequence[Wanted], factors: Sequence[float]
@@ -142,7 +142,7 @@ def standard(trials: Trials, own: UpdateScheme | str, front: bool = True) -> Non
         families.insert(0, [resolve(own, layers)])
     wanted: list[Wanted] = []
     for family in families:
-        trials.say(f"planning {family[0].name}" if family else "planning")
+        trials.say("planning schemes with names")
         scheme = memory.largest(family)
         if scheme is not None:
             choice = choice_of(scheme, layers)
