@@ -80,11 +80,23 @@ def fit(
     if mode != "min-memory" and plain.plan.fits:
         return plain
     found: list[Fitted] = []
-    for form in fused_forms(graph) if tile else [graph]:
+    forms = fused_forms(graph) if tile else [graph]
+    for form in [_likely(forms, arena_bytes, planning)] if planning.quick else forms:
         found.append(_fit(form, regions, planning))
         if found[-1].plan.fits and mode != "min-memory":
             return found[-1]
     return min([plain, *found], key=lambda f: (f.plan.arena_bytes, extra_cost(f.graph, graph)))
+
+
+def _likely(forms: Sequence[Graph], arena_bytes: int, planning: Planning) -> Graph:
+    """The first that fits as the search begins with it, or else the last of the smallest ones."""
+    budget = 0 if planning.recompute == "min-memory" else arena_bytes
+    again, tile = planning.recompute != "off", planning.tile == "auto"
+    sizes = [
+        min(t.bytes for t in Search(form, tile, again, LOOP_ROWS[0]).starts()) for form in forms
+    ]
+    fitting = (form for form, size in zip(forms, sizes, strict=True) if size <= budget)
+    return next(fitting, forms[max(i for i, size in enumerate(sizes) if size == min(sizes))])
 
 
 def _fit(graph: Graph, regions: Sequence[Region], planning: Planning) -> Fitted:

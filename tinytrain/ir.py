@@ -159,7 +159,40 @@ class Node:
         pairs = [(self.inputs[i], self.outputs[o]) for o, i in self.op.updates]
         return [(old, new) for old, new in pairs if old is not None and new is not None]
 
+    def in_loop(self, loop: Loop | None) -> Node:
+        """The same in a loop."""
+        return self._variant(loop, lambda: replace(self, loop=loop))
+
+    def reading(self, inputs: tuple[Value | None, ...]) -> Node:
+        """The same of other inputs."""
+        if inputs == self.inputs:
+            return self
+        return self._variant(inputs, lambda: replace(self, inputs=inputs))
+
+    def renamed(self, inputs: tuple[Value | None, ...], suffix: str) -> Node:
+        """The same of other inputs, with ``suffix`` behind the names of what it makes."""
+
+        def make() -> Node:
+            outs = tuple(v and Value(v.name + suffix, v.type) for v in self.outputs)
+            return Node(self.op, inputs, outs, self.attrs)
+
+        return self._variant((inputs, suffix), make)
+
+    def _variant(self, key: object, make: Callable[[], Node]) -> Node:
+        """Made once: a search of the planner asks for the same ones thousands of times."""
+        known: dict[object, Node] = self.__dict__.setdefault("_variants", {})
+        if key not in known:
+            known[key] = make()
+        return known[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_variants"}
+
     def scratch_bytes(self) -> int:
+        return self._scratch_bytes
+
+    @cached_property
+    def _scratch_bytes(self) -> int:
         return self.op.scratch(self.body().in_types(), self.attrs) if self.op.scratch else 0
 
     def room_bytes(self) -> int:

@@ -44,7 +44,7 @@ def gather(graph: Graph, cuts: Set[str] = frozenset(), rows: int | None = None) 
             done.append(node)
             continue
         loop = Loop(f"loop of {node.name}", largest_divisor(node.tokens, rows or node.tokens))
-        done += [Node(n.op, n.inputs, n.outputs, n.attrs, loop) for n in run]
+        done += [n.in_loop(loop) for n in run]
     return replace(graph, nodes=tuple(done))
 
 

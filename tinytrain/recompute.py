@@ -68,10 +68,9 @@ def recompute(graph: Graph, again: Set[str]) -> Graph | None:
                 return v
             if v.name in copies:  # a mask, made right behind its input
                 return copies[v.name]
-            outs = tuple(None if o is None else Value(o.name + suffix, o.type)
-                         for o in node.outputs)  # fmt: skip
-            nodes.append(Node(node.op, inputs, outs, node.attrs))
-            copies.update((o.name, c) for o, c in zip(node.outputs, outs, strict=True)
+            copy = node.renamed(inputs, suffix)
+            nodes.append(copy)
+            copies.update((o.name, c) for o, c in zip(node.outputs, copy.outputs, strict=True)
                           if o is not None and c is not None)  # fmt: skip
             if (mask := masks.get(v.name)) and mask.name in again:
                 value(mask.outputs[0], copies, suffix)  # what it looks at may then be overwritten
@@ -85,7 +84,7 @@ def recompute(graph: Graph, again: Set[str]) -> Graph | None:
             copies, suffix = {}, f"{AGAIN}.{count}"
         # value() appends what it makes again, so the inputs come first.
         inputs = tuple(value(v, copies, suffix) for v in node.inputs)
-        nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+        nodes.append(node.reading(inputs))
     found = live(replace(graph, nodes=tuple(nodes)))
     return None if _stale(found) else found
 

@@ -14,7 +14,7 @@ from tinytrain.selection.memory import Memory
 from tinytrain.selection.runs import Runs
 
 RANKS = (16, 8, 4, 2, 1)
-TRIALS = 8  # of a selection
+TRIALS = 16  # of a selection
 SHORT = 100  # steps that a contribution is measured in
 Schemes = Callable[[Sequence[Layer], Recipe], list[UpdateScheme]]
 
