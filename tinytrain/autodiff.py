@@ -197,7 +197,7 @@ def trained_values(forward: Graph, chosen: Collection[str] | None = None) -> set
     live &= live if chosen is None else set(chosen)
     for node in forward.nodes:
         if any(v is not None and v.name in live for v in node.inputs):
-            live |= {v.name for v in node.outputs if v is not None}
+            live |= set(node.makes)
     return live
 
 

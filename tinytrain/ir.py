@@ -125,7 +125,17 @@ class Node:
 
     @cached_property
     def name(self) -> str:
-        return next(v.name for v in self.outputs if v is not None)
+        return self.makes[0]
+
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return tuple(v.name for v in self.inputs if v is not None)
+
+    @cached_property
+    def makes(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return tuple(v.name for v in self.outputs if v is not None)
 
     @property
     def layer(self) -> str:
@@ -227,7 +237,7 @@ class Graph:
 
     def with_nodes(self, nodes: Sequence[Node]) -> Graph:
         """The same graph over other nodes, without the parameters that none of them reads."""
-        used = {v.name for n in nodes for v in n.inputs if v is not None}
+        used = {name for n in nodes for name in n.reads}
         used |= {v.name for v in self.outputs}
         params = {k: p for k, p in self.params.items() if k in used}
         return replace(self, nodes=tuple(nodes), params=params)
@@ -250,20 +260,18 @@ class Graph:
         pass exist."""
         outside = {v.name for v in self.outputs}
         made: dict[str, tuple[int, int]] = {}
-        for first, end in self.runs():
-            for node in self.nodes[first:end]:
-                for value in node.inputs:
-                    if value is not None and made.get(value.name) != (first, end):
-                        outside.add(value.name)
+        for run in self.runs():
+            for node in self.nodes[slice(*run)]:
+                outside.update(name for name in node.reads if made.get(name, run) != run)
                 if node.loop is not None:
-                    made |= {v.name: (first, end) for v in node.outputs if v is not None}
+                    made |= dict.fromkeys(node.makes, run)
         return set(made) - outside
 
     def updated(self) -> dict[str, str]:
         """New value -> the state that holds it: what nodes with ``updates`` overwrite."""
         home: dict[str, str] = {}
         for node in self.nodes:
-            for old, new in node.overwrites():
+            for old, new in node.overwrites() if node.op.updates else ():
                 home[new.name] = home.get(old.name, old.name)
         return home
 
@@ -282,7 +290,7 @@ class Build:
         self.params: dict[str, Param] = dict(graph.params) if graph else {}
         self.nodes: list[Node] = list(graph.nodes) if graph else []
         self._names = {v.name for v in self.inputs} | set(self.params)
-        self._names |= {v.name for n in self.nodes for v in n.outputs if v is not None}
+        self._names |= {name for n in self.nodes for name in n.makes}
 
     def fresh(self, wish: str) -> str:
         name, count = wish, 1

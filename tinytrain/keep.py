@@ -137,14 +137,14 @@ def problem_of(plain: Graph, shaped: Graph, smallest: Graph) -> Problem:
     """The program of a graph. ``shaped``: the same with everything kept, in its final order;
     ``smallest``: with nearly everything made again, which tells what a loop over rows makes of the
     values that are made again, and what the forward pass uses anyway."""
-    home = {v.name: n.name for n in forward_nodes(plain) for v in n.outputs if v is not None}
+    home = {name: n.name for n in forward_nodes(plain) for name in n.makes}
     for node in plain.nodes[: backward_start(plain)]:
         if node.op.alias and node.inputs[0] is not None and node.inputs[0].name in home:
-            home |= {v.name: home[node.inputs[0].name] for v in node.outputs if v is not None}
+            home |= dict.fromkeys(node.makes, home[node.inputs[0].name])
     small = value_lives(smallest)
 
     def read(node: Node) -> tuple[str, ...]:
-        names = (home[v.name] for v in node.inputs if v is not None and v.name in home)
+        names = (home[name] for name in node.reads if name in home)
         return tuple(dict.fromkeys(names))
 
     def item(node: Node) -> Item:

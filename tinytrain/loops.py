@@ -53,12 +53,12 @@ def cut_points(graph: Graph) -> list[str]:
     where a loop may end without keeping more than one gradient whole."""
     waits = _may_wait(graph)
     nodes = [n for n in graph.nodes[backward_start(graph) :] if n.name not in waits]
-    last = {v.name: i for i, n in enumerate(nodes) for v in n.inputs if v is not None}
+    last = {name: i for i, n in enumerate(nodes) for name in n.reads}
     found: list[str] = []
     alive: set[str] = set()
     for i, node in enumerate(nodes):
         alive = {name for name in alive if last[name] > i}
-        later = {name for name in _outputs(node) if last.get(name, -1) > i}
+        later = {name for name in node.makes if last.get(name, -1) > i}
         if not alive and later and node.op.rowwise is not None:
             found.append(node.name)
         alive |= later
@@ -91,11 +91,12 @@ def _may_wait(graph: Graph) -> set[str]:
     """Names of updates, of sums for them, of what is made for one update alone, and of nodes that
     only these, or outputs of the graph, wait for."""
     others = [n for n in graph.nodes if not n.op.updates and not n.op.sums]
-    needed = {v.name for n in others for v in n.inputs if v is not None}
+    needed = {name for n in others for name in n.reads}
     return {
-        n.name for n in graph.nodes
-        if n.op.updates or n.op.sums or own(n) or not any(name in needed for name in _outputs(n))
-    }  # fmt: skip
+        n.name
+        for n in graph.nodes
+        if n.op.updates or n.op.sums or own(n) or needed.isdisjoint(n.makes)
+    }
 
 
 def _run(
@@ -105,7 +106,7 @@ def _run(
     run, left = [first], list[Node]()
     late: set[str] = set()
     for i, node in enumerate(rest):
-        reads_late = any(v is not None and v.name in late for v in node.inputs)
+        reads_late = not late.isdisjoint(node.reads)
         alike = node.tokens == first.tokens and own(node) == own(first)
         if run[-1].name in cuts:
             left += rest[i:]
@@ -114,12 +115,8 @@ def _run(
             run.append(node)
         elif node.name in waits:
             left.append(node)
-            late |= _outputs(node)
+            late.update(node.makes)
         else:
             left += rest[i:]
             break
     return run, left
-
-
-def _outputs(node: Node) -> set[str]:
-    return {v.name for v in node.outputs if v is not None}

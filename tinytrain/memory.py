@@ -67,20 +67,19 @@ def value_lives(graph: Graph) -> dict[str, Life]:
     """
     read: dict[str, int] = {}
     for i, node in enumerate(graph.nodes):
-        for value in (*node.outputs, *node.inputs):
-            if value is not None:
-                read[value.name] = i
+        for name in (*node.makes, *node.reads):
+            read[name] = i
     for value in graph.outputs:
         read[value.name] = len(graph.nodes)
     lives: dict[str, Life] = {}
     inner = graph.inner()
     for first, end in graph.runs():
         for i in range(first, end):
-            for seen in graph.nodes[i].inputs:
-                known = lives.get(seen.name) if seen is not None else None
-                if seen is not None and known and known.born < first and known.dies < end - 1:
-                    lives[seen.name] = Life(known.bytes, known.born, known.read, end - 1)
             node = graph.nodes[i]
+            for name in node.reads if end - first > 1 else ():
+                known = lives.get(name)
+                if known and known.born < first and known.dies < end - 1:
+                    lives[name] = Life(known.bytes, known.born, known.read, end - 1)
             for made in node.outputs:
                 if made is None:
                     continue
@@ -109,7 +108,8 @@ def lifetimes(graph: Graph) -> list[Buffer]:
         for index, value in enumerate(node.outputs):
             if value is None or value.name in fixed:
                 continue
-            shared = _shared(node, index, i, owner, groups, lives, taken)
+            may_share = node.op.alias or node.op.inplace
+            shared = _shared(node, index, i, owner, groups, lives, taken) if may_share else None
             if shared is None and node.op.alias:
                 fixed.add(value.name)  # a view of an input or a parameter has no arena bytes
                 continue

@@ -106,7 +106,7 @@ def remade(graph: Graph) -> list[Remade]:
         outs = [v for v in node.outputs if v is not None]
         first |= {v.name: v.name.removesuffix(node.name.removeprefix(name)) for v in outs}
         # What nothing reads in the forward pass is not made there. It could be with its inputs.
-        read = [first.get(v.name, v.name) for v in node.inputs if v is not None]
+        read = [first.get(name, name) for name in node.reads]
         ready = max((born.get(source, 0) for source in read), default=0)
         for v in outs:
             born.setdefault(first[v.name], ready)

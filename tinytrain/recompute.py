@@ -35,7 +35,7 @@ def forward_nodes(graph: Graph) -> list[Node]:
 def forward_makers(graph: Graph) -> dict[str, Node]:
     """The node that makes each value of the forward pass."""
     nodes = graph.nodes[: backward_start(graph)]
-    return {v.name: n for n in nodes for v in n.outputs if v is not None}
+    return {name: n for n in nodes for name in n.makes}
 
 
 def cost(node: Node) -> int:
@@ -82,9 +82,10 @@ def recompute(graph: Graph, again: Set[str]) -> Graph | None:
         if node.op.updates and node.name in again:
             count += 1
             copies, suffix = {}, f"{AGAIN}.{count}"
-        # value() appends what it makes again, so the inputs come first.
-        inputs = tuple(value(v, copies, suffix) for v in node.inputs)
-        nodes.append(node.reading(inputs))
+        if not maker.keys().isdisjoint(node.reads):
+            # value() appends what it makes again, so the inputs come first.
+            node = node.reading(tuple(value(v, copies, suffix) for v in node.inputs))
+        nodes.append(node)
     found = live(replace(graph, nodes=tuple(nodes)))
     return None if _stale(found) else found
 
@@ -118,9 +119,10 @@ def _stale(graph: Graph) -> bool:
     """Whether a node reads a state that an earlier one has overwritten."""
     gone: set[str] = set()
     for node in graph.nodes:
-        if any(v is not None and v.name in gone for v in node.inputs):
+        if not gone.isdisjoint(node.reads):
             return True
-        gone |= {old.name for old, _ in node.overwrites()}
+        if node.op.updates:
+            gone |= {old.name for old, _ in node.overwrites()}
     return False
 
 
@@ -155,7 +157,7 @@ def worth_keeping(graph: Graph) -> set[str]:
         node = maker[wanted.pop()]
         if node.name not in again | stop:
             again.add(node.name)
-            wanted += [v.name for v in node.inputs if v is not None and v.name in maker]
+            wanted += [name for name in node.reads if name in maker]
     found = {
         n.name
         for n in graph.nodes[:start]

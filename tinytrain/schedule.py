@@ -12,9 +12,9 @@ def live(graph: Graph) -> Graph:
     needed = {v.name for v in graph.outputs}
     kept: list[Node] = []
     for node in reversed(graph.nodes):
-        if node.op.updates or any(v is not None and v.name in needed for v in node.outputs):
+        if node.op.updates or not needed.isdisjoint(node.makes):
             kept.append(node)
-            needed |= {v.name for v in node.inputs if v is not None}
+            needed.update(node.reads)
     return replace(graph, nodes=tuple(kept[::-1]))
 
 

@@ -64,7 +64,7 @@ class Search:
         found = [frozenset({name}) for name in (*self.cuts, *self.own, *self.forward)]
         makers = {name: n for name, n in forward_makers(self.graph).items() if not n.op.alias}
         for node in [*own_updates(self.graph), *forward_nodes(self.graph)] if self.price else ():
-            read = {makers[v.name].name for v in node.inputs if v is not None and v.name in makers}
+            read = {makers[name].name for name in node.reads if name in makers}
             if read:
                 found.append(frozenset({node.name, *read}))
         return found

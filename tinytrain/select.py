@@ -83,7 +83,7 @@ def leads_to_convolution(graph: Graph) -> list[str]:
         if leads and node.op in LAYERS:
             found.append(node.layer)
         if leads or node.op is conv_pool_s8:
-            wanted |= {v.name for v in node.inputs if v is not None}
+            wanted |= set(node.reads)
     return found[::-1]
 
 

@@ -265,5 +265,5 @@ def _pruned(graph: Graph) -> Graph:
     for node in reversed(graph.nodes):
         if any(v is not None and v.name in wanted for v in node.outputs):
             kept.append(node)
-            wanted |= {v.name for v in node.inputs if v is not None}
+            wanted |= set(node.reads)
     return graph.with_nodes(kept[::-1])

@@ -48,7 +48,7 @@ def ranges(
         raise CalibrationError("no calibration samples; give at least one (32 or more are better)")
     seen: dict[str, list[Array]] = {}
     whole = method == "minmax"
-    layer = {v.name: n.layer for n in graph.nodes for v in n.outputs if v is not None}
+    layer = {name: n.layer for n in graph.nodes for name in n.makes}
     wanted = graph.inputs[0].type.shape
     for index, sample in enumerate(progress(samples)):
         if np.shape(sample) != wanted:
