@@ -33,6 +33,10 @@ INTRO = {
     "LSB-normalised step, on the same parameters: the model as it was trained, and the same "
     "function of other numbers (`v` and `q` of each block times a power of two, `o` and `k` "
     "divided by it), with the same rate and with one chosen again.",
+    "channels": "## Which channels train\n\nA share of the output channels of every layer, with "
+    "their biases, and all of the head, by the LSB-normalised step: those of the largest "
+    "contribution (first-order estimate on validation tasks), of the largest weights, or random "
+    "ones, others for each person or seed.",
     "choice": "## HAR: a device that chooses what it trains\n\nOne firmware a person, of three "
     "schemes over one arena; accuracy, mean over persons. *Left arm*: the new person's. *Exercises "
     "renamed*: the person's right arm, other names for what is seen. *Used*: what the device "

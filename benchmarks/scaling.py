@@ -12,7 +12,6 @@ was trained. Cells that are done are kept.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -21,16 +20,16 @@ import common
 import numpy as np
 import torch
 from adapt import rates
-from adapt.cells import int8, kept, key_of, seeded, store
+from adapt.cells import int8, kept, kept_rows, key_of, seeded
 from adapt.methods import METHODS, Method
 from adapt.picks import opened
+from adapt.rows import summary
 from adapt.tasks import Group, Task, chosen
 from rich.console import Console
 from rich.progress import track
 from torch import nn
 
 from tinytrain.recipe import Recipe
-from tinytrain.runner import metric_of
 from tinytrain.select import resolve
 from tinytrain.zoo import Block
 
@@ -99,21 +98,10 @@ def measure(job: Job) -> dict[str, Any]:
             recipe = with_weights(case.recipe(), weights)
             optimizer = replace(seeded(method.optimizer(recipe), case.seed), learning_rate=rate)
             found.append(int8(recipe, recipe.scheme, optimizer))
-    metric = task.groups[0].posed().metric
-    target = [metric_of(t.target, metric) for t in found]
     return {
-        "task": task.name, "rule": rule, "weights": weights,
-        "metric": "accuracy" if metric == "accuracy" else "bits",
-        "target_mean": float(np.mean(target)), "target_std": float(np.std(target)),
-        "source_after": float(np.mean([metric_of(t.source, metric) for t in found])),
-        "learning_rate": ", ".join(f"{rate:g}" for rate in used), "seeds": len(found),
+        "task": task.name, "rule": rule, "weights": weights, **summary(task, found),
+        "learning_rate": ", ".join(f"{rate:g}" for rate in used),
     }  # fmt: skip
-
-
-def rows_of(jobs: list[Job]) -> Iterator[dict[str, Any]]:
-    for job in jobs:
-        if (row := store().get(row_key(job))) is not None:
-            yield row
 
 
 def main() -> None:
@@ -126,7 +114,7 @@ def main() -> None:
     if not options.collect:
         for job in track(jobs, "training", console=Console(stderr=True)):
             kept(row_key(job), lambda job=job: measure(job))
-    common.finish(list(rows_of(jobs)), "hand-picked schemes", options)
+    common.finish(kept_rows(map(row_key, jobs)), "hand-picked schemes", options)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +47,11 @@ def kept(key: str, make: Callable[[], Any]) -> Any:
         found = make()
         shelf.put(key, found)
     return found
+
+
+def kept_rows(keys: Iterable[str]) -> list[Any]:
+    """Those that are in the store."""
+    return [row for key in keys if (row := store().get(key)) is not None]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,28 +42,37 @@ def measure(task: Task, method: Method, budget: int | None) -> None:
 
 def _measured(task: Task, method: Method, budget: int | None) -> dict[str, Any]:
     picks = [(group, pick(method, group, budget)) for group in task.groups]
-    metric = task.groups[0].posed().metric
     row: dict[str, Any] = {
         "task": task.name, "method": method.name, "sram_budget_bytes": budget,
-        "metric": "accuracy" if metric == "accuracy" else "bits", "target_mean": None,
-        "target_std": None, "source_after": None, "sram_bytes": None, "trained_parameters": None,
-        "instructions_per_step": None, "seeds": 0,
+        **summary(task, []), "sram_bytes": None, "trained_parameters": None,
+        "instructions_per_step": None,
     }  # fmt: skip
     if not all(found.fits for _, found in picks):
         return row
+    metric = task.groups[0].posed().metric
     tested = {c.name: _tested(c, method, p) for g, p in picks for c in g.cases}
-    target = [metric_of(t.target, metric) for t in tested.values()]
     sizes = [found.sram_bytes for _, found in picks if found.sram_bytes is not None]
-    return row | {
-        "target_mean": float(np.mean(target)), "target_std": float(np.std(target)),
-        "source_after": float(np.mean([metric_of(t.source, metric) for t in tested.values()])),
+    return row | summary(task, list(tested.values())) | {
         "sram_bytes": max(sizes, default=None),
         "trained_parameters": round(np.mean([p.trained_parameters or 0 for _, p in picks])),
-        "seeds": len(tested),
         "learning_rate": [p.learning_rate for _, p in picks],
         "scheme": [p.scheme.name if p.scheme else None for _, p in picks],
-        "cases": dict(zip(tested, target, strict=True)),
+        "cases": {name: metric_of(t.target, metric) for name, t in tested.items()},
     }  # fmt: skip
+
+
+def summary(task: Task, tested: Sequence[Tested]) -> dict[str, Any]:
+    """The columns of what cases of a task came to; empty without any."""
+    metric = task.groups[0].posed().metric
+    target = [metric_of(t.target, metric) for t in tested]
+    source = [metric_of(t.source, metric) for t in tested]
+    return {
+        "metric": "accuracy" if metric == "accuracy" else "bits",
+        "target_mean": float(np.mean(target)) if tested else None,
+        "target_std": float(np.std(target)) if tested else None,
+        "source_after": float(np.mean(source)) if tested else None,
+        "seeds": len(tested),
+    }
 
 
 def _tested(case: Case, method: Method, found: Pick) -> Tested:
