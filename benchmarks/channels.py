@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, get_args
 
 import common
+import numpy as np
 from adapt import rates
 from adapt.cells import int8, kept, kept_rows, key_of, seeded
 from adapt.picks import opened
@@ -27,12 +28,13 @@ from rich.progress import track
 from tinytrain.recipe import UpdateScheme
 from tinytrain.selection import Settings
 from tinytrain.selection.analysis import first_look
-from tinytrain.selection.options import Option, full, scheme_of
+from tinytrain.selection.options import scheme_of, spread
+from tinytrain.selection.runs import Job
 from tinytrain.selection.settings import Channels
 
 SHARES = (0.125, 0.25, 0.5)
 KINDS: tuple[Channels, ...] = get_args(Channels)
-Job = tuple[Task, float, Channels]
+Asked = tuple[Task, float, Channels]
 
 
 @lru_cache(maxsize=16)
@@ -42,41 +44,47 @@ def scheme_for(group: Group, share: float, kind: Channels, seed: int) -> UpdateS
         layers = memory.layers
         settings = Settings(channels=kind, seed=seed)
         _, order, _ = first_look(group.posed(), runs, layers, settings)
-    choice = {part.name: Option(max(1, round(share * part.outputs)), bias=True) for part in layers}
-    choice[layers[-1].name] = full(layers[-1])
-    return scheme_of(choice, layers, order, f"{share:g} of the channels")
+    return scheme_of(spread(layers, share), layers, order, f"{share:g} of all + head")
 
 
-def rate_of(group: Group, share: float, kind: Channels) -> float:
-    def choose() -> float:
+def rate_of(group: Group, share: float, kind: Channels) -> tuple[float, float]:
+    """The rate with the lowest validation loss, and that loss in nats."""
+
+    def choose() -> tuple[float, float]:
         recipe = group.posed()
         scheme = scheme_for(group, share, kind, seed=0)
         with opened(recipe, None) as (runs, _):
-            return rates.of_int8(runs, scheme, recipe.optimizer, rates.START["lsb"])
+            rate = rates.of_int8(runs, scheme, recipe.optimizer, rates.START["lsb"])
+            outcome = runs.known(Job(scheme, replace(recipe.optimizer, learning_rate=rate)))
+        assert outcome is not None
+        return rate, outcome.loss
 
-    return float(kept(key_of("channels rate", group.name, share, kind), choose))
+    rate, loss = kept(key_of("channels rate", group.name, share, kind, "loss"), choose)
+    return rate, loss
 
 
-def measure(job: Job) -> dict[str, Any]:
-    task, share, kind = job
-    found, used = [], []
+def measure(asked: Asked) -> dict[str, Any]:
+    task, share, kind = asked
+    found, used, losses = [], [], []
     for group in task.groups:
-        rate = rate_of(group, share, kind)
+        rate, loss = rate_of(group, share, kind)
         used.append(rate)
+        losses.append(loss)
         for at, case in enumerate(group.cases, 1):
             recipe = case.recipe()
             scheme = scheme_for(group, share, kind, at if kind == "random" else 0)
             optimizer = replace(seeded(recipe.optimizer, case.seed), learning_rate=rate)
             found.append(int8(recipe, scheme, optimizer))
     return {
-        "task": task.name, "share": share, "channels": kind, **summary(task, found),
+        "task": task.name, "share": share, "channels": kind,
+        "validation_loss": float(np.mean(losses)), **summary(task, found),
         "learning_rate": ", ".join(f"{rate:g}" for rate in used),
     }  # fmt: skip
 
 
-def row_key(job: Job) -> str:
-    task, share, kind = job
-    return key_of("channels", task.name, share, kind)
+def row_key(asked: Asked) -> str:
+    task, share, kind = asked
+    return key_of("channels", task.name, share, kind, "loss")
 
 
 def main() -> None:

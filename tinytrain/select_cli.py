@@ -58,7 +58,7 @@ def select(
     ] = None,
     channels: Annotated[
         str, typer.Option(help="which train first: contribution, magnitude or random")
-    ] = "contribution",
+    ] = "magnitude",
     folds: Annotated[int, typer.Option(help="parts of the adaptation samples, if no proxies")] = 3,
     storage: Annotated[
         str | None, typer.Option(help="URL of the Optuna study (default: in memory)")

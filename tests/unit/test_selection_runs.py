@@ -169,7 +169,7 @@ def test_the_estimate_alone(tmp_path: Path, invented: list[Job]) -> None:
     assert all(row.gain is None for row in found.analysis.rows)
 
 
-@pytest.mark.parametrize("channels", ["magnitude", "random"])
+@pytest.mark.parametrize("channels", ["contribution", "random"])
 def test_other_channels(tmp_path: Path, invented: list[Job], channels: Any) -> None:
     found = selected(tmp_path, 3_000, channels=channels, trials=4)
     assert found.file.provenance["channels"] == channels

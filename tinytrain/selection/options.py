@@ -64,6 +64,13 @@ def options_of(layer: Layer, head: bool) -> list[Option]:
     return found
 
 
+def spread(layers: Sequence[Layer], share: float) -> dict[str, Option]:
+    """A share of the channels of every layer with their biases, and all of the head."""
+    head = layers[-1]
+    parts = {part.name: Option(max(1, round(share * part.outputs)), bias=True) for part in layers}
+    return parts | {head.name: full(head)}
+
+
 def covers(one: Choice, other: Choice) -> bool:
     """Whether ``one`` trains all that ``other`` does."""
     return all(one.get(layer, NOTHING).covers(option) for layer, option in other.items())

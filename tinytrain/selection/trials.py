@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from ..boards import with_sram
 from ..compiler import silent
 from ..recipe import UpdateScheme
-from ..select import Layer, bias_only, head_only, last_layers, lora, resolve
+from ..select import Layer, bias_only, head_only, last_layers, lora, resolve, selections
 from .analysis import Analysis, Stage
 from .contribution import Values
 from .front import Candidate, replanned
 from .memory import Memory, Need
-from .options import RANKS, Choice, choice_of
+from .options import RANKS, SHARES, Choice, choice_of, scheme_of, spread
 from .runs import Job, Runs, mean
 from .search import Within, best_choice
 from .settings import Objective
@@ -135,6 +137,7 @@ def standard(trials: Trials, own: UpdateScheme | str, front: bool = True) -> Non
     families = [
         [last_layers(layers, k) for k in range(len(layers), 0, -1)],
         [lora(layers, rank, head=True) for rank in ranks_of(layers)],
+        *_spread(memory),
     ]
     if front:
         families += [[bias_only(layers)], [head_only(layers)]]
@@ -145,10 +148,24 @@ def standard(trials: Trials, own: UpdateScheme | str, front: bool = True) -> Non
         trials.say("planning schemes with names")
         scheme = memory.largest(family)
         if scheme is not None:
-            choice = choice_of(scheme, layers)
-            if choice not in [w.choice for w in wanted]:
+            known = [selections(w.scheme, layers) for w in wanted]
+            if selections(scheme, layers) not in known:
+                choice = choice_of(scheme, layers)
                 wanted.append(Wanted(scheme.name, scheme, choice, memory.need(scheme), memory))
     trials.train(wanted)
+
+
+def _spread(memory: Memory) -> list[list[UpdateScheme]]:
+    """Shares of the channels of every layer: those that train first elsewhere, and random ones."""
+    rng = np.random.default_rng(0)
+    anyhow = {part.name: rng.permutation(part.outputs).tolist() for part in memory.layers}
+    return [
+        [
+            scheme_of(spread(memory.layers, share), memory.layers, order, f"{share:g} of {what}")
+            for share in reversed(SHARES[:-1])
+        ]
+        for order, what in ((memory.order, "all + head"), (anyhow, "all at random + head"))
+    ]
 
 
 def ranks_of(layers: Sequence[Layer]) -> list[int]:
