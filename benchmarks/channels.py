@@ -18,12 +18,10 @@ from typing import Any, get_args
 import common
 import numpy as np
 from adapt import rates
-from adapt.cells import int8, kept, kept_rows, key_of, seeded
+from adapt.cells import int8, kept, key_of, seeded, show
 from adapt.picks import opened
 from adapt.rows import summary
 from adapt.tasks import Group, Task, chosen
-from rich.console import Console
-from rich.progress import track
 
 from tinytrain.recipe import UpdateScheme
 from tinytrain.selection import Settings
@@ -94,11 +92,8 @@ def main() -> None:
     options = parser.parse_args()
     tasks = chosen(options.tasks.split(","))
     jobs = [(task, share, kind) for task in tasks for share in SHARES for kind in KINDS]
-    if not options.collect:
-        for job in track(jobs, "training", console=Console(stderr=True)):
-            kept(row_key(job), lambda job=job: measure(job))
     title = "a share of the channels of every layer, all of the head"
-    common.finish(kept_rows(map(row_key, jobs)), title, options)
+    show(jobs, row_key, measure, title, options)
 
 
 if __name__ == "__main__":

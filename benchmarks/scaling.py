@@ -20,13 +20,11 @@ import common
 import numpy as np
 import torch
 from adapt import rates
-from adapt.cells import int8, kept, kept_rows, key_of, seeded
+from adapt.cells import int8, kept, key_of, seeded, show
 from adapt.methods import METHODS, Method
 from adapt.picks import opened
 from adapt.rows import summary
 from adapt.tasks import Group, Task, chosen
-from rich.console import Console
-from rich.progress import track
 from torch import nn
 
 from tinytrain.recipe import Recipe
@@ -111,10 +109,7 @@ def main() -> None:
     options = parser.parse_args()
     tasks = chosen(options.tasks.split(","))
     jobs = [(task, rule, weights) for task in tasks for weights in WEIGHTS for rule in RULES]
-    if not options.collect:
-        for job in track(jobs, "training", console=Console(stderr=True)):
-            kept(row_key(job), lambda job=job: measure(job))
-    common.finish(kept_rows(map(row_key, jobs)), "hand-picked schemes", options)
+    show(jobs, row_key, measure, "hand-picked schemes", options)
 
 
 if __name__ == "__main__":

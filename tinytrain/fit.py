@@ -7,7 +7,7 @@ over real lifetimes, and on demand by ``keep.py``, which states the choice as an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -79,31 +79,39 @@ def fit(
         return plain
     if mode != "min-memory" and plain.plan.fits:
         return plain
-    found: list[Fitted] = []
     forms = fused_forms(graph) if tile else [graph]
-    for form in [_likely(forms, arena_bytes, planning)] if planning.quick else forms:
-        found.append(_fit(form, regions, planning))
-        if found[-1].plan.fits and mode != "min-memory":
-            return found[-1]
+    made: Iterable[Fitted] = (_fit(form, regions, planning) for form in forms)
+    if planning.quick:
+        made = [_placed(_likely(forms, regions, planning), regions, planning)]
+    found: list[Fitted] = []
+    for fitted in made:
+        found.append(fitted)
+        if fitted.plan.fits and mode != "min-memory":
+            return fitted
     return min([plain, *found], key=lambda f: (f.plan.arena_bytes, extra_cost(f.graph, graph)))
 
 
-def _likely(forms: Sequence[Graph], arena_bytes: int, planning: Planning) -> Graph:
-    """The first that fits as the search begins with it, or else the last of the smallest ones."""
-    budget = 0 if planning.recompute == "min-memory" else arena_bytes
+def _likely(forms: Sequence[Graph], regions: Sequence[Region], planning: Planning) -> Search:
+    """Of the first form that fits as the search begins with it, or else of the last of the smallest
+    ones."""
+    budget = _aim(regions, planning)
     again, tile = planning.recompute != "off", planning.tile == "auto"
-    sizes = [
-        min(t.bytes for t in Search(form, tile, again, LOOP_ROWS[0]).starts()) for form in forms
-    ]
-    fitting = (form for form, size in zip(forms, sizes, strict=True) if size <= budget)
-    return next(fitting, forms[max(i for i, size in enumerate(sizes) if size == min(sizes))])
+    searches = [Search(form, tile, again, LOOP_ROWS[0]) for form in forms]
+    sizes = [min(t.bytes for t in search.starts()) for search in searches]
+    fitting = (search for search, size in zip(searches, sizes, strict=True) if size <= budget)
+    return next(fitting, searches[max(i for i, s in enumerate(sizes) if s == min(sizes))])
+
+
+def _aim(regions: Sequence[Region], planning: Planning) -> int:
+    """Live bytes that a quick search stops at."""
+    return 0 if planning.recompute == "min-memory" else sum(region.limit for region in regions)
 
 
 def _fit(graph: Graph, regions: Sequence[Region], planning: Planning) -> Fitted:
     """What fits for the least work, with short loops and few values made again or longer ones and
     more; or the smallest."""
     tile = planning.tile == "auto"
-    one = planning.quick or planning.recompute == "min-memory" or not tile
+    one = planning.recompute == "min-memory" or not tile
     again = planning.recompute != "off"
     least, *longer = LOOP_ROWS
     best = _placed(Search(graph, tile, again, least), regions, planning)
@@ -151,7 +159,7 @@ def _chosen(
     chosen = search.trial(frozenset())
     assert chosen is not None
     if planning.quick:
-        chosen = search.quick(0 if planning.recompute == "min-memory" else budget)
+        chosen = search.quick(_aim(regions, planning))
     elif planning.recompute == "min-memory":
         chosen = search.smallest()
     elif chosen.bytes > budget:

@@ -75,7 +75,7 @@ def with_rows(graph: Graph, rows: int | Mapping[str, int]) -> Graph:
                 most = rows if isinstance(rows, int) else rows.get(name, node.tokens)
                 loops[name] = Loop(name, largest_divisor(node.tokens, most))
             if node.loop != loops[name]:
-                node = replace(node, loop=loops[name])
+                node = node.in_loop(loops[name])
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes))
 

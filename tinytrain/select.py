@@ -34,6 +34,10 @@ class Layer:
     inputs: int
     convolution: bool = False
 
+    def part(self, share: float) -> int:
+        """Output channels that a share of them is, at least one."""
+        return max(1, round(share * self.outputs))
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -207,7 +211,7 @@ def _channels(layer: Layer, share: float | tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(share, (int, float)):
         if not 0 < share <= 1:
             raise SchemeError(f"{layer.name}: channel ratio {share} is not in (0, 1]")
-        return tuple(range(max(1, round(layer.outputs * share))))
+        return tuple(range(layer.part(share)))
     channels = tuple(sorted(set(share)))
     if not channels or channels[0] < 0 or channels[-1] >= layer.outputs:
         raise SchemeError(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import common
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from tinytrain import runner
 from tinytrain.baseline import Rule, finetune_fp32
@@ -28,6 +32,7 @@ from .tasks import quantized
 FORMAT = 1  # raise it when what a setting means changes
 SCHEMES = 2  # raise it when other schemes fit a budget, or are selected
 Kind = Literal["int8", "fp32"]
+Job = TypeVar("Job")
 
 
 def store() -> Store:
@@ -49,9 +54,16 @@ def kept(key: str, make: Callable[[], Any]) -> Any:
     return found
 
 
-def kept_rows(keys: Iterable[str]) -> list[Any]:
-    """Those that are in the store."""
-    return [row for key in keys if (row := store().get(key)) is not None]
+def show(
+    jobs: Sequence[Job], key: Callable[[Job], str], measure: Callable[[Job], Any], title: str,
+    options: Namespace,
+) -> None:  # fmt: skip
+    """Measure a row for each job, if ``options.collect`` is not set, and show what is kept."""
+    if not options.collect:
+        for job in track(jobs, "training", console=Console(stderr=True)):
+            kept(key(job), lambda job=job: measure(job))
+    rows = [row for job in jobs if (row := store().get(key(job))) is not None]
+    common.finish(rows, title, options)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def parts_of(layers: Sequence[Layer], head: Option) -> list[Part]:
     found = [Part("tensor", last, {last: head})]
     for layer in layers[:-1]:
         options = options_of(layer, head=False)
-        group = max(1, round(GROUP * layer.outputs))
+        group = layer.part(GROUP)
         kinds = [("tensor", full(layer)), ("channels", Option(group, bias=True)), ("bias", BIAS)]
         ranks = [o for o in options if o.rank]
         if ranks:

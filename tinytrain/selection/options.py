@@ -55,7 +55,7 @@ def options_of(layer: Layer, head: bool) -> list[Option]:
     """All that may train of a layer, rising in size within weights and within adapters: nothing,
     the bias, parts of the channels with their bias, adapters of fewer numbers than the weight with
     the bias."""
-    counts = sorted({max(1, round(share * layer.outputs)) for share in SHARES})
+    counts = sorted({layer.part(share) for share in SHARES})
     found = [NOTHING, BIAS, *(Option(count, bias=True) for count in counts)]
     if not head and not layer.convolution:
         size, sides = layer.outputs * layer.inputs, layer.outputs + layer.inputs
@@ -67,7 +67,7 @@ def options_of(layer: Layer, head: bool) -> list[Option]:
 def spread(layers: Sequence[Layer], share: float) -> dict[str, Option]:
     """A share of the channels of every layer with their biases, and all of the head."""
     head = layers[-1]
-    parts = {part.name: Option(max(1, round(share * part.outputs)), bias=True) for part in layers}
+    parts = {layer.name: Option(layer.part(share), bias=True) for layer in layers}
     return parts | {head.name: full(head)}
 
 

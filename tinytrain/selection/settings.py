@@ -20,11 +20,11 @@ class Settings:
     ``trials``: schemes that are trained at full length. ``steps``: of a run that measures one
     contribution, None for a third of the recipe's. ``seconds``: no run begins later, None for no
     limit. ``contributions``: measured one by one, or the first-order estimate alone. ``channels``:
-    which channels of a layer train first (by magnitude validates
-    best, ``benchmarks/channels.py``). ``folds``: parts of the adaptation samples, where the
-    recipe has no proxies. ``storage``: URL of an Optuna study. ``jobs``: processes, 0 for one a
-    core. ``front``: whether schemes for less memory are trained as well. ``count``: whether the
-    emulator counts the instructions of their steps, which then take the place of MACs."""
+    which channels of a layer train first (``benchmarks/channels.py``: by magnitude validates best).
+    ``folds``: parts of the adaptation samples, where the recipe has no proxies. ``storage``: URL of
+    an Optuna study. ``jobs``: processes, 0 for one a core. ``front``: whether schemes for less
+    memory are trained as well. ``count``: whether the emulator counts the instructions of their
+    steps, which then take the place of MACs."""
 
     objective: Objective | None = None
     method: Method = "cpsat"

@@ -144,8 +144,8 @@ def standard(trials: Trials, own: UpdateScheme | str, front: bool = True) -> Non
     if own != "auto":
         families.insert(0, [resolve(own, layers)])
     wanted: list[Wanted] = []
+    trials.say("planning schemes with names")
     for family in families:
-        trials.say("planning schemes with names")
         scheme = memory.largest(family)
         if scheme is not None:
             known = [selections(w.scheme, layers) for w in wanted]
