@@ -188,6 +188,8 @@ class Memory:
         choice = {name: option for name, option in choice.items() if option != NOTHING}
         if all(f.arena_bytes < need.arena_bytes or not covers(choice, f.choice)
                for f in self.facts):  # fmt: skip
+            self.facts[:] = [f for f in self.facts if f.arena_bytes > need.arena_bytes
+                             or not covers(f.choice, choice)]  # fmt: skip
             self.facts.append(Fact(choice, need.arena_bytes))
 
     def least(self, name: str, option: Option) -> Option:

@@ -163,8 +163,12 @@ class _Search:
         )
         arena = model.new_int_var(least, max(0, self.room), "arena")
         model.add(states + arena <= self.room)
+        covering = {
+            at: _covering(model, taken[at[0]], at[1])
+            for at in dict.fromkeys(at for fact in self.memory.facts for at in fact.choice.items())
+        }
         for fact in self.memory.facts:
-            inside = [_covering(model, taken[name], option) for name, option in fact.choice.items()]
+            inside = [covering[at] for at in fact.choice.items()]
             if fact.arena_bytes > self.room:
                 model.add_bool_or([v.negated() for v in inside])
             else:
