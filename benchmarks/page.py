@@ -24,7 +24,7 @@ INTRO = {
     "adaptation": "## What is learned within a budget\n\nBatch-1 steps: 300 on the watch, 1000 on "
     "images, 400 on text, for all methods. Target is what the model is for now, source what it was "
     "for. Rates of every method and the selected schemes were chosen by the loss on validation "
-    "samples: other people's left arms for the watch, 500 training images, the speaker's last "
+    "samples: other people's left arms for the watch, 2,000 training images, the speaker's last "
     "address but one. *Last k layers*: as many as fit. *LoRA*: the largest rank that fits. "
     "*Hand-picked*: the schemes of `examples/`. float32 rows train everything, in PyTorch. A plan "
     "uses what the budget allows, so that bytes and instructions of one scheme differ by budget. "

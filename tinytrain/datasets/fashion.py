@@ -33,7 +33,7 @@ COMMAND = "apt-get install -y --no-install-recommends dataset-fashion-mnist"
 LABELS = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
           "boot")  # fmt: skip
 BORDER = 2
-ADAPT, VALIDATION = 2000, 500  # images
+ADAPT, VALIDATION = 2000, 2000  # images
 
 
 @dataclass(frozen=True)

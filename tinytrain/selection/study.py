@@ -43,9 +43,8 @@ def study(trials: Trials, analysis: Analysis, settings: Settings) -> None:
     optimizer = memory.pool.context.recipe.optimizer
     name = key_of("study", memory.digest, trials.runs.digest, optimizer, trials.objective)
     sampler = optuna.samplers.NSGAIISampler(
-        population_size=max(4, min(24, settings.trials // 2)), seed=settings.seed,
-        constraints_func=_over,
-    )  # fmt: skip
+        population_size=max(4, min(24, settings.trials // 2)), seed=settings.seed
+    )
     try:
         found = optuna.create_study(
             study_name=name, storage=settings.storage, sampler=sampler, load_if_exists=True,
@@ -95,10 +94,10 @@ def _values(trials: Trials, trial: Any) -> tuple[float, float, float]:
     worst = WORST[trials.objective]
     least = memory.least_bytes(choice)
     if is_nothing(choice) or least > budget:
-        trial.set_user_attr(OVER, max(1, least - budget))
+        trial.set_constraint(OVER, max(1, least - budget))
         return worst, float(least), 0.0
     need = memory.need(memory.scheme(choice))
-    trial.set_user_attr(OVER, max(0, need.sram_bytes - budget))
+    trial.set_constraint(OVER, max(0, need.sram_bytes - budget))
     if not need.fits:
         memory.note(choice, need)
         return worst, float(need.sram_bytes), float(need.work)
@@ -109,8 +108,3 @@ def _values(trials: Trials, trial: Any) -> tuple[float, float, float]:
         return worst, float(need.sram_bytes), float(need.work)
     done = trials.found[-1]
     return done.score(trials.objective), float(need.sram_bytes), float(done.need.work)
-
-
-def _over(trial: Any) -> tuple[float]:
-    """The constraint: at most 0 where it fits."""
-    return (float(trial.user_attrs.get(OVER, 1)),)
