@@ -29,7 +29,7 @@ from tinytrain.recipe import Recipe, load_recipe
 from tinytrain.select import layers_of, resolve
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-MODELS = ("har", "char_lm")
+MODELS = ("har", "char_lm", "cct")
 ROOMY = 1 << 22  # bytes of SRAM: the plain step
 ROUNDS = 5
 

@@ -262,7 +262,9 @@ class Graph:
         made: dict[str, tuple[int, int]] = {}
         for run in self.runs():
             for node in self.nodes[slice(*run)]:
-                outside.update(name for name in node.reads if made.get(name, run) != run)
+                for name in node.reads:
+                    if made.get(name, run) != run:
+                        outside.add(name)
                 if node.loop is not None:
                     made |= dict.fromkeys(node.makes, run)
         return set(made) - outside

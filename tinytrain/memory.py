@@ -65,12 +65,8 @@ def value_lives(graph: Graph) -> dict[str, Life]:
     making and its last reading; whatever comes from before the loop or is read after it is there
     as a whole during all passes.
     """
-    read: dict[str, int] = {}
-    for i, node in enumerate(graph.nodes):
-        for name in (*node.makes, *node.reads):
-            read[name] = i
-    for value in graph.outputs:
-        read[value.name] = len(graph.nodes)
+    read = {name: i for i, node in enumerate(graph.nodes) for name in node.reads}
+    read |= {value.name: len(graph.nodes) for value in graph.outputs}
     lives: dict[str, Life] = {}
     inner = graph.inner()
     for first, end in graph.runs():
@@ -83,7 +79,7 @@ def value_lives(graph: Graph) -> dict[str, Life]:
             for made in node.outputs:
                 if made is None:
                     continue
-                last, size = read[made.name], made.type.bytes
+                last, size = read.get(made.name, i), made.type.bytes
                 if made.name in inner and node.loop is not None:
                     part = size // node.tokens * node.loop.rows
                     lives[made.name] = Life(part, i, last, last)
@@ -99,28 +95,30 @@ def lifetimes(graph: Graph) -> list[Buffer]:
     lives = value_lives(graph)
     groups: dict[str, list[str]] = {}
     owner: dict[str, str] = {}
-    layer: dict[str, str] = {}
+    maker: dict[str, Node] = {}
     found: list[Buffer] = []
     for i, node in enumerate(graph.nodes):
         if size := node.scratch_bytes():
             found.append(Buffer(scratch_name(node), aligned(size), i, i, (), node.layer, True))
+        may_share = node.op.alias or node.op.inplace
         taken: set[str] = set()
         for index, value in enumerate(node.outputs):
             if value is None or value.name in fixed:
                 continue
-            may_share = node.op.alias or node.op.inplace
             shared = _shared(node, index, i, owner, groups, lives, taken) if may_share else None
-            if shared is None and node.op.alias:
+            if shared is not None:
+                groups[shared].append(value.name)
+            elif node.op.alias:
                 fixed.add(value.name)  # a view of an input or a parameter has no arena bytes
                 continue
-            name = shared or value.name
-            owner[value.name] = name
-            groups.setdefault(name, []).append(value.name)
-            layer.setdefault(name, node.layer)
+            else:
+                groups[value.name] = [value.name]
+                maker[value.name] = node
+            owner[value.name] = shared or value.name
     for name, members in groups.items():
-        size = aligned(lives[name].bytes)
+        size, layer = aligned(lives[name].bytes), maker[name].layer
         born, dies = min(lives[m].born for m in members), max(lives[m].dies for m in members)
-        found.append(Buffer(name, size, born, dies, tuple(members), layer[name]))
+        found.append(Buffer(name, size, born, dies, tuple(members), layer))
     return found
 
 
