@@ -13,11 +13,11 @@ import typer
 from . import platformio
 from .boards import Board
 from .device import SerialWire
-from .emit import environment
 from .errors import RecipeError
 from .folder import read_record
 from .link import FORGET, Frame, Link, Noise
 from .monitor import listen, shown
+from .templates import environment
 
 Folder = Annotated[Path, typer.Argument(help="folder that tinytrain build wrote for the board")]
 Port = Annotated[

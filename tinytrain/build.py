@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import jinja2
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from .assets import codegen_dir, firmware_dir
+from .assets import firmware_dir
 from .board_memory import Memory
 from .boards import Board, port_defines
 from .errors import BudgetError, ToolchainError
+from .templates import environment
 
 COMMON = (
     "-std=c11", "-Wall", "-Wextra", "-Wmissing-prototypes", "-Wdouble-promotion",
@@ -364,10 +364,5 @@ def _frames(usage: Path) -> dict[str, int]:
 
 def linker_script(board: Board) -> str:
     """The text of a board's linker script."""
-    loader = jinja2.FileSystemLoader(codegen_dir())
-    environment = jinja2.Environment(
-        loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )  # fmt: skip
     hot = " ".join(f"*/{name}[-.]*o" for name in HOT)  # linear-<hash>.o here, linear.c.o elsewhere
-    return environment.get_template("link.ld.j2").render(board=board, hot=hot)
+    return environment().get_template("link.ld.j2").render(board=board, hot=hot)

@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from . import __version__
-from .assets import codegen_dir
 from .call_table import MAIN, Argument, Caller, KernelCall, callers_of
 from .fit import Fitted
 from .ir import Graph, Node, Param, Value
@@ -21,6 +19,7 @@ from .ops.tokens import embedding_s8
 from .placement import aligned
 from .recipe import Optimizer
 from .schemes import CHOICE, Training, parameters
+from .templates import environment
 
 CTYPES = {"f32": "float", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "u16": "uint16_t",
           "i32": "int32_t", "u32": "uint32_t"}  # fmt: skip
@@ -117,13 +116,6 @@ def is_weight(param: Param) -> bool:
 def weight_bytes(const: Sequence[Param]) -> int:
     """Of the frozen weights among the constants, as one array after the other."""
     return sum(padded_bytes(p, CONST_ALIGN) for p in const if is_weight(p))
-
-
-def environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(str(codegen_dir())), trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
-    )  # fmt: skip
 
 
 def float_literal(value: float) -> str:

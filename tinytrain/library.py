@@ -13,8 +13,9 @@ from . import __version__
 from .assets import firmware_dir
 from .build import kernel_sources
 from .compiler import Compiled
-from .emit import c_text, commented, environment, symbols_of
+from .emit import c_text, commented, symbols_of
 from .folder import write_folder
+from .templates import environment
 
 TITLE = "Int8 training of small transformers on microcontrollers"
 

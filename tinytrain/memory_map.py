@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from .compiler import Compiled
-from .emit import environment
 from .errors import RecipeError
 from .ir import Graph, Node
 from .memory import Plan, lifetimes
 from .occupancy import groups, holders, kind_of, kinds, loops, place_of, work
 from .placement import Buffer, live_bytes
 from .recompute import backward_start, origin
+from .templates import environment
 
 COLORS = {
     "activation": "#6d9dc9", "kept mask": "#a884c4", "gradient": "#f0a04b",

@@ -12,11 +12,11 @@ from .assets import firmware_dir
 from .boards import PORTED, Board, PlatformIO, port_defines
 from .build import COMMON, CROSS, build, linker_script, port_sources
 from .compiler import Compiled
-from .emit import environment
 from .errors import BoardError
 from .folder import write_folder
 from .library import c_sources, manifest, write_library
 from .report import flash_facts, sram_parts
+from .templates import environment
 
 # Releases that the projects were written for; the bare compiler is the nearest to the tested one.
 PLATFORMS = {"ststm32": "ststm32@^19", "espressif32": "espressif32@^6"}

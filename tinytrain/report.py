@@ -18,9 +18,10 @@ from .boards import Board
 from .build import Artifact, build
 from .compiler import Compiled
 from .doctor import Check
-from .emit import environment, train_symbols
+from .emit import train_symbols
 from .errors import ToolchainError
 from .memory_map import section
+from .templates import environment
 from .what_if import Cell
 
 SRAM_PARTS = (

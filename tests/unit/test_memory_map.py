@@ -15,7 +15,6 @@ import toys
 from tinytrain import report
 from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import Compiled, compile_recipe
-from tinytrain.emit import environment
 from tinytrain.errors import RecipeError
 from tinytrain.fit import Fitted, Planning
 from tinytrain.ir import Graph
@@ -24,6 +23,7 @@ from tinytrain.memory_map import Axis, fitting, live_curves, memory_map, section
 from tinytrain.occupancy import KINDS, groups, holders, kinds, remade
 from tinytrain.placement import lower_bound
 from tinytrain.recompute import AGAIN, bottlenecks, forward_nodes, origin, recompute
+from tinytrain.templates import environment
 
 SVG = "{http://www.w3.org/2000/svg}"
 MADE = ("plain", "again", "tiled")
