@@ -97,7 +97,7 @@ def _likely(forms: Sequence[Graph], regions: Sequence[Region], planning: Plannin
     budget = _aim(regions, planning)
     again, tile = planning.recompute != "off", planning.tile == "auto"
     searches = [Search(form, tile, again, LOOP_ROWS[0]) for form in forms]
-    sizes = [min(t.bytes for t in search.starts()) for search in searches]
+    sizes = [min(t.bytes for t in (*search.starts(), *search.deep_starts())) for search in searches]
     fitting = (search for search, size in zip(searches, sizes, strict=True) if size <= budget)
     return next(fitting, searches[max(i for i, s in enumerate(sizes) if s == min(sizes))])
 

@@ -101,15 +101,17 @@ class Search:
     def smallest(self) -> Trial:
         """The least memory that is found, by descent from some starts; of equal memory the
         cheaper."""
-        ends = [self._descend(start) for start in self.starts()]
+        ends = [self._descend(start) for start in (*self.starts(), *self.deep_starts())]
         return min(ends, key=lambda t: (t.bytes, t.cost))
 
     def quick(self, budget: int) -> Trial:
         """The cheapest start within ``budget`` bytes, or a short descent from the smallest one."""
-        starts = self.starts()
-        fitting = [t for t in starts if t.bytes <= budget]
-        if fitting:
-            return min(fitting, key=lambda t: (t.cost, t.bytes))
+        starts: list[Trial] = []
+        for more in (self.starts, self.deep_starts):
+            starts += more()
+            fitting = [t for t in starts if t.bytes <= budget]
+            if fitting:
+                return min(fitting, key=lambda t: (t.cost, t.bytes))
         return self._descend(min(starts, key=lambda t: (t.bytes, t.cost)), budget, tries=QUICK)
 
     def cheapest(self, budget: int) -> Trial | None:
@@ -119,13 +121,14 @@ class Search:
         if nothing and nothing.bytes <= budget:
             return nothing
         best: Trial | None = None
-        for start in self.starts():
-            if best and start.bytes > FAR * budget:
-                continue
-            end = self._descend(start, budget, best.cost if best else None)
-            if end.bytes <= budget:
-                end = self._undo(end, budget)
-                best = end if best is None or end.cost < best.cost else best
+        for starts in (self.starts, self.deep_starts):
+            for start in starts() if best is None else ():
+                if best and start.bytes > FAR * budget:
+                    continue
+                end = self._descend(start, budget, best.cost if best else None)
+                if end.bytes <= budget:
+                    end = self._undo(end, budget)
+                    best = end if best is None or end.cost < best.cost else best
         return self._trade(best, budget) if best else None
 
     def nearby(self, start: Trial, budget: int) -> Trial | None:
@@ -137,8 +140,17 @@ class Search:
         """Nothing made again; everything but the values that all others come from and small ones,
         for all updates alone or not; each with loops as short as can be."""
         all_again = set(self.forward) - bottlenecks(self.graph) - worth_keeping(self.graph)
-        sets = (all_again | set(self.own), all_again, set[str]())
-        found = [self.trial(names | set(self.cuts)) for names in sets]
+        return self._trials(all_again | set(self.own), all_again, set())
+
+    def deep_starts(self) -> list[Trial]:
+        """Everything made again but the values that all others come from: the small ones that the
+        other starts keep are many where many layers train."""
+        all_again = set(self.forward) - bottlenecks(self.graph)
+        return self._trials(all_again | set(self.own), all_again)
+
+    def _trials(self, *again: set[str]) -> list[Trial]:
+        """Those of them that there are, with loops as short as can be."""
+        found = [self.trial(names | set(self.cuts)) for names in again]
         return [trial for trial in found if trial is not None]
 
     def _descend(

@@ -53,6 +53,18 @@ def test_a_budget_below_the_least_gives_nothing() -> None:
     assert search.cheapest(search.smallest().bytes // 2) is None
 
 
+@pytest.mark.parametrize("scheme", ["lora:2+head", "bias_only"])
+def test_small_values_are_made_again_where_many_layers_train(scheme: str) -> None:
+    search = Search(plain("cct", scheme))
+    first, deep = (min(t.bytes for t in found) for found in (search.starts(), search.deep_starts()))
+    assert deep < first
+    for budget in (first - 1, deep):
+        assert search.quick(budget).bytes == deep, "what fits at once is taken at once"
+        found = search.cheapest(budget)
+        assert found is not None and found.bytes <= budget
+    assert search.quick(deep - 1).bytes <= deep and search.smallest().bytes <= deep
+
+
 def test_what_a_trial_says_is_true() -> None:
     search = Search(plain("lm"))
     trial = search.trial(set(search.forward) - bottlenecks(search.graph))
