@@ -51,8 +51,8 @@ static void join_place(int8_t *y, uint8_t *winners, const int8_t *in, int32_t O,
 }
 
 /* Row r of the convolution joins the pooled rows that it is in a window of. */
-static void join_row(int8_t *y, uint8_t *winners, const int8_t *row, const window *v, pair pooled,
-                     int32_t O, int32_t r) {
+__attribute__((noinline)) static void join_row(int8_t *y, uint8_t *winners, const int8_t *row,
+                                               const window *v, pair pooled, int32_t O, int32_t r) {
     for (int32_t p = 0; p < pooled.h; p++) {
         const span down = span_of(p, v->stride.h, v->padding.h, v->size.h, v->image.h);
         const int32_t i = r - down.at;
@@ -83,6 +83,12 @@ static void cut(int8_t *row, int32_t n) {
     }
 }
 
+/* In frames of their own, as join_row: the layer's lie on that of the convolution. */
+__attribute__((noinline)) static void put_patch(int8_t *out, const int8_t *x, const window *v,
+                                                int32_t C, int32_t r, int32_t c) {
+    patch(out, x, v, C, r, c);
+}
+
 /* One row of the convolution: its patches two at a time, or the panels of up to `pairs` pairs. */
 static void one_row(const layer *l, const int8_t *x, const window *v, int32_t C, int32_t r,
                     int32_t places, int8_t *patches, uint32_t *panels, int32_t pairs, int32_t k) {
@@ -94,9 +100,9 @@ static void one_row(const layer *l, const int8_t *x, const window *v, int32_t C,
         uint32_t *xp = panels + words;
         for (int32_t c = begin; c < end; c += 2) {
             int8_t *const beside = c + 1 < end ? patches + K : patches;
-            patch(patches, x, v, C, r, c);
+            put_patch(patches, x, v, C, r, c);
             if (beside != patches) {
-                patch(beside, x, v, C, r, c + 1);
+                put_patch(beside, x, v, C, r, c + 1);
             }
             if (pairs < 2) {
                 tt_layer_few(l, NULL, 0, patches, beside, c);
