@@ -5,7 +5,7 @@ what they read made for themselves, and where loops end. Each choice is tried on
 from __future__ import annotations
 
 import random
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from .ir import Graph
@@ -120,16 +120,22 @@ class Search:
         nothing = self.trial(frozenset())
         if nothing and nothing.bytes <= budget:
             return nothing
-        best: Trial | None = None
-        for starts in (self.starts, self.deep_starts):
-            for start in starts() if best is None else ():
-                if best and start.bytes > FAR * budget:
-                    continue
-                end = self._descend(start, budget, best.cost if best else None)
-                if end.bytes <= budget:
-                    end = self._undo(end, budget)
-                    best = end if best is None or end.cost < best.cost else best
+        best = self._cheapest_end(self.starts(), budget)
+        if best is None:
+            best = self._cheapest_end(self.deep_starts(), budget)
         return self._trade(best, budget) if best else None
+
+    def _cheapest_end(self, starts: Sequence[Trial], budget: int) -> Trial | None:
+        """The least cost that descents from these find within ``budget`` bytes."""
+        best: Trial | None = None
+        for start in starts:
+            if best and start.bytes > FAR * budget:
+                continue
+            end = self._descend(start, budget, best.cost if best else None)
+            if end.bytes <= budget:
+                end = self._undo(end, budget)
+                best = end if best is None or end.cost < best.cost else best
+        return best
 
     def nearby(self, start: Trial, budget: int) -> Trial | None:
         """The least cost within ``budget`` bytes from ``start`` on; None when nothing fits."""

@@ -164,8 +164,10 @@ class _Search:
         arena = model.new_int_var(least, max(0, self.room), "arena")
         model.add(states + arena <= self.room)
         covering = {
-            at: _covering(model, taken[at[0]], at[1])
-            for at in dict.fromkeys(at for fact in self.memory.facts for at in fact.choice.items())
+            (name, option): _covering(model, taken[name], option)
+            for name, option in dict.fromkeys(
+                at for fact in self.memory.facts for at in fact.choice.items()
+            )
         }
         for fact in self.memory.facts:
             inside = [covering[at] for at in fact.choice.items()]
