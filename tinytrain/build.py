@@ -25,11 +25,12 @@ from .assets import firmware_dir
 from .board_memory import Memory
 from .boards import Board, port_defines
 from .errors import BudgetError, ToolchainError
+from .stack import StackUse, stack_use
 from .templates import environment
 
 COMMON = (
     "-std=c11", "-Wall", "-Wextra", "-Wmissing-prototypes", "-Wdouble-promotion",
-    "-ffp-contract=off", "-ffunction-sections", "-fdata-sections", "-fstack-usage",
+    "-ffp-contract=off", "-ffunction-sections", "-fdata-sections",
 )  # fmt: skip
 CROSS = ("-ffreestanding", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 HOST = ("-O3", "-fPIC", "-fno-semantic-interposition")
@@ -39,6 +40,7 @@ APT = {
     "": "gcc libc6-dev",
 }
 USES = "model_uses.h"  # what kernels see of a model
+MODEL = ("model.c", "schemes.c")  # the generated steps, and what calls them by pointer
 SECTIONS = (".boot", ".text", ".rodata", ".fast", ".stack", ".data", ".bss", ".psram")
 IN_FLASH = (".boot", ".text", ".rodata", ".fast", ".data")
 # Files of the kernels that most of a step is spent in: a board's fast code.
@@ -53,8 +55,8 @@ class Artifact:
     ``sections``: bytes of .boot, .text, .rodata, .fast, .stack, .data, .bss, .psram (0 where
     absent), and of ``.arena.<name>`` for each memory beside the first. ``symbols``: bytes of each
     object and function; ``addresses``: where they are. ``model_const_bytes``: constants of model.c
-    but the tables of its calls. ``frames``: stack bytes of each function, without those that it
-    calls.
+    but the tables of its calls. ``stack``: the most that the firmware ever uses; None for the host,
+    for what is no firmware of a model, and for a core whose code is not read.
     """
 
     board: Board
@@ -63,7 +65,7 @@ class Artifact:
     symbols: Mapping[str, int]
     addresses: Mapping[str, int]
     model_const_bytes: int
-    frames: Mapping[str, int]
+    stack: StackUse | None = None
 
     @property
     def flash_bytes(self) -> int:
@@ -102,10 +104,8 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
             (work / "link.ld").write_text(linker_script(board), encoding="utf-8")
         objects = _compile_all(compiler, board, _sources(board), work, sorted(files), guard)
         made = _link(compiler, board, work, [obj for _, obj in objects])
-        frames: dict[str, int] = {}
-        for _, obj in objects:
-            frames |= _frames(obj.with_suffix(".su"))
-        artifact = measure(made, board, dict(objects)["model.c"], frames)
+        stack = None if board.is_host else _stack(made, board, objects)
+        artifact = measure(made, board, dict(objects)["model.c"], stack)
         out.mkdir(exist_ok=True)
         for path in sorted(work.iterdir()):
             os.replace(path, out / path.name)
@@ -131,7 +131,7 @@ def build_program(
 
 
 def measure(
-    path: Path, board: Board, model: Path | None = None, frames: Mapping[str, int] | None = None
+    path: Path, board: Board, model: Path | None = None, stack: StackUse | None = None
 ) -> Artifact:
     """Sizes from the section and symbol tables; ``model``: the object of model.c."""
     with path.open("rb") as stream:
@@ -154,8 +154,7 @@ def measure(
             )
     arenas = [arena_section(memory) for memory in board.beside]
     sections = {name: sizes.get(name, 0) for name in (*SECTIONS, *arenas)}
-    linked = {name: size for name, size in (frames or {}).items() if name in symbols}
-    return Artifact(board, path, sections, symbols, addresses, const, linked)
+    return Artifact(board, path, sections, symbols, addresses, const, stack)
 
 
 def arena_section(memory: Memory) -> str:
@@ -302,8 +301,6 @@ def _compile(compiler: str, source: Path, flags: Sequence[str], key: str) -> Pat
     with tempfile.TemporaryDirectory(prefix=".", dir=folder) as name:
         obj = Path(name) / made.name
         _run([compiler, *flags, "-c", str(source), "-o", str(obj)], source.name)
-        usage = obj.with_suffix(".su")
-        os.replace(usage, made.with_suffix(".su")) if usage.exists() else None
         os.replace(obj, made)
     return made
 
@@ -354,12 +351,21 @@ def _run(command: Sequence[str], what: str) -> None:
     raise ToolchainError(f"{Path(command[0]).name} could not make {what}:\n  {shown}")
 
 
-def _frames(usage: Path) -> dict[str, int]:
-    """Stack bytes by function, of a file that ``-fstack-usage`` wrote."""
-    if not usage.exists():
-        return {}
-    rows = (line.split("\t") for line in usage.read_text().splitlines())
-    return {row[0].rsplit(":", 1)[1]: int(row[1]) for row in rows if len(row) >= 2}
+def _stack(firmware: Path, board: Board, objects: Sequence[tuple[str, Path]]) -> StackUse | None:
+    """What a firmware needs of the stack. Raises BudgetError where less is reserved."""
+    kernels = {path.name for path in kernel_sources(board.arch)}
+    parts: dict[str, list[Path]] = {"kernels": [], "model": [], "runtime": []}
+    for name, obj in objects:
+        kind = "model" if name in MODEL else "kernels" if name in kernels else "runtime"
+        parts[kind].append(obj)
+    use = stack_use(firmware, f"{board.prefix}objdump", list(parts.values()))
+    if use is not None and use.bytes > board.stack_bytes:
+        raise BudgetError(
+            f"{board.name}: the firmware may use {use.bytes} bytes of stack "
+            f"({' > '.join(use.path)}), {board.stack_bytes} are reserved; set stack_bytes in "
+            f"board.toml to {-(-use.bytes // 8) * 8} or more"
+        )
+    return use
 
 
 def linker_script(board: Board) -> str:

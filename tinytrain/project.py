@@ -29,7 +29,7 @@ OWN = ("platformio.ini", "README.md", "src/main.c", "src/main.cpp", ".gitignore"
 FP = ("-ffp-contract=off",)
 # Beside a framework: its headers need GNU C, and its own sources none of this.
 GUEST = ("-std=gnu11", *FP)
-HOST_ONLY = ("-Wextra", "-Wmissing-prototypes", "-Wdouble-promotion", "-fstack-usage")
+HOST_ONLY = ("-Wextra", "-Wmissing-prototypes", "-Wdouble-promotion")
 
 
 def form_of(board: Board, form: str | None, framework: str | None = None) -> str:

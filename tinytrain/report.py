@@ -54,6 +54,7 @@ def flash_facts(compiled: Compiled, artifact: Artifact | None = None) -> dict[st
         "flash_bytes": artifact.flash_bytes,
         "flash_code_bytes": artifact.flash_bytes
         - compiled.const_bytes - compiled.table_bytes - artifact.sections.get(".data", 0),
+        "stack_most_bytes": artifact.stack.bytes if artifact.stack else None,
         "sections": dict(artifact.sections),
     } | _scheme_code(compiled, artifact)  # fmt: skip
 
@@ -94,7 +95,7 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
     console.print(
         f"{arena_text(facts)}; "
         f"flash {f'{flash:,} bytes' if flash else facts.get('flash_note', 'unknown')} "
-        f"(of it model constants {facts['model_const_bytes']:,})"
+        f"(of it model constants {facts['model_const_bytes']:,}){stack_text(facts)}"
     )
     adapters = facts["adapter_parameters"]
     of = f" of {compiled.largest.scheme}" if len(facts["schemes"]) > 1 else ""
@@ -109,6 +110,12 @@ def print_plan(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -
     report = sorted(compiled.quantized.report, key=lambda row: row.sqnr_db)[:3]
     worst = ", ".join(f"{row.layer or row.op} {row.sqnr_db:.1f} dB" for row in report)
     console.print(f"lowest signal-to-quantization-noise ratios: {worst}")
+
+
+def stack_text(facts: Mapping[str, Any]) -> str:
+    """What of the reserved stack is ever used, where the firmware was linked."""
+    most = facts.get("stack_most_bytes")
+    return f"; at most {most:,} bytes of stack are used" if most else ""
 
 
 def print_schemes(console: Console, compiled: Compiled, facts: Mapping[str, Any]) -> None:

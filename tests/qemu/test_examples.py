@@ -116,7 +116,7 @@ def check_plan(compiled: Compiled, session: Any, artifact: Artifact) -> None:
     sram = compiled.sram
     static = check_image(compiled, artifact)
     assert measurements(session, artifact)["regions_measured_bytes"] == sram.beside
-    assert 0 < session.stack_used_bytes <= sram.stack_bytes
+    assert 0 < session.stack_used_bytes <= artifact.stack.bytes <= sram.stack_bytes
     assert static + session.stack_used_bytes <= sram.sram_bytes <= 256 * 1024
     assert session.instructions_per_step
 

@@ -62,7 +62,7 @@ def test_no_warning_for_any_board(
     artifact = build(FILES, board, tmp_path / "out")
     assert artifact.path.is_file() and artifact.path.parent == tmp_path / "out"
     assert artifact.sections[".text"] > 1000 and artifact.symbols["tt_run"] == runtime_bytes()
-    assert artifact.frames["tt_train_step"] > 0
+    assert board.is_host or 200 < artifact.stack.bytes <= board.stack_bytes
 
 
 def test_storage_takes_its_sectors_from_the_code(
