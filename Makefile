@@ -8,7 +8,7 @@ JOBS ?= 2
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-BENCHMARKS = $(filter-out $(addprefix benchmarks/,adaptation.py scaling.py channels.py call_sites.py common.py kernel_cases.py page.py peers.py targets.py),$(sort $(wildcard benchmarks/*.py)))
+BENCHMARKS = $(filter-out $(addprefix benchmarks/,adaptation.py scaling.py channels.py objective.py call_sites.py common.py kernel_cases.py page.py peers.py targets.py),$(sort $(wildcard benchmarks/*.py)))
 C_FILES = $(shell find firmware -name '*.[ch]' -o -name '*.cpp' | sort)
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -n $(JOBS)

@@ -37,6 +37,10 @@ INTRO = {
     "their biases, and all of the head, by the LSB-normalised step: those of the largest "
     "contribution (first-order estimate on validation tasks), of the largest weights, or random "
     "ones, others for each person or seed.",
+    "objective": "## What a search chooses by\n\nA pool of 20 schemes with four learning rates, "
+    "ranked by one half of the validation samples (or people) after one training; accuracy in the "
+    "other half, after another. Spearman's rank correlation of both, and the accuracy there of "
+    "what the objective takes, beside the best of the pool.",
     "choice": "## HAR: a device that chooses what it trains\n\nOne firmware a person, of three "
     "schemes over one arena; accuracy, mean over persons. *Left arm*: the new person's. *Exercises "
     "renamed*: the person's right arm, other names for what is seen. *Used*: what the device "

@@ -45,8 +45,8 @@ def select(
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="why each layer is in or out")] = False,
     objective: Annotated[
-        str | None, typer.Option(help="accuracy or loss (default: that of the recipe's metric)")
-    ] = None,
+        str, typer.Option(help="loss or accuracy, on the validation samples")
+    ] = "loss",
     search: Annotated[str, typer.Option(help="cpsat or optuna")] = "cpsat",
     trials: Annotated[int, typer.Option(help="schemes that are trained at full length")] = 16,
     seconds: Annotated[float | None, typer.Option(help="no training begins later")] = None,

@@ -21,16 +21,16 @@ from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe
 from tinytrain.datasets import cache_root
 from tinytrain.datasets.common import fingerprint
-from tinytrain.recipe import Optimizer, Recipe, UpdateScheme
+from tinytrain.recipe import Dataset, Optimizer, Recipe, UpdateScheme
 from tinytrain.select import layers_of, selections
-from tinytrain.selection.runs import PLAIN
+from tinytrain.selection.runs import PLAIN, begun_at
 from tinytrain.selection.store import Store, graph_digest
 from tinytrain.session import Evaluation
 
 from .tasks import quantized
 
 FORMAT = 1  # raise it when what a setting means changes
-SCHEMES = 2  # raise it when other schemes fit a budget, or are selected
+SCHEMES = 4  # raise it when other schemes fit a budget, or are selected
 Kind = Literal["int8", "fp32"]
 Job = TypeVar("Job")
 
@@ -74,12 +74,31 @@ class Tested:
     source: Evaluation
 
     @classmethod
+    def together(cls, parts: Sequence[Tested]) -> Tested:
+        """Of several trainings, tested on the same."""
+        return cls(*(_together([getattr(p, name) for p in parts]) for name in ("target", "source")))
+
+    @classmethod
     def of(cls, found: dict[str, Evaluation]) -> Tested:
         return cls(*list(found.values())[:2])
 
     @classmethod
     def read(cls, data: Any) -> Tested:
         return cls(*(Evaluation(**data[name]) for name in ("target", "source")))
+
+
+def _together(parts: Sequence[Evaluation]) -> Evaluation:
+    return Evaluation(
+        sum(p.loss for p in parts) / len(parts),
+        sum(p.correct for p in parts),
+        sum(p.count for p in parts),
+    )
+
+
+def begun(data: Dataset, at: int) -> Dataset:
+    """The stream of one of several trainings: it begins at another sample."""
+    order = begun_at(at, len(data), len(data))
+    return Dataset(data.x[order], data.y[order]) if at else data
 
 
 def data_digest(recipe: Recipe) -> str:

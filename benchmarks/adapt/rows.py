@@ -11,7 +11,7 @@ import numpy as np
 from tinytrain.runner import emulated, metric_of
 from tinytrain.select import layers_of, selections
 
-from .cells import SCHEMES, Tested, fp32, int8, kept, key_of, seeded, store
+from .cells import SCHEMES, Tested, begun, fp32, int8, kept, key_of, seeded, store
 from .methods import Method
 from .picks import Pick, pick, planned
 from .tasks import Case, Group, Task, quantized
@@ -76,10 +76,16 @@ def summary(task: Task, tested: Sequence[Tested]) -> dict[str, Any]:
 
 
 def _tested(case: Case, method: Method, found: Pick) -> Tested:
+    count = case.trainings if found.trained_parameters else 1
+    return Tested.together([_once(case, at, method, found) for at in range(count)])
+
+
+def _once(case: Case, at: int, method: Method, found: Pick) -> Tested:
     recipe = case.recipe()
+    recipe = recipe.replace(train=begun(recipe.train, at))
     if method.fp32:
         return fp32(recipe, method.fp32, found.learning_rate or 0.0)
-    optimizer = seeded(method.optimizer(recipe), case.seed)
+    optimizer = seeded(method.optimizer(recipe), case.seed + at)
     if found.learning_rate is not None:
         optimizer = replace(optimizer, learning_rate=found.learning_rate)
     return int8(recipe, found.scheme, optimizer)

@@ -57,12 +57,6 @@ def nowhere(title: str, total: int) -> Callable[[], None]:
     return lambda: None
 
 
-def objective_of(recipe: Recipe, settings: Settings) -> Objective:
-    """That of the settings, otherwise that of the recipe's metric."""
-    default: Objective = "accuracy" if recipe.metric == "accuracy" else "loss"
-    return settings.objective or default
-
-
 def select(
     recipe: Recipe, board: Board, settings: Settings | None = None,
     planning: Planning | None = None, quantized: Quantized | None = None,
@@ -80,7 +74,7 @@ def select(
     end = None if settings.seconds is None else began + settings.seconds
     counter = twin(board) if settings.count else None
     quantized = quantized or prepare(recipe, track)
-    store, objective = store or Store(), objective_of(recipe, settings)
+    store, objective = store or Store(), settings.objective
     tasks, layers = tasks_of(recipe, settings.folds, settings.seed), layers_of(quantized.graph)
     with Pool(Context(recipe, quantized, tasks), settings.jobs) as pool:
         runs = Runs(pool, store)

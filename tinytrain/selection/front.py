@@ -16,7 +16,8 @@ from .settings import Objective
 @dataclass(frozen=True)
 class Candidate:
     """``name``: where it comes from; ``memory``: that it is planned in; ``outcome``: of validation
-    after ``trainings`` runs of full length, which differ in the rounding."""
+    after ``trainings`` runs of full length, which differ in rounding and order; ``settled``:
+    whether rates on both sides of its own were tried as often."""
 
     name: str
     scheme: UpdateScheme
@@ -26,6 +27,7 @@ class Candidate:
     outcome: Outcome
     learning_rate: float
     trainings: int = 1
+    settled: bool = False
 
     def score(self, objective: Objective) -> float:
         return self.outcome.score(objective)

@@ -17,6 +17,7 @@ from .choose import Selected
 from .contribution import Contribution
 from .explain import Reason
 from .front import Candidate
+from .settings import Objective
 
 SUFFIXES = (".svg", ".png", ".html")
 MOST_ROWS = 12  # contributions that a table shows
@@ -98,12 +99,14 @@ def _print_candidates(console: Console, found: Selected) -> None:
     table = Table(title=title)
     for name in ("scheme", ""):
         table.add_column(name)
-    for name in (f"validation {found.objective}", "loss", "SRAM", f"{_work(found)} a step", "rate"):
+    other: Objective = "accuracy" if found.objective == "loss" else "loss"
+    for name in (f"validation {found.objective}", other, "SRAM", f"{_work(found)} a step", "rate"):
         table.add_column(name, justify="right")
     for c in sorted(found.candidates, key=lambda c: c.rank(found.objective), reverse=True):
         name = f"[bold]{c.name}[/]" if c is found.best else c.name
         score = f"{abs(c.score(found.objective)):.3f}"
-        numbers = (f"{c.outcome.loss:.3f}", f"{c.need.sram_bytes:,}", f"{c.need.work:,}")
+        beside = f"{abs(c.score(other)):.3f}"
+        numbers = (beside, f"{c.need.sram_bytes:,}", f"{c.need.work:,}")
         front = "*" if c in found.front else ""
         table.add_row(name, front, score, *numbers, f"{c.learning_rate:g}")
     console.print(table)

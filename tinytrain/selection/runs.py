@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..boards import load_board
 from ..build import build
@@ -24,15 +25,18 @@ from .settings import Objective
 from .store import Store, graph_digest, key_of
 
 PLAIN = Planning("off", "off", "heuristic")  # the emulator has room; the bits are the same
+TRAININGS = 3  # of the same that are told apart
 
 
 @dataclass(frozen=True)
 class Job:
     """A scheme and the optimizer, with its steps, that it is trained with on every task. None: the
-    model as it was before."""
+    model as it was before. ``at``: which of several trainings of the same; each has its own
+    rounding and begins at another sample."""
 
     scheme: UpdateScheme | None
     optimizer: Optimizer
+    at: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Runs:
         if job.scheme is None:
             return key_of("run", self.digest)
         chosen = selections(job.scheme, layers_of(self.pool.context.quantized.graph))
-        return key_of("run", self.digest, chosen, job.optimizer)
+        return key_of("run", self.digest, chosen, job.optimizer, *([job.at] if job.at else []))
 
     def known(self, job: Job) -> Outcome | None:
         """From the store."""
@@ -105,9 +109,15 @@ class Runs:
         return found
 
 
+def begun_at(at: int, samples: int, steps: int) -> npt.NDArray[np.int64]:
+    """Indices of the samples in the order of one of the trainings: round and round."""
+    return (np.arange(steps) + at * samples // TRAININGS) % samples
+
+
 def trained(context: Context, job: Job) -> Outcome:
     """Train on each task from the model as it was, and validate."""
     optimizer, board = job.optimizer, load_board("host")
+    optimizer = replace(optimizer, seed=(optimizer.seed + job.at) % 2**32)
     made = context.recipe.replace(scheme=job.scheme or "bias_only", optimizer=optimizer)
     compiled = compile_recipe(made, board, context.quantized, check=False, planning=PLAIN)
     found = []
@@ -115,7 +125,7 @@ def trained(context: Context, job: Job) -> Outcome:
         library = build(compiled.files, board, Path(folder) / "host").path
         for task in context.tasks:
             with HostSession(library, compiled.codec) as session:
-                order = np.arange(optimizer.steps if job.scheme else 0) % len(task.train)
+                order = begun_at(job.at, len(task.train), optimizer.steps if job.scheme else 0)
                 session.steps(task.train.x[order], task.train.y[order])
                 found.append(session.evaluate(task.validation.x, task.validation.y))
     return Outcome(tuple(found))

@@ -16,7 +16,8 @@ Evidence = Literal["measured", "estimate"]
 
 @dataclass(frozen=True)
 class Settings:
-    """``objective``: what of the validation samples is best, None for that of the recipe's metric.
+    """``objective``: what of the validation samples is best; the loss says more about accuracy
+    elsewhere than accuracy itself (``benchmarks/objective.py``).
     ``trials``: schemes that are trained at full length. ``steps``: of a run that measures one
     contribution, None for a third of the recipe's. ``seconds``: no run begins later, None for no
     limit. ``contributions``: measured one by one, or the first-order estimate alone. ``channels``:
@@ -26,7 +27,7 @@ class Settings:
     memory are trained as well. ``count``: whether the emulator counts the instructions of their
     steps, which then take the place of MACs."""
 
-    objective: Objective | None = None
+    objective: Objective = "loss"
     method: Method = "cpsat"
     trials: int = 16
     steps: int | None = None
@@ -41,8 +42,7 @@ class Settings:
     count: bool = False
 
     def __post_init__(self) -> None:
-        if self.objective is not None:
-            one_of("objective", self.objective, get_args(Objective))
+        one_of("objective", self.objective, get_args(Objective))
         one_of("search", self.method, get_args(Method))
         one_of("channels", self.channels, get_args(Channels))
         one_of("contributions", self.contributions, get_args(Evidence))

@@ -18,7 +18,7 @@ from .contribution import Values
 from .front import Candidate, replanned
 from .memory import Memory, Need
 from .options import RANKS, SHARES, Choice, choice_of, scheme_of, spread
-from .runs import Job, Runs, mean
+from .runs import TRAININGS, Job, Runs, mean
 from .search import Within, best_choice
 from .settings import Objective
 
@@ -28,7 +28,6 @@ HIGHER = 2.0  # tried as well where the first of these is the best
 FAR = 3  # layers at least in which proposals of one kind differ
 NEAR = 2  # layers at most in which one that is close to the best differs from it
 NEAR_RATES = (1.0, 0.5, 2.0)  # times the rate of the best, that it is trained again with
-TRAININGS = 3  # that the best has to be the best in the mean of, each with its own rounding
 
 
 class Wanted(NamedTuple):
@@ -61,7 +60,7 @@ class Trials:
 
     def train(self, wanted: Sequence[Wanted]) -> None:
         """Train these, as many as may be, with each learning rate, and a higher one where the
-        highest is the best; the best one counts."""
+        highest is the best; the best one counts, by the mean of its trainings."""
         wanted = wanted[: max(0, self.rest)]
         tried = self._with_rates(wanted, RATES)
         top = RATES[0] * self.runs.pool.context.recipe.optimizer.learning_rate
@@ -70,7 +69,7 @@ class Trials:
         higher = self._with_rates([wanted[at] for at in edge], [HIGHER * RATES[0]])
         for at, more in zip(edge, higher, strict=True):
             tried[at] += more
-        done = [self._best_of(found) for found in tried if found]
+        done = self._again([self._best_of(found) for found in tried if found])
         self.rest -= len(done)
         self.found += replanned(done, Memory.counted) if self.memory.twin else done
 
@@ -102,32 +101,31 @@ class Trials:
         return self._best_of(fitting) if fitting else None
 
     def confirmed(self) -> Candidate | None:
-        """The best by the mean over several trainings: the best of many single ones was lucky as
-        well, so it is trained again with other rounding, at its rate and at half and twice of it,
-        until one that was is still the best."""
-        while (best := self.best()) and best.trainings == 1:
-            means = self._means(best)
-            if not means:
+        """The best, once half and twice its rate were tried as well: until that is so of the one
+        that is best then."""
+        while (best := self.best()) and not best.settled:
+            rates = [factor * best.learning_rate for factor in NEAR_RATES]
+            near = self._again([replace(best, learning_rate=rate, trainings=1) for rate in rates])
+            if any(c.trainings < TRAININGS for c in near):
                 break
-            self.found[self.found.index(best)] = self._best_of(means)
+            settled = replace(self._best_of(near), settled=True)
+            self.found[self.found.index(best)] = settled
         return best
 
-    def _means(self, c: Candidate) -> list[Candidate]:
-        """The same with each rate near its own; empty where there was no time for all trainings."""
+    def _again(self, found: Sequence[Candidate]) -> list[Candidate]:
+        """The same by the mean of all trainings; as they were where there was no time for these."""
         optimizer = self.runs.pool.context.recipe.optimizer
-        rates = [factor * c.learning_rate for factor in NEAR_RATES]
-        seeds = [(optimizer.seed + at) % 2**32 for at in range(TRAININGS)]
-        jobs = [Job(c.scheme, replace(optimizer, learning_rate=rate, seed=seed))
-                for rate in rates for seed in seeds]  # fmt: skip
-        outcomes = self.runs.all(jobs, self.end, self.stage(f"{c.name} again", len(jobs)))
-        known = [outcome for outcome in outcomes if outcome is not None]
-        if len(known) < len(jobs):
-            return []
-        return [
-            replace(c, outcome=mean(known[at : at + TRAININGS]), learning_rate=rate,
-                    trainings=TRAININGS)
-            for at, rate in zip(range(0, len(jobs), TRAININGS), rates, strict=True)
-        ]  # fmt: skip
+        jobs = [Job(c.scheme, replace(optimizer, learning_rate=c.learning_rate), at)
+                for c in found for at in range(TRAININGS)]  # fmt: skip
+        title = f"{found[0].name} again" if len({c.name for c in found}) == 1 else "schemes again"
+        outcomes = self.runs.all(jobs, self.end, self.stage(title, len(jobs))) if jobs else []
+        means: list[Candidate] = []
+        for at, c in enumerate(found):
+            own = outcomes[at * TRAININGS : (at + 1) * TRAININGS]
+            known = [outcome for outcome in own if outcome is not None]
+            whole = len(known) == TRAININGS
+            means.append(replace(c, outcome=mean(known), trainings=TRAININGS) if whole else c)
+        return means
 
 
 def standard(trials: Trials, own: UpdateScheme | str, front: bool = True) -> None:
