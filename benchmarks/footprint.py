@@ -43,6 +43,7 @@ def measure(
         "sram_bytes_planned": facts["sram_bytes"],
         "sram_bytes_measured": found["sram_measured_bytes"],
         "stack_bytes_measured": found["stack_used_bytes"],
+        "stack_bytes_at_most": artifact.stack.bytes if artifact.stack else None,
         "arena_bytes": facts["arena_bytes"],
         "lower_bound_bytes": facts["arena_lower_bound_bytes"],
         "flash_bytes": artifact.flash_bytes,

@@ -48,7 +48,8 @@ INTRO = {
     "language": "## char_lm: from old addresses to a modern one\n\nBits per character. *Target* is "
     "the speaker's last address, *source* held-out addresses of the nineteenth century.",
     "footprint": "## Planned and measured\n\nBytes and instructions on emulated boards. Measured "
-    "SRAM is `.data` + `.bss` + the stack that was used; the plan reserves 1,024 bytes of stack.",
+    "SRAM is `.data` + `.bss` + the stack that was used; the plan reserves 1,024 bytes of stack. "
+    "*At most*: what the machine code can use of it.",
     "step": "## A training step\n\nInstructions of the examples' steps, by phase and for the "
     "hottest kernels; MACs are those of the plain step. Cycles are an estimate. *Code bytes*: "
     "flash without the model's tensors and tables. [benchmarks.md](benchmarks.md) says what is in "

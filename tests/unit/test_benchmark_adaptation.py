@@ -12,6 +12,7 @@ import torch
 import toys
 
 from tinytrain.recipe import Optimizer, Proxy, Recipe, UpdateScheme
+from tinytrain.select import layers_of, selections
 from tinytrain.zoo import SensorTransformer
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -114,3 +115,26 @@ def test_no_case_is_chosen_on(monkeypatch: pytest.MonkeyPatch) -> None:
     people = [p for cases in tasks.PEOPLE for p in cases]
     assert sorted(people) == list(range(1, 11))
     assert not any(set(cases) & set(proxies) for cases, proxies in tasks.PEOPLE.items())
+
+
+def test_an_objective_is_judged_by_the_other_half(
+    adapt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = importlib.import_module("objective")
+    data = toys.data("sensor")
+    first, second = objective.halved([Proxy(data, data)])
+    assert len(first.validation) + len(second.validation) == len(data)
+    assert np.array_equal(second.validation.x, data.x[1::2]) and first.train is data
+    layers = layers_of(toys.quantized("sensor").graph)
+    schemes = list(objective.pool(layers))
+    assert len({repr(selections(scheme, layers)) for scheme in schemes}) == len(schemes)
+
+    def trained(group: Any, by: str) -> tuple[Any, Any]:
+        score = np.array([[0.1, 0.3], [0.2, 0.2], [0.3, 0.1]])
+        return (score, score) if by == "loss" else (-score, score)
+
+    monkeypatch.setattr(objective, "trained", trained)
+    row = objective.measure((adapt.task, "loss"))  # what one half likes, the other does not
+    assert row["rank_correlation"] == -1.0 and row["accuracy_of_choice"] == pytest.approx(0.1)
+    row = objective.measure((adapt.task, "accuracy"))
+    assert row["rank_correlation"] == 1.0 and row["accuracy_of_choice"] == row["accuracy_of_best"]
