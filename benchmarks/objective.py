@@ -2,7 +2,7 @@
 
     python benchmarks/objective.py [--json] [--save] [--tasks watch,fashion,digits] [--collect]
 
-A pool of schemes, with four learning rates each, is trained on the validation tasks of
+A pool of schemes, with three learning rates each, is trained on the validation tasks of
 ``adaptation.py``. Each objective ranks the pool by one half of the validation; in the other half,
 after another training of the same, it is seen what accuracy this promised. Halves are of the people
 where there are several, otherwise of the samples; the mean is over all ways to halve. No test
@@ -30,9 +30,9 @@ from tinytrain.selection.options import full, options_of, scheme_of, spread
 from tinytrain.selection.runs import Job
 from tinytrain.selection.settings import Objective
 
-FACTORS = (2.0, 1.0, 0.5, 0.25)  # of the recipe's learning rate
+FACTORS = (1.0, 0.5, 0.25)  # of the recipe's learning rate
 SHARES = (0.125, 0.25, 0.5)
-RANDOM = 10
+RANDOM = 6
 OBJECTIVES: tuple[Objective, ...] = ("accuracy", "loss")
 Asked = tuple[Task, Objective]
 Table = npt.NDArray[np.float64]

@@ -37,7 +37,7 @@ INTRO = {
     "their biases, and all of the head, by the LSB-normalised step: those of the largest "
     "contribution (first-order estimate on validation tasks), of the largest weights, or random "
     "ones, others for each person or seed.",
-    "objective": "## What a search chooses by\n\nA pool of 20 schemes with four learning rates, "
+    "objective": "## What a search chooses by\n\nA pool of 16 schemes with three learning rates, "
     "ranked by one half of the validation samples (or people) after one training; accuracy in the "
     "other half, after another. Spearman's rank correlation of both, and the accuracy there of "
     "what the objective takes, beside the best of the pool.",

@@ -28,7 +28,7 @@ JUMPS = {  # relocations that take no address: R_ARM_THM_CALL ..., R_RISCV_CALL 
 }
 VECTORS = ".vectors"  # what lies there is called by no function
 ENTRY = "tt_reset"
-# Handlers by priority, one of each at once; what has the name of a fault begins another stack.
+# Handlers, of one priority at most one at once.
 INTERRUPTS = (("tt_tick", "tt_uart_interrupt"), ("tt_nmi",))
 INTERRUPT_BYTES = 108  # that a Cortex-M with FPU pushes by itself, aligned
 
@@ -38,9 +38,10 @@ COMMENT = re.compile(r"[#;@] .*")  # of a call on RISC-V it says the target
 TARGET = re.compile(r"(?:^|[\s,])([0-9a-f]+) <")
 PUSH = re.compile(r"push|vpush|v?stm(db|fd)(\.w)? sp!")
 VENEER = re.compile(r"\.word 0x([0-9a-f]+)")  # the target of a jump that the linker made
-CALL = re.compile(r"(blx?|jalr?|call) ")
-BY_POINTER = re.compile(r"(blx|jalr) [a-z]")
-TO_POINTER = re.compile(r"(bx|jr) (?!lr|ra)")
+IF = "(eq|ne|cs|hs|cc|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?"
+CALL = re.compile(rf"(blx?{IF}|jalr?|call) ")
+BY_POINTER = re.compile(rf"(blx{IF}|jalr) [a-z]")
+TO_POINTER = re.compile(rf"(bx{IF}|jr) (?!lr|ra)")
 FIXED = (  # bytes: what is taken at once
     re.compile(r"subs?(?:\.w|w)? sp, (?:sp, )?#(\d+)"),
     re.compile(r"addi? sp,sp,-(\d+)"),

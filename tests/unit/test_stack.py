@@ -121,6 +121,26 @@ def test_the_linker_s_jump_is_followed() -> None:
     assert functions[0x200].calls == {0x100} and not functions[0x200].jumps
 
 
+def test_what_calls_and_what_jumps() -> None:
+    functions = {0x10: Function("here"), 0x20: Function("there")}
+    for code, calls, jumps in (
+        ("bl 20 <there>", True, False), ("blne 20 <there>", True, False),
+        ("ble.n 20 <there>", False, True), ("blt.w 20 <there>", False, True),
+        ("b.w 20 <there>", False, True), ("bls.n 14 <here+0x4>", False, False),
+        ("jal 20 <there>", True, False), ("beqz a0,20 <there>", False, True),
+        ("ldr r3, [pc, #8] @ (20 <there>)", False, False), ("b.n 10 <here>", False, False),
+    ):  # fmt: skip
+        functions[0x10] = Function("here")
+        _read(functions, 0x10, code)
+        here = functions[0x10]
+        assert (here.calls == {0x20}, here.jumps == {0x20}) == (calls, jumps), code
+        assert not here.pointers
+    for code in ("blx r3", "blxne r3", "bx r3", "jalr s2", "jr a5", "bx lr", "ret", "jr ra"):
+        functions[0x10] = Function("here")
+        _read(functions, 0x10, code)
+        assert functions[0x10].pointers is (code not in ("bx lr", "ret", "jr ra")), code
+
+
 def test_a_firmware_that_needs_more_than_is_reserved_is_not_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
