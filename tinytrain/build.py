@@ -40,7 +40,9 @@ APT = {
     "": "gcc libc6-dev",
 }
 USES = "model_uses.h"  # what kernels see of a model
-MODEL = ("model.c", "schemes.c")  # the generated steps, and what calls them by pointer
+# Who passes pointers to functions to whom: of steps, of what makes a row; other kernels, of loops.
+MODEL = ("model.c", "schemes.c")
+MAKERS = ("rows.c", "affine.c", "lut_dx.c", "gradient.c")
 SECTIONS = (".boot", ".text", ".rodata", ".fast", ".stack", ".data", ".bss", ".psram")
 IN_FLASH = (".boot", ".text", ".rodata", ".fast", ".data")
 # Files of the kernels that most of a step is spent in: a board's fast code.
@@ -354,10 +356,10 @@ def _run(command: Sequence[str], what: str) -> None:
 def _stack(firmware: Path, board: Board, objects: Sequence[tuple[str, Path]]) -> StackUse | None:
     """What a firmware needs of the stack. Raises BudgetError where less is reserved."""
     kernels = {path.name for path in kernel_sources(board.arch)}
-    parts: dict[str, list[Path]] = {"kernels": [], "model": [], "runtime": []}
+    parts: dict[str, list[Path]] = {}
     for name, obj in objects:
-        kind = "model" if name in MODEL else "kernels" if name in kernels else "runtime"
-        parts[kind].append(obj)
+        kind = "model" if name in MODEL else "makers" if name in MAKERS else "rest"
+        parts.setdefault("loops" if kind == "rest" and name in kernels else kind, []).append(obj)
     use = stack_use(firmware, f"{board.prefix}objdump", list(parts.values()))
     if use is not None and use.bytes > board.stack_bytes:
         raise BudgetError(

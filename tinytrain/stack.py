@@ -175,7 +175,7 @@ def _read(functions: Mapping[int, Function], here: int, code: str) -> None:
     function.another |= bool(ANOTHER.match(code))
     if UNKNOWN.match(code):
         function.frame = None
-    if function.frame is not None:
+    if function.frame is not None and not function.another:
         function.frame += _pushed(code)
     if not code.startswith("j"):
         code = COMMENT.sub("", code)

@@ -50,16 +50,16 @@ EXPAND_FUNCTION(expand_shifted,
                 EXTRACT_SHIFTED)
 /* clang-format on */
 
-/* Up to four bytes, 0 behind them. */
+/* Up to four bytes, 0 behind them. Without a loop, which would need stack. */
 static uint32_t some_bytes(const int8_t *at, int32_t n) {
-    uint32_t word = 0;
     if (n >= 4) {
         return dsp_load(at);
     }
-    for (int32_t i = 0; i < n; i++) {
-        word |= (uint32_t)(uint8_t)at[i] << (8 * i);
+    uint32_t word = n > 0 ? (uint8_t)at[0] : 0;
+    if (n > 1) {
+        word |= (uint32_t)(uint8_t)at[1] << 8;
     }
-    return word;
+    return n > 2 ? word | (uint32_t)(uint8_t)at[2] << 16 : word;
 }
 
 /* Of any rows. */
