@@ -15,22 +15,20 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, get_args
 
-import common
 import numpy as np
 from adapt import rates
-from adapt.cells import int8, kept, key_of, seeded, show
+from adapt.cells import asked, int8, kept, key_of, seeded, show
 from adapt.picks import opened
 from adapt.rows import summary
-from adapt.tasks import Group, Task, chosen
+from adapt.tasks import Group, Task
 
 from tinytrain.recipe import UpdateScheme
 from tinytrain.selection import Settings
 from tinytrain.selection.analysis import first_look
-from tinytrain.selection.options import scheme_of, spread
+from tinytrain.selection.options import PARTS, scheme_of, spread
 from tinytrain.selection.runs import Job
 from tinytrain.selection.settings import Channels
 
-SHARES = (0.125, 0.25, 0.5)
 KINDS: tuple[Channels, ...] = get_args(Channels)
 Asked = tuple[Task, float, Channels]
 
@@ -61,8 +59,8 @@ def rate_of(group: Group, share: float, kind: Channels) -> tuple[float, float]:
     return rate, loss
 
 
-def measure(asked: Asked) -> dict[str, Any]:
-    task, share, kind = asked
+def measure(job: Asked) -> dict[str, Any]:
+    task, share, kind = job
     found, used, losses = [], [], []
     for group in task.groups:
         rate, loss = rate_of(group, share, kind)
@@ -80,18 +78,14 @@ def measure(asked: Asked) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def row_key(asked: Asked) -> str:
-    task, share, kind = asked
+def row_key(job: Asked) -> str:
+    task, share, kind = job
     return key_of("channels", task.name, share, kind, "loss")
 
 
 def main() -> None:
-    parser = common.parser(__doc__)
-    parser.add_argument("--tasks", default="watch,turned,addresses", help="parts of names")
-    parser.add_argument("--collect", action="store_true", help="measure nothing")
-    options = parser.parse_args()
-    tasks = chosen(options.tasks.split(","))
-    jobs = [(task, share, kind) for task in tasks for share in SHARES for kind in KINDS]
+    tasks, options = asked(__doc__, "watch,turned,addresses")
+    jobs = [(task, share, kind) for task in tasks for share in PARTS for kind in KINDS]
     title = "a share of the channels of every layer, all of the head"
     show(jobs, row_key, measure, title, options)
 

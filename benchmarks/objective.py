@@ -16,22 +16,20 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-import common
 import numpy as np
 import numpy.typing as npt
-from adapt.cells import key_of, show
+from adapt.cells import asked, key_of, show
 from adapt.picks import opened
-from adapt.tasks import Group, Task, chosen
+from adapt.tasks import Group, Task
 
 from tinytrain.recipe import Dataset, Proxy, UpdateScheme
 from tinytrain.select import Layer, bias_only, head_only, last_layers, lora
 from tinytrain.selection.estimate import spearman
-from tinytrain.selection.options import full, options_of, scheme_of, spread
-from tinytrain.selection.runs import Job
+from tinytrain.selection.options import PARTS, full, options_of, scheme_of, spread
+from tinytrain.selection.runs import Job, value
 from tinytrain.selection.settings import Objective
 
 FACTORS = (1.0, 0.5, 0.25)  # of the recipe's learning rate
-SHARES = (0.125, 0.25, 0.5)
 RANDOM = 6
 OBJECTIVES: tuple[Objective, ...] = ("accuracy", "loss")
 Asked = tuple[Task, Objective]
@@ -44,7 +42,7 @@ def pool(layers: Sequence[Layer]) -> Iterator[UpdateScheme]:
     yield from (head_only(layers), bias_only(layers))
     yield from (last_layers(layers, part * len(layers) // 4) for part in (1, 2, 3))
     yield from (lora(layers, rank, head=True) for rank in (4, 16))
-    yield from (scheme_of(spread(layers, s), layers, order, f"{s:g} of all") for s in SHARES)
+    yield from (scheme_of(spread(layers, s), layers, order, f"{s:g} of all") for s in PARTS)
     rng = np.random.default_rng(0)
     for at in range(RANDOM):
         choice = {layers[-1].name: full(layers[-1])}
@@ -79,12 +77,12 @@ def trained(group: Group, objective: Objective) -> tuple[Table, Table]:
         ]
         found = [outcome.found for outcome in runs.all(jobs) if outcome is not None]
     first, second = found[: len(found) // 2], found[len(found) // 2 :]
-    score = [[e.accuracy if objective == "accuracy" else -e.loss for e in row] for row in first]
+    score = [[value(e, objective) for e in row] for row in first]
     return np.array(score), np.array([[e.accuracy for e in row] for row in second])
 
 
-def measure(asked: Asked) -> dict[str, Any]:
-    task, objective = asked
+def measure(job: Asked) -> dict[str, Any]:
+    task, objective = job
     rank, taken, best = [], [], []
     for group in task.groups:
         score, accuracy = trained(group, objective)
@@ -102,14 +100,9 @@ def measure(asked: Asked) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = common.parser(__doc__)
-    parser.add_argument("--tasks", default="watch,fashion,digits", help="parts of names")
-    parser.add_argument("--collect", action="store_true", help="measure nothing")
-    options = parser.parse_args()
-    jobs = [
-        (task, objective) for task in chosen(options.tasks.split(",")) for objective in OBJECTIVES
-    ]
-    show(jobs, lambda asked: key_of("objective", asked[0].name, asked[1]), measure,
+    tasks, options = asked(__doc__, "watch,fashion,digits")
+    jobs = [(task, objective) for task in tasks for objective in OBJECTIVES]
+    show(jobs, lambda job: key_of("objective", job[0].name, job[1]), measure,
          "ranked by half of the validation, accuracy in the other half", options)  # fmt: skip
 
 

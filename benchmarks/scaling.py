@@ -16,15 +16,14 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-import common
 import numpy as np
 import torch
 from adapt import rates
-from adapt.cells import int8, kept, key_of, seeded, show
+from adapt.cells import asked, int8, kept, key_of, seeded, show
 from adapt.methods import METHODS, Method
 from adapt.picks import opened
 from adapt.rows import summary
-from adapt.tasks import Group, Task, chosen
+from adapt.tasks import Group, Task
 from torch import nn
 
 from tinytrain.recipe import Recipe
@@ -103,11 +102,7 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = common.parser(__doc__)
-    parser.add_argument("--tasks", default="watch,addresses", help="parts of names")
-    parser.add_argument("--collect", action="store_true", help="measure nothing")
-    options = parser.parse_args()
-    tasks = chosen(options.tasks.split(","))
+    tasks, options = asked(__doc__, "watch,addresses")
     jobs = [(task, rule, weights) for task in tasks for weights in WEIGHTS for rule in RULES]
     show(jobs, row_key, measure, "hand-picked schemes", options)
 

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -107,11 +107,11 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
         objects = _compile_all(compiler, board, _sources(board), work, sorted(files), guard)
         made = _link(compiler, board, work, [obj for _, obj in objects])
         stack = None if board.is_host else _stack(made, board, objects)
-        artifact = measure(made, board, dict(objects)["model.c"], stack)
+        artifact = measure(made, board, dict(objects)["model.c"])
         out.mkdir(exist_ok=True)
         for path in sorted(work.iterdir()):
             os.replace(path, out / path.name)
-    return Artifact(**{**vars(artifact), "path": out / made.name})
+    return replace(artifact, path=out / made.name, stack=stack)
 
 
 def build_program(
@@ -132,9 +132,7 @@ def build_program(
     return measure(made, board)
 
 
-def measure(
-    path: Path, board: Board, model: Path | None = None, stack: StackUse | None = None
-) -> Artifact:
+def measure(path: Path, board: Board, model: Path | None = None) -> Artifact:
     """Sizes from the section and symbol tables; ``model``: the object of model.c."""
     with path.open("rb") as stream:
         elf = ELFFile(stream)
@@ -156,7 +154,7 @@ def measure(
             )
     arenas = [arena_section(memory) for memory in board.beside]
     sections = {name: sizes.get(name, 0) for name in (*SECTIONS, *arenas)}
-    return Artifact(board, path, sections, symbols, addresses, const, stack)
+    return Artifact(board, path, sections, symbols, addresses, const)
 
 
 def arena_section(memory: Memory) -> str:
@@ -356,11 +354,11 @@ def _run(command: Sequence[str], what: str) -> None:
 def _stack(firmware: Path, board: Board, objects: Sequence[tuple[str, Path]]) -> StackUse | None:
     """What a firmware needs of the stack. Raises BudgetError where less is reserved."""
     kernels = {path.name for path in kernel_sources(board.arch)}
-    parts: dict[str, list[Path]] = {}
+    parts: list[list[Path]] = [[], [], [], []]  # the last: runtime and port
     for name, obj in objects:
-        kind = "model" if name in MODEL else "makers" if name in MAKERS else "rest"
-        parts.setdefault("loops" if kind == "rest" and name in kernels else kind, []).append(obj)
-    use = stack_use(firmware, f"{board.prefix}objdump", list(parts.values()))
+        among = (name in MODEL, name in MAKERS, name in kernels, True)
+        parts[among.index(True)].append(obj)
+    use = stack_use(firmware, f"{board.prefix}objdump", parts)
     if use is not None and use.bytes > board.stack_bytes:
         raise BudgetError(
             f"{board.name}: the firmware may use {use.bytes} bytes of stack "

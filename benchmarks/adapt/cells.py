@@ -27,7 +27,7 @@ from tinytrain.selection.runs import PLAIN, begun_at
 from tinytrain.selection.store import Store, graph_digest
 from tinytrain.session import Evaluation
 
-from .tasks import quantized
+from .tasks import Task, chosen, quantized
 
 FORMAT = 1  # raise it when what a setting means changes
 SCHEMES = 4  # raise it when other schemes fit a budget, or are selected
@@ -52,6 +52,15 @@ def kept(key: str, make: Callable[[], Any]) -> Any:
         found = make()
         shelf.put(key, found)
     return found
+
+
+def asked(description: str | None, tasks: str) -> tuple[list[Task], Namespace]:
+    """The tasks that a script is asked for, ``tasks`` unless any, and its options."""
+    parser = common.parser(description)
+    parser.add_argument("--tasks", default=tasks, help="parts of names, between commas")
+    parser.add_argument("--collect", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    return chosen(options.tasks.split(",")), options
 
 
 def show(

@@ -13,7 +13,8 @@ from ..quantize import Quantized
 from ..recipe import Optimizer, UpdateScheme
 from ..select import Layer, apply_scheme, selections
 
-SHARES = (0.125, 0.25, 0.5, 1.0)  # of a layer's output channels
+PARTS = (0.125, 0.25, 0.5)
+SHARES = (*PARTS, 1.0)  # of a layer's output channels
 RANKS = (2, 4, 8, 16)  # of an adapter
 
 

@@ -17,7 +17,7 @@ from .analysis import Analysis, Stage
 from .contribution import Values
 from .front import Candidate, replanned
 from .memory import Memory, Need
-from .options import RANKS, SHARES, Choice, choice_of, scheme_of, spread
+from .options import PARTS, RANKS, Choice, choice_of, scheme_of, spread
 from .runs import TRAININGS, Job, Runs, mean
 from .search import Within, best_choice
 from .settings import Objective
@@ -160,7 +160,7 @@ def _spread(memory: Memory) -> list[list[UpdateScheme]]:
     return [
         [
             scheme_of(spread(memory.layers, share), memory.layers, order, f"{share:g} of {what}")
-            for share in reversed(SHARES[:-1])
+            for share in reversed(PARTS)
         ]
         for order, what in ((memory.order, "all + head"), (anyhow, "all at random + head"))
     ]
