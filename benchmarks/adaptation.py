@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import common
-from adapt.methods import METHODS, Method, named
+from adapt.methods import BUDGETS, METHODS, Method, named
 from adapt.rows import count, known, measure
 from adapt.tasks import Task, chosen
 from rich.console import Console
@@ -30,7 +30,6 @@ from rich.progress import Progress
 from tinytrain.errors import DataError
 
 KB = 1024
-BUDGETS = (128 * KB, 256 * KB, 64 * KB, 96 * KB, 192 * KB)
 SHOWN = ("task", "method", "sram_budget_bytes", "metric", "target_mean", "target_std",
          "source_after", "sram_bytes", "trained_parameters", "instructions_per_step",
          "seeds")  # fmt: skip

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .boards import Board
 from .errors import RecipeError
 from .fit import Planning
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe, UpdateScheme, load_recipe
 from .scheme_file import SUFFIX, read_scheme
 from .selection import auto, is_auto
 from .selection.resolve import with_file
@@ -110,6 +110,14 @@ def overridden(
             changes[name] = value
     recipe = recipe.replace(optimizer=replace(recipe.optimizer, **changes))
     return with_schemes(recipe, schemes, rate is None) if schemes else recipe
+
+
+def named_schemes(names: Sequence[str]) -> list[UpdateScheme | str]:
+    """Schemes by name; what a file holds is called as the file is."""
+    return [
+        replace(read_scheme(name).scheme, name=Path(name).stem) if name.endswith(SUFFIX) else name
+        for name in names
+    ]
 
 
 def with_schemes(recipe: Recipe, names: Sequence[str], rated: bool) -> Recipe:

@@ -22,6 +22,7 @@ from .command import (
     Steps,
     Tile,
     Weights,
+    named_schemes,
     out,
     overridden,
     planned,
@@ -42,6 +43,11 @@ def select(
     path: Annotated[Path, typer.Option("--out", help="scheme file to write")] = Path("scheme.toml"),
     plot: Annotated[
         Path | None, typer.Option(help="write the Pareto front as .svg, .png or .html")
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="a scheme that is tried as well: a file, such as that of a smaller "
+                     "budget, or a name; several may be given"),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="why each layer is in or out")] = False,
     objective: Annotated[
@@ -80,11 +86,12 @@ def select(
     )  # fmt: skip
     if plot:
         plot_format(plot)
+    others = named_schemes(also or [])
     with progress("calibrating", json_) as (track, _):
         quantized = prepare(recipe, track)
     with stages(json_) as (stage, say):
         found = search_scheme(
-            recipe, target, settings, planning, quantized, stage=stage, say=say
+            recipe, target, settings, planning, quantized, stage=stage, say=say, also=others
         )  # fmt: skip
         reasons = explained(found, say) if explain else []
     writable(path, plot)

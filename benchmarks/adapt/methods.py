@@ -14,6 +14,7 @@ from tinytrain.selection.memory import Memory
 from tinytrain.selection.runs import Runs
 
 RANKS = (16, 8, 4, 2, 1)
+BUDGETS = tuple(kilobytes * 1024 for kilobytes in (64, 96, 128, 192, 256))
 TRIALS = 16  # of a selection
 SHORT = 100  # steps that a contribution is measured in
 Schemes = Callable[[Sequence[Layer], Recipe], list[UpdateScheme]]
@@ -69,7 +70,9 @@ METHODS = (
 )
 
 
-def selection(recipe: Recipe, memory: Memory, runs: Runs) -> tuple[UpdateScheme, float] | None:
+def selection(
+    recipe: Recipe, memory: Memory, runs: Runs, also: Sequence[UpdateScheme]
+) -> tuple[UpdateScheme, float] | None:
     """The scheme that ``tinytrain select`` finds by validation loss, and its rate; None where
     nothing fits."""
     settings = Settings(
@@ -78,7 +81,7 @@ def selection(recipe: Recipe, memory: Memory, runs: Runs) -> tuple[UpdateScheme,
     planning = memory.planning
     try:
         found = select(recipe, memory.board, settings, planning, runs.pool.context.quantized,
-                       runs.store)  # fmt: skip
+                       runs.store, also=also)  # fmt: skip
     except BudgetError:
         return None
     return found.scheme, found.learning_rate

@@ -20,7 +20,7 @@ from tinytrain.selection.store import Store
 
 from . import rates
 from .cells import SCHEMES, kept, key_of
-from .methods import Method, selection
+from .methods import BUDGETS, Method, selection
 from .tasks import Group, quantized
 
 BOARD = "qemu_mps2_an386"
@@ -60,22 +60,24 @@ def opened(recipe: Recipe, budget: int | None) -> Iterator[tuple[Runs, Memory]]:
 def pick(method: Method, group: Group, budget: int | None) -> Pick:
     recipe_steps = group.posed().optimizer.steps
     key = key_of("pick", group.name, method.name, budget, recipe_steps, SCHEMES)
-    return Pick.read(kept(key, lambda: asdict(_pick(method, group.posed(), budget))))
+    return Pick.read(kept(key, lambda: asdict(_pick(method, group, budget))))
 
 
-def _pick(method: Method, recipe: Recipe, budget: int | None) -> Pick:
+def _pick(method: Method, group: Group, budget: int | None) -> Pick:
+    recipe = group.posed()
     if method.fp32:
         start = rates.START[f"fp32 {method.fp32}"]
         rate = rates.of_fp32(recipe, digest_of(recipe.proxies), method.fp32, start)
         return Pick(None, rate, None, sum(p.numel() for p in recipe.model.parameters()))
     if method.schemes is None and not method.selected:
         return Pick(None, None, None, 0)
+    also = _smaller(method, group, budget or 0) if method.selected else []
     optimizer = method.optimizer(recipe)
     with opened(recipe.replace(optimizer=optimizer), budget) as (runs, memory):
         scheme: UpdateScheme | None
         rate: float | None = None
         if method.selected:
-            scheme, rate = selection(recipe, memory, runs) or (None, None)
+            scheme, rate = selection(recipe, memory, runs, also) or (None, None)
         else:
             assert method.schemes is not None
             scheme = memory.largest(method.schemes(memory.layers, recipe))
@@ -85,6 +87,13 @@ def _pick(method: Method, recipe: Recipe, budget: int | None) -> Pick:
         if rate is None:
             rate = rates.of_int8(runs, scheme, optimizer, rates.START[method.rule])
     return Pick(scheme, rate, need.sram_bytes, need.trained_parameters)
+
+
+def _smaller(method: Method, group: Group, budget: int) -> list[UpdateScheme]:
+    """What was found for the next smaller budget: a search begins with it."""
+    less = max((size for size in BUDGETS if size < budget), default=None)
+    found = pick(method, group, less).scheme if less else None
+    return [replace(found, name=f"of {less // 1024} KB")] if less and found else []
 
 
 def planned(method: Method, group: Group, budget: int, found: Pick) -> Compiled:

@@ -73,6 +73,21 @@ def test_nothing_is_trained_twice(adapt: Any, monkeypatch: pytest.MonkeyPatch) -
     adapt.measure(adapt.task, method("head only"), 65536)
 
 
+def test_a_selection_begins_with_that_of_less_memory(
+    adapt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picks = importlib.import_module("adapt.picks")
+    given = []
+
+    def selection(recipe: Any, memory: Any, runs: Any, also: Any) -> Any:
+        given.append((memory.board.sram_budget_bytes, [scheme.name for scheme in also]))
+        return HEAD, 2.0
+
+    monkeypatch.setattr(picks, "selection", selection)
+    picks.pick(method("selected"), adapt.task.groups[0], 128 * 1024)
+    assert given == [(65536, []), (98304, ["of 64 KB"]), (131072, ["of 96 KB"])]
+
+
 def test_the_grid_goes_on_at_its_edge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
     rates = importlib.import_module("adapt.rates")

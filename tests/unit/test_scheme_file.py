@@ -155,7 +155,12 @@ def test_tables(source: Path, tmp_path: Path, capfd: Any) -> None:
                           "--contributions", "estimate", *WAY)  # fmt: skip
     assert code == 0, err
     assert "schemes trained at full length" in out and "of 20,000 bytes" in out
-    assert (tmp_path / "scheme.toml").is_file() and "<svg" in plot.read_text()
+    small = (tmp_path / "scheme.toml").rename(tmp_path / "small.toml")
+    assert "<svg" in plot.read_text()
+    code, out, err = call(capfd, "select", source, "--sram", 30000, "--trials", 4, "--also", small,
+                          "--contributions", "estimate", "--json", *WAY)  # fmt: skip
+    assert code == 0, err
+    assert "small" in [c["name"] for c in json.loads(out)["candidates"]]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +168,8 @@ def test_tables(source: Path, tmp_path: Path, capfd: Any) -> None:
     [
         (("select", "--plot", "front.pdf"), "RecipeError: --plot front.pdf"),
         (("select", "--search", "luck"), "RecipeError: search is 'luck'"),
+        (("select", "--also", "absent.toml"), "SchemeError: absent.toml: no such file"),
+        (("select", "--also", "all"), "unknown scheme 'all'"),
         (("plan", "--scheme", "absent.toml"), "SchemeError: absent.toml: no such file"),
     ],
 )

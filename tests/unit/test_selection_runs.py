@@ -21,11 +21,12 @@ from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import compile_recipe
 from tinytrain.errors import BudgetError, RecipeError
 from tinytrain.recipe import Proxy, UpdateScheme
-from tinytrain.selection import Settings, auto, runs, select
+from tinytrain.selection import Settings, auto, runs, select, trials
 from tinytrain.selection.explain import explain
 from tinytrain.selection.pool import Context
 from tinytrain.selection.proxy import tasks_of
 from tinytrain.selection.runs import Job, Outcome, Runs
+from tinytrain.selection.search import best_choice
 from tinytrain.selection.store import Store
 from tinytrain.selection.trials import RATES, TRAININGS
 from tinytrain.session import Evaluation
@@ -93,11 +94,11 @@ def test_a_run_of_another_task_is_another(tmp_path: Path) -> None:
 # -- all of it -------------------------------------------------------------------------------------
 
 
-def selected(tmp_path: Path, budget: int, **settings: Any) -> Any:
+def selected(tmp_path: Path, budget: int, also: Any = (), **settings: Any) -> Any:
     settings = {"trials": 8, "jobs": 1} | settings
     return select(
         toys.recipe("sensor", "auto", SHORT), replace(load_board("host"), sram_budget_bytes=budget),
-        Settings(**settings), PLAIN, toys.quantized("sensor"), Store(tmp_path),
+        Settings(**settings), PLAIN, toys.quantized("sensor"), Store(tmp_path), also=also,
     )  # fmt: skip
 
 
@@ -138,6 +139,31 @@ def test_luck_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_more_memory_is_worth_no_less(tmp_path: Path, invented: list[Job]) -> None:
     small, large = (selected(tmp_path, budget).best for budget in (3_000, 20_000))
     assert large.rank("loss") >= small.rank("loss")
+
+
+def test_what_is_given_is_tried(tmp_path: Path, invented: list[Job]) -> None:
+    odd = UpdateScheme({"head": (1,)}, (), "odd")
+    found = selected(tmp_path, 20_000, also=[odd, "last_layers:2"], trials=4)
+    assert {"odd", "last_layers:2"} <= {c.name for c in found.candidates}
+
+
+def test_trials_go_on_around_the_next_best(
+    tmp_path: Path, invented: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing near the best fits."""
+    centres: list[Any] = []
+
+    def sought(memory: Any, values: Any, within: Any, *more: Any) -> Any:
+        if within.near is not None:
+            centres.append(within.near)
+            if within.near == centres[0]:
+                return None
+        return best_choice(memory, values, within, *more)
+
+    monkeypatch.setattr(trials, "best_choice", sought)
+    found = selected(tmp_path, 6_000, trials=14, front=False)
+    assert len(found.candidates) == 14 and any(near != centres[0] for near in centres)
+    assert any(c.name.startswith("near") for c in found.candidates)
 
 
 def test_a_killed_search_goes_on(

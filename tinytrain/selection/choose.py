@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..fit import Planning
 from ..quantize import Quantized
 from ..recipe import Recipe, UpdateScheme
 from ..scheme_file import SchemeFile
-from ..select import layers_of
+from ..select import layers_of, resolve, selections
 from .analysis import Analysis, Stage, analyse, first_look
 from .front import Candidate, pareto, replanned
 from .memory import Memory
@@ -61,13 +61,15 @@ def select(
     recipe: Recipe, board: Board, settings: Settings | None = None,
     planning: Planning | None = None, quantized: Quantized | None = None,
     store: Store | None = None, stage: Stage = nowhere, say: Callable[[str], None] = silent,
-    track: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    track: Callable[[Iterable[Any]], Iterable[Any]] = iter, also: Sequence[UpdateScheme | str] = (),
 ) -> Selected:  # fmt: skip
     """Search for the best scheme within the SRAM of ``board``. What was measured or planned before
-    is taken from ``store``, so that a search that was cut off goes on.
+    is taken from ``store``, so that a search that was cut off goes on. ``also``: schemes that are
+    tried beside the recipe's own, such as that of a smaller budget.
 
-    Raises BudgetError when not even the head's bias fits, RecipeError for too few samples, and
-    BoardError where steps are to be counted on a processor that is not emulated.
+    Raises BudgetError when not even the head's bias fits, RecipeError for too few samples,
+    SchemeError for a scheme that is not one of the model, and BoardError where steps are to be
+    counted on a processor that is not emulated.
     """
     settings, planning = settings or Settings(), planning or Planning()
     began, recipe = time.monotonic(), recipe.replace(alternatives=())
@@ -76,6 +78,9 @@ def select(
     quantized = quantized or prepare(recipe, track)
     store, objective = store or Store(), settings.objective
     tasks, layers = tasks_of(recipe, settings.folds, settings.seed), layers_of(quantized.graph)
+    given = [resolve(scheme, layers) for scheme in (recipe.scheme, *also) if scheme != "auto"]
+    for scheme in given:
+        selections(scheme, layers)
     with Pool(Context(recipe, quantized, tasks), settings.jobs) as pool:
         runs = Runs(pool, store)
         say("first-order estimate")
@@ -84,7 +89,7 @@ def select(
         _check_smallest(memory)
         analysis = analyse(recipe, runs, memory, guess, seconds, settings, end, stage)
         trials = Trials(runs, memory, objective, settings.trials, end, stage, say)
-        standard(trials, recipe.scheme, settings.front)
+        standard(trials, given, settings.front)
         if settings.method == "optuna":
             from .study import study
 

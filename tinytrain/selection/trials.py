@@ -12,7 +12,7 @@ import numpy as np
 from ..boards import with_sram
 from ..compiler import silent
 from ..recipe import UpdateScheme
-from ..select import Layer, bias_only, head_only, last_layers, lora, resolve, selections
+from ..select import Layer, bias_only, head_only, last_layers, lora, selections
 from .analysis import Analysis, Stage
 from .contribution import Values
 from .front import Candidate, replanned
@@ -27,6 +27,7 @@ RATES = (1.0, 0.5, 0.25)  # times the recipe's learning rate; the more trains, t
 HIGHER = 2.0  # tried as well where the first of these is the best
 FAR = 3  # layers at least in which proposals of one kind differ
 NEAR = 2  # layers at most in which one that is close to the best differs from it
+CENTRES = 3  # of the best, near which is looked in turn
 NEAR_RATES = (1.0, 0.5, 2.0)  # times the rate of the best, that it is trained again with
 
 
@@ -94,11 +95,15 @@ class Trials:
     def _best_of(self, found: Sequence[Candidate]) -> Candidate:
         return max(found, key=lambda c: c.rank(self.objective))
 
-    def best(self) -> Candidate | None:
-        """The best that fits the board."""
+    def ranked(self) -> list[Candidate]:
+        """Those that fit the board, the best first."""
         budget = self.memory.board.sram_budget_bytes
         fitting = [c for c in self.found if c.need.sram_bytes <= budget]
-        return self._best_of(fitting) if fitting else None
+        return sorted(fitting, key=lambda c: c.rank(self.objective), reverse=True)
+
+    def best(self) -> Candidate | None:
+        """The best that fits the board."""
+        return next(iter(self.ranked()), None)
 
     def confirmed(self) -> Candidate | None:
         """The best, once half and twice its rate were tried as well: until that is so of the one
@@ -128,19 +133,18 @@ class Trials:
         return means
 
 
-def standard(trials: Trials, own: UpdateScheme | str, front: bool = True) -> None:
-    """Train the recipe's scheme and the named ones, of each kind the largest that fits; those of
-    little memory for the ``front``."""
+def standard(trials: Trials, given: Sequence[UpdateScheme], front: bool = True) -> None:
+    """Train the given schemes that fit and the named ones, of each kind the largest that fits;
+    those of little memory for the ``front``."""
     memory, layers = trials.memory, trials.memory.layers
     families = [
+        *([scheme] for scheme in given),
         [last_layers(layers, k) for k in range(len(layers), 0, -1)],
         [lora(layers, rank, head=True) for rank in ranks_of(layers)],
         *_spread(memory),
     ]
     if front:
         families += [[bias_only(layers)], [head_only(layers)]]
-    if own != "auto":
-        families.insert(0, [resolve(own, layers)])
     wanted: list[Wanted] = []
     trials.say("planning schemes with names")
     for family in families:
@@ -224,18 +228,20 @@ def _smaller(trials: Trials, values: Values, share: float) -> list[Wanted]:
 
 
 def _near(trials: Trials, values: Values) -> list[Wanted]:
-    """The most valuable that differ little from the best so far, one a process."""
-    best = trials.confirmed()
-    if best is None:
-        return []
-    memory, known = trials.memory, [c.choice for c in trials.found]
-    found: list[Wanted] = []
-    for _ in range(min(trials.runs.pool.jobs, trials.rest)):
-        within = Within([*known, *(w.choice for w in found)], 1, best.choice, NEAR)
-        made = best_choice(memory, values, within, trials.say, trials.end)
-        if made is None:
-            break
-        name = f"near {len(trials.found) + len(found) + 1}"
-        scheme = memory.scheme(made.choice, name)
-        found.append(Wanted(name, scheme, made.choice, made.need, memory))
-    return found
+    """The most valuable that differ little from the best so far, one a process; where none of
+    those fits, from the next best."""
+    trials.confirmed()
+    for centre in trials.ranked()[:CENTRES]:
+        found: list[Wanted] = []
+        known = [c.choice for c in trials.found]
+        for _ in range(min(trials.runs.pool.jobs, trials.rest)):
+            within = Within([*known, *(w.choice for w in found)], 1, centre.choice, NEAR)
+            made = best_choice(trials.memory, values, within, trials.say, trials.end)
+            if made is None:
+                break
+            name = f"near {len(trials.found) + len(found) + 1}"
+            scheme = trials.memory.scheme(made.choice, name)
+            found.append(Wanted(name, scheme, made.choice, made.need, trials.memory))
+        if found:
+            return found
+    return []
