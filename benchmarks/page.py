@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from adapt.chart import chart, digest
 from adapt.page import tables
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+PICTURE = PAGE.with_name("adaptation.svg")
 HEAD = """# Results
 
 Made by `python benchmarks/page.py` from what `python benchmarks/NAME.py --save` measured. Learning
@@ -90,7 +92,14 @@ def section(name: str) -> str:
     """One kept result as Markdown."""
     kept = json.loads((RESULTS / f"{name}.json").read_text())
     if name == "adaptation":
-        parts = [INTRO[name], f"Measured: {kept['title']}.", tables(kept["rows"]), _foot(kept)]
+        picture = f"![what is learned by budget]({PICTURE.name})"
+        parts = [
+            INTRO[name],
+            picture,
+            f"Measured: {kept['title']}.",
+            tables(kept["rows"]),
+            _foot(kept),
+        ]
         return "\n\n".join(parts) + "\n"
     rows = [{key: row[key] for key in COLUMNS.get(name, row)} for row in kept["rows"]]
     words = {key for row in rows for key, value in row.items() if isinstance(value, str)}
@@ -114,10 +123,12 @@ def page() -> str:
 
 
 def main() -> None:
+    rows = json.loads((RESULTS / "adaptation.json").read_text())["rows"]
     if "--check" not in sys.argv:
         PAGE.write_text(page())
-    elif PAGE.read_text() != page():
-        sys.exit("docs/results.md is stale: run python benchmarks/page.py")
+        PICTURE.write_bytes(chart(rows))
+    elif PAGE.read_text() != page() or digest(rows) not in PICTURE.read_text():
+        sys.exit("docs/results.md or its picture is stale: run python benchmarks/page.py")
 
 
 if __name__ == "__main__":
