@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,11 @@ def test_tables(source: Path, tmp_path: Path, capfd: Any) -> None:
     code, out, err = call(capfd, "select", source, "--sram", 30000, "--trials", 4, "--also", small,
                           "--contributions", "estimate", "--json", *WAY)  # fmt: skip
     assert code == 0, err
-    assert "small" in [c["name"] for c in json.loads(out)["candidates"]]
+    facts = json.loads(out)
+    assert "small" in [c["name"] for c in facts["candidates"]] and not facts["left_out"]
+    code, out, err = call(capfd, "select", source, "--sram", 6000, "--trials", 2, "--also", small,
+                          "--contributions", "estimate", *WAY)  # fmt: skip
+    assert code == 0 and re.search(r"not tried, as it needs [\d,]+ bytes of SRAM: small", out), err
 
 
 @pytest.mark.parametrize(

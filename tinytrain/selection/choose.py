@@ -34,7 +34,8 @@ from .trials import Trials, proposed, standard
 class Selected:
     """``scheme``: with the learning rate that was best for it. ``compiled``: planned for the board.
     ``before``: validation of the model as it was; ``candidates``: all that was trained at full
-    length, ``front`` those that none beats."""
+    length, ``front`` those that none beats; ``left_out``: given schemes that do not fit, and the
+    bytes of SRAM that they need."""
 
     scheme: UpdateScheme
     choice: Choice
@@ -46,6 +47,7 @@ class Selected:
     best: Candidate | None
     candidates: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
+    left_out: dict[str, int]
     memory: Memory
     file: SchemeFile
     seconds: float
@@ -111,7 +113,7 @@ def select(
     file = SchemeFile(scheme, recipe.optimizer.rule, rate, facts)
     return Selected(
         scheme, choice, rate, compiled, objective, analysis, before, best, tuple(trials.found),
-        tuple(front), memory, file, time.monotonic() - began, trained,
+        tuple(front), trials.left_out, memory, file, time.monotonic() - began, trained,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..errors import RecipeError
@@ -37,6 +38,7 @@ def facts_of(found: Selected, reasons: Sequence[Reason] = ()) -> dict[str, Any]:
         },
         "candidates": [c.facts(objective) for c in found.candidates],
         "front": [c.facts(objective) for c in found.front],
+        "left_out": found.left_out,
         "contributions": [asdict(row) for row in analysis.rows],
         "contribution_steps": analysis.steps,
         "spearman": analysis.spearman,
@@ -103,13 +105,15 @@ def _print_candidates(console: Console, found: Selected) -> None:
     for name in (f"validation {found.objective}", other, "SRAM", f"{_work(found)} a step", "rate"):
         table.add_column(name, justify="right")
     for c in sorted(found.candidates, key=lambda c: c.rank(found.objective), reverse=True):
-        name = f"[bold]{c.name}[/]" if c is found.best else c.name
+        name = f"[bold]{escape(c.name)}[/]" if c is found.best else escape(c.name)
         score = f"{abs(c.score(found.objective)):.3f}"
         beside = f"{abs(c.score(other)):.3f}"
         numbers = (beside, f"{c.need.sram_bytes:,}", f"{c.need.work:,}")
         front = "*" if c in found.front else ""
         table.add_row(name, front, score, *numbers, f"{c.learning_rate:g}")
     console.print(table)
+    for left, size in found.left_out.items():
+        console.print(f"not tried, as it needs {size:,} bytes of SRAM: {escape(left)}")
 
 
 def _work(found: Selected) -> str:

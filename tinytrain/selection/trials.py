@@ -44,7 +44,7 @@ class Wanted(NamedTuple):
 @dataclass
 class Trials:
     """What was trained so far. ``rest``: how many more may be; ``end``: when none begins any
-    more."""
+    more; ``left_out``: given schemes that do not fit, and the bytes of SRAM that they need."""
 
     runs: Runs
     memory: Memory
@@ -54,6 +54,7 @@ class Trials:
     stage: Stage
     say: Callable[[str], None] = silent
     found: list[Candidate] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def over(self) -> bool:
@@ -147,13 +148,16 @@ def standard(trials: Trials, given: Sequence[UpdateScheme], front: bool = True) 
         families += [[bias_only(layers)], [head_only(layers)]]
     wanted: list[Wanted] = []
     trials.say("planning schemes with names")
+    for scheme in given:
+        if not memory.fitting(scheme):
+            trials.left_out[scheme.name] = memory.need(scheme).sram_bytes
     for family in families:
-        scheme = memory.largest(family)
-        if scheme is not None:
+        largest = memory.largest(family)
+        if largest is not None:
             known = [selections(w.scheme, layers) for w in wanted]
-            if selections(scheme, layers) not in known:
-                choice = choice_of(scheme, layers)
-                wanted.append(Wanted(scheme.name, scheme, choice, memory.need(scheme), memory))
+            if selections(largest, layers) not in known:
+                choice = choice_of(largest, layers)
+                wanted.append(Wanted(largest.name, largest, choice, memory.need(largest), memory))
     trials.train(wanted)
 
 
