@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from tinytrain.selection.options import (
     full,
     options_of,
 )
-from tinytrain.selection.runs import Outcome
+from tinytrain.selection.runs import Outcome, mean
 from tinytrain.selection.search import Within, best_choice
 from tinytrain.session import Evaluation
 
@@ -174,3 +175,13 @@ def test_the_front_is_what_nothing_beats() -> None:
     keys = [(c.name, c.need) for c in front]
     assert len(keys) == len(set(keys))
     assert [c.need.sram_bytes for c in front] == sorted(c.need.sram_bytes for c in front)
+
+
+def test_the_spread_is_that_of_trainings_not_of_tasks() -> None:
+    def one(*accuracies: int) -> Outcome:
+        return Outcome(tuple(Evaluation(1.0, correct, 100) for correct in accuracies))
+
+    twice = replace(candidate(0, 0, 0), outcome=mean([one(10, 90), one(30, 90)]), trainings=2)
+    assert twice.score("accuracy") == pytest.approx(0.55)
+    assert twice.spread("accuracy") == pytest.approx(0.05) and twice.spread("loss") == 0
+    assert candidate(5, 0, 0).spread("accuracy") == 0

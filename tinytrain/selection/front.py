@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ..recipe import UpdateScheme
 from .memory import Memory, Need
 from .options import Choice
-from .runs import Outcome
+from .runs import Outcome, value
 from .settings import Objective
 
 
@@ -32,13 +34,19 @@ class Candidate:
     def score(self, objective: Objective) -> float:
         return self.outcome.score(objective)
 
+    def spread(self, objective: Objective) -> float:
+        """Standard deviation of the score over the trainings, 0 for one."""
+        found = np.array([value(e, objective) for e in self.outcome.found])
+        return float(found.reshape(self.trainings, -1).mean(axis=1).std())
+
     def rank(self, objective: Objective) -> tuple[float, float, int]:
         """The better the larger: score, then loss, then memory."""
         return self.score(objective), -self.outcome.loss, -self.need.sram_bytes
 
     def facts(self, objective: Objective) -> dict[str, Any]:
         return {
-            "name": self.name, "score": self.score(objective), "loss": self.outcome.loss,
+            "name": self.name, "score": self.score(objective),
+            "score_spread": self.spread(objective), "loss": self.outcome.loss,
             "accuracy": self.outcome.score("accuracy"), "sram_bytes": self.need.sram_bytes,
             "macs_per_step": self.need.macs,
             "instructions_per_step": self.need.instructions, "learning_rate": self.learning_rate,

@@ -106,7 +106,7 @@ def _print_candidates(console: Console, found: Selected) -> None:
         table.add_column(name, justify="right")
     for c in sorted(found.candidates, key=lambda c: c.rank(found.objective), reverse=True):
         name = f"[bold]{escape(c.name)}[/]" if c is found.best else escape(c.name)
-        score = f"{abs(c.score(found.objective)):.3f}"
+        score = f"{abs(c.score(found.objective)):.3f} ± {c.spread(found.objective):.3f}"
         beside = f"{abs(c.score(other)):.3f}"
         numbers = (beside, f"{c.need.sram_bytes:,}", f"{c.need.work:,}")
         front = "*" if c in found.front else ""
