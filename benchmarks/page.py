@@ -28,12 +28,13 @@ INTRO = {
     "for. Rates of every method and the selected schemes were chosen by the loss on validation "
     "samples: other people's left arms for the watch, 2,000 training images, the speaker's last "
     "address but one. *Last k layers*: as many as fit. *LoRA*: the largest rank that fits. "
-    "*Hand-picked*: the schemes of `examples/`. float32 rows train everything, in PyTorch. A plan "
+    "*Hand-picked*: the schemes of `examples/`. *Selected*: by `tinytrain select`; "
+    "a search begins with what was found for the next smaller budget. float32 rows train "
+    "everything, in PyTorch. A plan "
     "uses what the budget allows, so that bytes and instructions of one scheme differ by budget. "
     "People of the watch have 68 to 146 test windows each; a person is the mean of three trainings "
     "that begin at different windows. Clothes are tested on 5,000 images of the target and 5,000 "
-    "of the source. †: of an earlier measurement, with the search of then, one training a person, "
-    "rates of one training and 1,000 test images.",
+    "of the source.",
     "scaling": "## Quantization-aware scaling\n\nInt8 SGD without and with it, and the "
     "LSB-normalised step, on the same parameters: the model as it was trained, and the same "
     "function of other numbers (`v` and `q` of each block times a power of two, `o` and `k` "

@@ -41,7 +41,7 @@ def _spread(row: dict[str, Any] | None) -> str:
         return "not run"
     if row["target_mean"] is None:
         return "does not fit"
-    return f"{row['target_mean']:.3f} ± {row['target_std']:.3f}{' †' if row.get('earlier') else ''}"
+    return f"{row['target_mean']:.3f} ± {row['target_std']:.3f}"
 
 
 def _by_budget(rows: Rows) -> str:
