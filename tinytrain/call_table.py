@@ -16,6 +16,7 @@ from .placement import ALIGN, WHOLE
 
 MAIN = WHOLE[-1].name  # the arena in the memory that all else is in, too
 FEW = 2  # so many calls stay as they are, unless they are alike
+WIDE = 24  # arguments of a call that takes much stack
 WIDTH = 100
 # By rising size; unsigned first, as Thumb reads them with shorter code.
 INTEGERS = {"uint8_t": (0, 2**8), "int8_t": (-(2**7), 2**7), "uint16_t": (0, 2**16),
@@ -202,15 +203,24 @@ def integer(values: Sequence[int]) -> str:
 
 
 def callers_of(calls: Sequence[KernelCall]) -> Mapping[tuple[object, ...], Caller]:
-    """By the form of the calls: what makes those of which there are many, or several alike."""
+    """By the form of the calls: what makes those of which there are many, or several alike.
+
+    Wide calls are all made so, or none: the stack would hold the arguments of one call in the frame
+    of the step, for as long as it runs, and those of another in the frame of what makes it.
+    """
     forms: dict[tuple[object, ...], list[KernelCall]] = {}
     for call in calls:
         forms.setdefault(call.form, []).append(call)
+    many = {
+        form
+        for form, made in forms.items()
+        if len(made) > FEW or (len(made) > 1 and len({call.row for call in made}) == 1)
+    }
+    wide = {form for form, made in forms.items() if len(made[0].arguments) >= WIDE}
     found: dict[tuple[object, ...], Caller] = {}
     count: dict[str, int] = {}
     for form, made in forms.items():
-        alike = len({call.row for call in made}) == 1
-        if len(made) > FEW or (alike and len(made) > 1):
+        if form in many or (form in wide and many & wide):
             name = made[0].kernel
             count[name] = count.get(name, 0) + 1
             found[form] = Caller(name + (f"_{count[name]}" if count[name] > 1 else ""), made)
