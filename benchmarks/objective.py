@@ -28,8 +28,8 @@ from tinytrain.selection.estimate import spearman
 from tinytrain.selection.options import PARTS, full, options_of, scheme_of, spread
 from tinytrain.selection.runs import Job, value
 from tinytrain.selection.settings import Objective
+from tinytrain.selection.trials import RATES
 
-FACTORS = (1.0, 0.5, 0.25)  # of the recipe's learning rate
 RANDOM = 6
 OBJECTIVES: tuple[Objective, ...] = ("accuracy", "loss")
 Asked = tuple[Task, Objective]
@@ -73,7 +73,7 @@ def trained(group: Group, objective: Objective) -> tuple[Table, Table]:
             Job(scheme, replace(base, learning_rate=factor * base.learning_rate), at)
             for at in (0, 1)
             for scheme in pool(memory.layers)
-            for factor in FACTORS
+            for factor in RATES
         ]
         found = [outcome.found for outcome in runs.all(jobs) if outcome is not None]
     first, second = found[: len(found) // 2], found[len(found) // 2 :]

@@ -21,6 +21,7 @@ from .doctor import Check
 from .emit import train_symbols
 from .errors import ToolchainError
 from .memory_map import section
+from .picture import pyplot, rendered
 from .templates import environment
 from .what_if import Cell
 
@@ -275,13 +276,9 @@ def print_checks(console: Console, checks: Sequence[Check]) -> None:
 
 def learning_curve(curves: Mapping[str, Sequence[float]], path: Path, title: str) -> None:
     """Training loss by step, each curve a running mean of 20 steps."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     import numpy as np
 
-    figure, axes = plt.subplots(figsize=(9, 5))
+    figure, axes = pyplot().subplots(figsize=(9, 5))
     for name, losses in curves.items():
         window = min(20, len(losses))
         smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
@@ -289,16 +286,9 @@ def learning_curve(curves: Mapping[str, Sequence[float]], path: Path, title: str
     axes.set(xlabel="step (batch 1)", ylabel="loss, nats (mean of 20 steps)", title=title)
     axes.legend()
     axes.grid(alpha=0.3)
-    _save(figure, path)
-
-
-def _save(figure: Any, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    path.write_bytes(rendered(figure, path.suffix.removeprefix(".")))
 
 
 def html(result: Mapping[str, Any], compiled: Compiled, folder: Path) -> None:

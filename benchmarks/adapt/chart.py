@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from typing import Any
+
+from tinytrain.picture import pyplot, rendered
 
 from .page import KB, Rows
 
@@ -22,14 +23,8 @@ def digest(rows: Rows) -> str:
 
 def chart(rows: Rows) -> bytes:
     """SVG. Accuracy, or bits downwards, so that higher is better in every panel."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "tinytrain"
-    import matplotlib.pyplot as plt
-
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    figure, panels = plt.subplots(-(-len(tasks) // 3), 3, figsize=(11, 6.4), squeeze=False)
+    figure, panels = pyplot().subplots(-(-len(tasks) // 3), 3, figsize=(11, 6.4), squeeze=False)
     for axes in panels.flat[len(tasks) :]:
         axes.set_axis_off()
     for task, axes in zip(tasks, panels.flat, strict=False):
@@ -37,10 +32,7 @@ def chart(rows: Rows) -> bytes:
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False)
     figure.tight_layout(rect=(0, 0.05, 1, 1))
-    held = io.BytesIO()
-    figure.savefig(held, format="svg", metadata={"Date": None, "Description": digest(rows)})
-    plt.close(figure)
-    return held.getvalue()
+    return rendered(figure, "svg", Description=digest(rows))
 
 
 def _panel(axes: Any, task: str, rows: Rows) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import RecipeError
+from ..picture import pyplot, rendered
 from .choose import Selected
 from .contribution import Contribution
 from .explain import Reason
@@ -152,17 +152,11 @@ def plot_front(found: Selected, path: Path) -> None:
 
 
 def _picture(found: Selected, kind: str) -> bytes:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "tinytrain"
-    import matplotlib.pyplot as plt
-
     def points(chosen: Sequence[Candidate]) -> tuple[list[float], list[float]]:
         x = [c.need.sram_bytes / 1024 for c in chosen]
         return x, [_shown(c, found) for c in chosen]
 
-    figure, axes = plt.subplots(figsize=(9, 5.5))
+    figure, axes = pyplot().subplots(figsize=(9, 5.5))
     work = [c.need.work / 1e6 for c in found.candidates]
     spots = axes.scatter(*points(found.candidates), c=work, cmap="viridis", s=40, zorder=3)
     figure.colorbar(spots, label=f"million {_work(found)} a step")
@@ -183,10 +177,7 @@ def _picture(found: Selected, kind: str) -> bytes:
     axes.legend(loc="lower right" if found.objective == "accuracy" else "upper right")
     axes.grid(alpha=0.3)
     figure.tight_layout()
-    held = io.BytesIO()
-    figure.savefig(held, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else None)
-    plt.close(figure)
-    return held.getvalue()
+    return rendered(figure, kind)
 
 
 def _shown(candidate: Candidate, found: Selected) -> float:
