@@ -13,9 +13,10 @@ from typing import Any
 
 import common
 
-from tinytrain import report, runner
+from tinytrain import runner
 from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe, prepare
+from tinytrain.footprint import flash_facts
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Recipe, load_recipe
 
@@ -47,7 +48,7 @@ def measure(
         "arena_bytes": facts["arena_bytes"],
         "lower_bound_bytes": facts["arena_lower_bound_bytes"],
         "flash_bytes": artifact.flash_bytes,
-        "code_bytes": report.flash_facts(compiled, artifact)["flash_code_bytes"], "macs": macs,
+        "code_bytes": flash_facts(compiled, artifact)["flash_code_bytes"], "macs": macs,
         "instructions_per_step": found["instructions_per_step"],
         "instructions_per_mac": found["instructions_per_step"] / macs,
     }  # fmt: skip

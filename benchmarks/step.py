@@ -33,10 +33,10 @@ import targets
 from call_sites import call_sites
 from memory import MODELS, SAMPLES, prepared
 
-from tinytrain import report
 from tinytrain.boards import Board, load_board, with_sram
 from tinytrain.build import Artifact, build
 from tinytrain.compiler import Compiled, compile_recipe
+from tinytrain.footprint import flash_facts
 from tinytrain.ir import Graph, Node
 from tinytrain.ops.gradient import align_grad_s8, clip_mask_u8
 from tinytrain.qemu import QemuSession
@@ -148,7 +148,7 @@ def measure(
     macs, whole = macs_by_phase(compiled.plain), sum(c.instructions for c in counts)
 
     known = compiled.board.cpu == CYCLES
-    code = report.flash_facts(compiled, artifact)["flash_code_bytes"]
+    code = flash_facts(compiled, artifact)["flash_code_bytes"]
 
     def row(phase: str, chosen: Sequence[Count], macs: int, **names: Any) -> dict[str, Any]:
         instructions = sum(c.instructions for c in chosen)

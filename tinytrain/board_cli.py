@@ -12,12 +12,12 @@ import typer
 
 from . import platformio
 from .boards import Board
-from .device import SerialWire
 from .errors import RecipeError
 from .folder import read_record
 from .link import FORGET, Frame, Link, Noise
 from .monitor import listen, shown
 from .templates import environment
+from .wire import SerialWire
 
 Folder = Annotated[Path, typer.Argument(help="folder that tinytrain build wrote for the board")]
 Port = Annotated[

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import board_cli, project, report, runner, select_cli
+from . import board_cli, footprint, project, report, runner, select_cli
 from .across import across
 from .boards import Board, all_boards, load_board, with_sram
 from .command import (
@@ -42,7 +42,7 @@ from .command import (
 )
 from .compiler import Compiled, check_budget, compile_recipe, prepare
 from .device import SerialSession
-from .doctor import checks
+from .doctor import checks, print_checks
 from .errors import RecipeError, TinytrainError
 from .export import Exporter, trained_of
 from .fit import Planning
@@ -97,7 +97,7 @@ def plan(
         )  # fmt: skip
     facts = compiled.facts()
     facts["fits"] = facts["sram_bytes"] <= facts["sram_budget_bytes"]
-    facts |= report.flash_facts(compiled) if facts["fits"] else NOT_LINKED
+    facts |= footprint.flash_facts(compiled) if facts["fits"] else NOT_LINKED
     if map_file:
         write_map(compiled, map_file)
     if json_:
@@ -322,7 +322,7 @@ def doctor(json_: Json = False) -> None:
     if json_:
         show([asdict(c) for c in found])
     else:
-        report.print_checks(out, found)
+        print_checks(out, found)
 
 
 for _command in (select_cli.select, board_cli.init, board_cli.flash, board_cli.monitor,

@@ -16,10 +16,10 @@ from .emit import table_bytes, weight_bytes
 from .fit import Fitted, Planning
 from .ir import Graph
 from .memory import Plan
+from .program import Training, parameters
 from .quantize import Quantized
 from .recipe import Optimizer
 from .schedule_rate import knots
-from .schemes import Training, parameters
 
 
 @dataclass(frozen=True)
@@ -197,16 +197,6 @@ class Compiled:
         """SRAM that several schemes take beyond the one that would need the most alone."""
         alone: list[int] = [self._scheme_facts(t)["alone_bytes"] for t in self.trainings]
         return self.sram.sram_bytes - max(alone)
-
-    def session(self) -> Any:
-        """The numpy interpreter of this model (the meaning of the firmware). It runs the step as it
-        was before it was made to fit, so that it checks all that was done for that, too."""
-        from .interpreter import NumpySession
-
-        steps, terms = [t.plain for t in self.trainings], [t.terms for t in self.trainings]
-        return NumpySession(
-            steps, self.evaluate, self.codec, self.knots, self.optimizer.seed, terms
-        )
 
 
 def _count(graph: Graph, dtypes: Sequence[str], skip: tuple[str, ...]) -> int:

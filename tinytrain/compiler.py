@@ -26,12 +26,13 @@ from .frontend.torch_export import from_torch
 from .memory import at_places_of, plan
 from .packing import packs, with_packed
 from .placement import OPEN, Method, Region, aligned
+from .program import Training, parameters
 from .quantize import Quantized, quantize
 from .recipe import Recipe
 from .room import with_room
 from .schedule import prune
 from .schedule_rate import knots
-from .schemes import Training, parameters, steps_of, terms_by_scheme
+from .schemes import steps_of, terms_by_scheme
 from .select import apply_schemes
 
 __all__ = ["Compiled", "Sram", "arena_peak", "check_budget", "compile_recipe", "prepare", "silent"]

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from . import report, runner
+from . import footprint, report, runner
 from .baseline import Finetuned, Rule, finetune_fp32, parameters_of
 from .boards import load_board
 from .compiler import Compiled, compile_recipe, prepare
@@ -143,7 +143,7 @@ def demo(person: int, steps: int, example: Path) -> dict[str, Any]:
     rows += [rows_of(name, done.before, done.after) for name, done in floats.items()]
     tests = list(recipe.tests)
     show_table(rows, tests)
-    facts = compiled.facts() | report.flash_facts(compiled)
+    facts = compiled.facts() | footprint.flash_facts(compiled)
     report.print_plan(console, compiled, facts)
     console.print(
         f"measured on the emulated board: {device.measured['sram_measured_bytes']:,} bytes of SRAM "

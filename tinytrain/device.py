@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import select
 import struct
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import serial
 
 from .errors import LinkError
 from .link import (
@@ -29,6 +27,7 @@ from .link import (
     Link,
 )
 from .session import Array, Session, StepResult
+from .wire import SerialWire
 
 READ_CHUNK_BYTES = 4096
 TAIL_BYTES = 8  # seed and step behind the regions
@@ -52,50 +51,6 @@ class Codec(Protocol):
 
     def split_state(self, state: bytes) -> dict[str, npt.NDArray[np.generic]]:
         """The trained tensors by name."""
-
-
-class SerialWire:
-    """A port of pyserial: ``/dev/ttyACM0``, ``COM3``, ``socket://host:port``."""
-
-    def __init__(self, url: str, baud: int = 115200) -> None:
-        self.url = url
-        options: dict[str, Any] = {} if "://" in url else {"exclusive": True}
-        try:
-            self._port = serial.serial_for_url(url, baudrate=baud, timeout=0, **options)
-        except (serial.SerialException, OSError, ValueError) as error:
-            raise LinkError(
-                f"cannot open {url}: {error}; check that the board is connected, that no other "
-                "program (a serial monitor) holds the port, and that you may read it "
-                "(on Linux: group dialout)"
-            ) from error
-
-    def read(self, timeout_s: float) -> bytes:
-        try:
-            if hasattr(self._port, "fileno"):
-                if not select.select([self._port.fileno()], [], [], timeout_s)[0]:
-                    return b""
-                return bytes(self._port.read(65536))
-            self._port.timeout = timeout_s
-            first = self._port.read(1)
-            return bytes(first + self._port.read(self._port.in_waiting))
-        except (serial.SerialException, OSError, ValueError) as error:
-            raise self._gone(error) from error
-
-    def write(self, data: bytes) -> None:
-        try:
-            self._port.write(data)
-            self._port.flush()
-        except (serial.SerialException, OSError, ValueError) as error:
-            raise self._gone(error) from error
-
-    def close(self) -> None:
-        self._port.close()
-
-    def _gone(self, error: Exception) -> LinkError:
-        return LinkError(
-            f"the link {self.url} is gone ({error}); was the board unplugged or reset? "
-            "connect it and start again"
-        )
 
 
 class SerialSession(Session):

@@ -9,9 +9,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
 
 from .assets import packaged_file
 
@@ -209,3 +213,13 @@ def _ports() -> list[str]:
         return []
     usb = [port for port in list_ports.comports() if port.vid is not None]  # not the PC's own ttyS0
     return sorted(port.device for port in usb)
+
+
+def print_checks(console: Console, checks: Sequence[Check]) -> None:
+    table = Table(title="tinytrain doctor")
+    for title in ("", "what", "version", "enables", "install"):
+        table.add_column(title)
+    for c in checks:
+        mark = "[green]ok[/]" if c.ok else "[yellow]--[/]"
+        table.add_row(mark, c.name, c.version, c.enables, "" if c.ok else c.install)
+    console.print(table)

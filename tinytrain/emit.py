@@ -17,8 +17,8 @@ from .ir import Graph, Node, Param, Value
 from .memory import Plan, scratch_name
 from .ops.tokens import embedding_s8
 from .placement import aligned
+from .program import CHOICE, Training, parameters
 from .recipe import Optimizer
-from .schemes import CHOICE, Training, parameters
 from .templates import environment
 
 CTYPES = {"f32": "float", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "u16": "uint16_t",

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .codec import Codec
+from .compiled import Compiled
 from .errors import LinkError
 from .execute import execute
 from .ir import Graph, Step
+from .program import CHOICE, parameters
 from .schedule_rate import beta_at, rate_at
-from .schemes import CHOICE, parameters
 from .session import Array, Session, StepResult
 from .worth import Term, worth_q24
 
@@ -111,3 +112,12 @@ class NumpySession(Session):
 
 def _result(metrics: Any, step: int) -> StepResult:
     return StepResult.of_sums(step, *(int(v) for v in metrics))
+
+
+def numpy_session(compiled: Compiled) -> NumpySession:
+    """The interpreter of a compiled model (the meaning of the firmware). It runs the step as it was
+    before it was made to fit, so that it checks all that was done for that, too."""
+    steps, terms = [t.plain for t in compiled.trainings], [t.terms for t in compiled.trainings]
+    return NumpySession(
+        steps, compiled.evaluate, compiled.codec, compiled.knots, compiled.optimizer.seed, terms
+    )

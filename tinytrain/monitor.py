@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from .device import SerialWire
 from .link import END, INFO, NAMES, Decoder, Frame, Line, Noise, encode
+from .wire import SerialWire
 
 POLL_S = 0.2
 

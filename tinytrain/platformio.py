@@ -13,8 +13,8 @@ from typing import Any
 
 from serial.tools import list_ports
 
-from .device import SerialWire
 from .errors import LinkError, ProjectError
+from .wire import SerialWire
 
 INSTALL = "python -m pip install platformio==6.2.0"
 # USB vendors of the adapters that boards of a platform carry.

@@ -14,8 +14,8 @@ from .build import COMMON, CROSS, build, linker_script, port_sources
 from .compiler import Compiled
 from .errors import BoardError
 from .folder import write_folder
+from .footprint import flash_facts, sram_parts
 from .library import c_sources, manifest, write_library
-from .report import flash_facts, sram_parts
 from .templates import environment
 
 # Releases that the projects were written for; the bare compiler is the nearest to the tested one.

@@ -13,6 +13,7 @@ from .build import Artifact, arena_section, build
 from .compiler import Compiled
 from .device import SerialSession
 from .errors import BoardError, RecipeError
+from .interpreter import numpy_session
 from .recipe import Dataset, Recipe
 from .session import Choice, Evaluation, Session, StepResult
 
@@ -80,7 +81,7 @@ def open_session(
         baud = compiled.board.uart.baud if compiled.board.uart else 115200
         return SerialSession(port, compiled.codec, baud=baud, model_hash=compiled.model_hash), None
     if target == "numpy":
-        return compiled.session(), None
+        return numpy_session(compiled), None
     board = load_board(target)
     artifact = build(compiled.files, board, out)
     if target == "host":

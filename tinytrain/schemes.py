@@ -6,41 +6,14 @@ has learned stays when another goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Literal
 
-import numpy as np
-
 from .autodiff import differentiate
-from .fit import Fitted
-from .ir import Graph, Param, Type, Value
-from .memory import Plan
+from .ir import Graph
 from .recipe import Optimizer
 from .schedule import prune
 from .worth import Term, terms_of
-
-# State of a firmware that holds several schemes: the one in use, samples that were looked at.
-CHOICE = Param(Value("choice", Type((2,), "u32")), np.zeros(2, np.uint32), "optimizer")
-
-
-@dataclass(frozen=True)
-class Training:
-    """A scheme's training step, as it was (``plain``) and made to fit (``step``), and the terms of
-    its worth."""
-
-    scheme: str
-    plain: Graph
-    step: Fitted
-    terms: tuple[Term, ...] = ()
-
-    @property
-    def graph(self) -> Graph:
-        return self.step.graph
-
-    @property
-    def plan(self) -> Plan:
-        return self.step.plan
 
 
 def steps_of(
@@ -64,16 +37,3 @@ def terms_by_scheme(
     dearest = max(step.macs() for step in steps.values())
     shares = {n: dearest / step.macs() if by == "mac" else 1.0 for n, step in steps.items()}
     return {name: terms_of(step, shares[name]) for name, step in steps.items()}
-
-
-def parameters(steps: Sequence[Graph], evaluate: Graph) -> tuple[list[Param], list[Param]]:
-    """(constants, states) of all graphs, each once, in the order of their first use."""
-    merged: dict[str, Param] = {}
-    for graph in (*steps, evaluate):
-        for name, param in graph.params.items():
-            known = merged.setdefault(name, param)
-            assert known is param or np.array_equal(known.data, param.data), name
-    if len(steps) > 1:
-        merged[CHOICE.value.name] = CHOICE
-    const = [p for p in merged.values() if p.kind == "const"]
-    return const, [p for p in merged.values() if p.kind != "const"]

@@ -18,6 +18,7 @@ from tinytrain.build import build
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.emulator import GUARD_BYTES, HostSession
 from tinytrain.fit import Planning
+from tinytrain.interpreter import numpy_session
 
 STEPS = 4
 
@@ -74,7 +75,7 @@ def test_the_same_bits_in_several_memories(tmp_path: Path, kind: str, seed: int)
         assert [where for _, where in host._zones] == [
             f"{side} the {name}" for name in ("arena", "m0", "m1") for side in ("below", "above")
         ]
-        toys.assert_same(host, whole.session(), toys.data(kind), STEPS)
+        toys.assert_same(host, numpy_session(whole), toys.data(kind), STEPS)
 
 
 def test_the_same_bits_with_the_exact_planner(
@@ -89,7 +90,7 @@ def test_the_same_bits_with_the_exact_planner(
     assert made.step.again and made.sram.sram_bytes <= board.sram_budget_bytes
     assert cost(made) <= cost(quick) < 2 * cost(plain(kind))
     with toys.host(made, tmp_path / "b") as host:
-        toys.assert_same(host, plain(kind).session(), toys.data(kind), STEPS)
+        toys.assert_same(host, numpy_session(plain(kind)), toys.data(kind), STEPS)
 
 
 def cost(made: Compiled) -> int:

@@ -20,6 +20,7 @@ from tinytrain.build import build
 from tinytrain.compiler import compile_recipe
 from tinytrain.emulator import HostSession
 from tinytrain.fit import Planning
+from tinytrain.interpreter import numpy_session
 from tinytrain.recipe import Dataset, Optimizer, Recipe
 from tinytrain.zoo import SensorTransformer
 
@@ -61,7 +62,7 @@ def check(tmp_path: Path, kind: str, rule: str, weights: str, scheme: str, **mor
     if (rule, scheme) == ("noqas", "bias_only"):
         more["learning_rate"] = 1e6  # an integer bias has a tiny step, which QAS would divide by
     made = toys.compiled(kind, scheme, rule=rule, weights=weights, **more)
-    numpy = made.session()
+    numpy = numpy_session(made)
     before = numpy.weights_sha256()
     with toys.host(made, tmp_path / "b") as host:
         toys.assert_same(host, numpy, toys.data(kind), STEPS)
@@ -89,7 +90,7 @@ def test_random_schemes(tmp_path: Path, seed: int) -> None:
     kind = ("sensor", "lm", "vit", "channels")[seed]
     made = toys.compiled(kind, toys.random_scheme(toys.layers(kind), seed), seed=77 + seed)
     with toys.host(made, tmp_path / "b") as host:
-        toys.assert_same(host, made.session(), toys.data(kind), STEPS)
+        toys.assert_same(host, numpy_session(made), toys.data(kind), STEPS)
 
 
 @pytest.mark.parametrize("scheme", ["full", "last_k:1"])
@@ -98,7 +99,7 @@ def test_smallest_form_of_images(tmp_path: Path, scheme: str) -> None:
     made = toys.compiled("cct", scheme, Planning(recompute="min-memory", tile="auto"))
     assert made.step.tiled and made.step.again
     with toys.host(made, tmp_path / "b") as host:
-        toys.assert_same(host, made.session(), toys.data("cct"), STEPS)
+        toys.assert_same(host, numpy_session(made), toys.data("cct"), STEPS)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -109,7 +110,7 @@ def test_every_form_of_a_step_gives_the_same_bits(tmp_path: Path, seed: int) -> 
     scheme = ("full", "some", "half")[seed % 3]
     made = toys.shaped(toys.compiled(kind, scheme, weights=("int8", "int16")[seed % 2]), seed)
     with toys.host(made, tmp_path / "b") as host:
-        toys.assert_same(host, made.session(), toys.data(kind), STEPS)
+        toys.assert_same(host, numpy_session(made), toys.data(kind), STEPS)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_adapters(
     made = toys.compiled(kind, scheme, planning, rule=rule, weights=weights, steps=30)
     assert bool(made.step.again) == (planning is SMALLEST)
     with toys.host(made, tmp_path / "b") as host:
-        toys.assert_same(host, made.session(), toys.data(kind), 30)
+        toys.assert_same(host, numpy_session(made), toys.data(kind), 30)
 
 
 @pytest.mark.slow
@@ -143,7 +144,7 @@ def test_long_run_of_a_real_size(tmp_path: Path) -> None:
     )  # fmt: skip
     made = compile_recipe(recipe, load_board("host"), check=False)
     with toys.host(made, tmp_path / "b") as host:
-        toys.assert_same(host, made.session(), samples, 200)
+        toys.assert_same(host, numpy_session(made), samples, 200)
 
 
 # -- compilers and their options -------------------------------------------------------------------
@@ -167,7 +168,7 @@ def test_every_optimization_gives_the_same_bits(
     monkeypatch.setenv("TINYTRAIN_CFLAGS", flags)
     made = toys.compiled(kind, "some", weights="int16")
     with toys.host(made, tmp_path / "b") as host:
-        toys.assert_same(host, made.session(), toys.data(kind), STEPS)
+        toys.assert_same(host, numpy_session(made), toys.data(kind), STEPS)
 
 
 @pytest.mark.skipif(shutil.which("clang") is None, reason="needs clang")
@@ -179,7 +180,7 @@ def test_clang_gives_the_same_bits(
     monkeypatch.setenv("TINYTRAIN_CFLAGS", f"-O2 {STRICT}")
     made = toys.compiled(kind, "full")
     with toys.host(made, tmp_path / "b") as host:
-        toys.assert_same(host, made.session(), toys.data(kind), STEPS)
+        toys.assert_same(host, numpy_session(made), toys.data(kind), STEPS)
 
 
 @pytest.mark.parametrize("bits", ["-m32"])
@@ -239,7 +240,7 @@ def test_address_sanitizer(
         env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    numpy = made.session()
+    numpy = numpy_session(made)
     for i in range(STEPS):
         numpy.step(samples.x[i], samples.y[i])
     assert done.stdout.strip() == numpy.weights_sha256()

@@ -17,6 +17,7 @@ from tinytrain.emulator import HostSession
 from tinytrain.errors import BudgetError, SchemeError
 from tinytrain.execute import execute
 from tinytrain.fit import Planning
+from tinytrain.interpreter import numpy_session
 from tinytrain.recipe import Optimizer, UpdateScheme
 from tinytrain.worth import terms_of
 
@@ -52,7 +53,7 @@ def test_same_choice_and_same_bits(
 ) -> None:
     """Train, probe, let it choose, train, go over to another one, train; numpy against C."""
     made, data = several(kind, *schemes, weights=weights, planning=planning), toys.data(kind)
-    numpy = made.session()
+    numpy = numpy_session(made)
     with host(made, tmp_path / "b") as session:
         toys.assert_same(session, numpy, data, 6)
         before = numpy.weights_sha256()
@@ -74,10 +75,10 @@ def test_same_choice_and_same_bits(
 def test_a_scheme_trains_as_if_it_were_alone(rule: str) -> None:
     data = toys.data("sensor")
     optimizer: dict[str, Any] = {"rule": rule, "learning_rate": 2.0 if rule == "lsb" else 0.02}
-    among = several("sensor", *SCHEMES, **optimizer).session()
+    among = numpy_session(several("sensor", *SCHEMES, **optimizer))
     first = among.snapshot()
     for scheme in SCHEMES:
-        alone = several("sensor", scheme, **optimizer).session()
+        alone = numpy_session(several("sensor", scheme, **optimizer))
         among.restore(first)
         among.use(scheme)
         for i in range(8):
@@ -90,7 +91,7 @@ def test_a_scheme_trains_as_if_it_were_alone(rule: str) -> None:
 def test_probes_leave_no_trace() -> None:
     """Training after a choice is that after being told."""
     made, data = several("sensor", *SCHEMES), toys.data("sensor")
-    chosen, told = made.session(), made.session()
+    chosen, told = numpy_session(made), numpy_session(made)
     for i in range(4):
         chosen.probe(data.x[i], data.y[i])
     told.use(chosen.choose().scheme)
@@ -99,7 +100,7 @@ def test_probes_leave_no_trace() -> None:
 
 def test_only_what_the_scheme_trains_changes() -> None:
     made, data = several("sensor", "head_only", "last_k:1"), toys.data("sensor")
-    session = made.session()
+    session = numpy_session(made)
     before = session.weights()
     for i in range(6):
         session.step(data.x[i], data.y[i])
@@ -110,10 +111,10 @@ def test_only_what_the_scheme_trains_changes() -> None:
 def test_moments_are_means_over_what_was_probed() -> None:
     """So the worth is that of the mean over samples, in whatever order."""
     made, data = several("sensor", *SCHEMES), toys.data("sensor")
-    session, ones = made.session(), []
+    session, ones = numpy_session(made), []
     for i in range(3):
         session.probe(data.x[i], data.y[i])
-        alone = made.session()
+        alone = numpy_session(made)
         alone.state["choice"][1] = 0
         alone.clock = type(alone.clock)(seed=alone.clock.seed, step=i)
         alone.probe(data.x[i], data.y[i])
@@ -131,7 +132,7 @@ def test_worth_by_macs_prefers_the_cheap() -> None:
         made = compile_recipe(
             base.replace(worth=worth), load_board("host"), toys.quantized("sensor")
         )
-        session = made.session()
+        session = numpy_session(made)
         session.probe(x, y)
         found = session.choose().worth
         shares.append(found["head_only"] / found["last_k:1"])
@@ -144,7 +145,7 @@ def test_worth_is_the_squared_gradient_by_lsb() -> None:
     made, data = several("sensor", "head_only", "last_k:1"), toys.data("sensor")
     made = replace(made, trainings=tuple(
         replace(t, terms=terms_of(t.plain)) for t in made.trainings))  # fmt: skip
-    session, expected = made.session(), 0.0
+    session, expected = numpy_session(made), 0.0
     (node,) = [n for n in made.evaluate.nodes if n.layer == "head" and n.op.name == "linear_s16"]
     x, w = node.inputs[:2]
     assert x is not None and w is not None
@@ -165,12 +166,14 @@ def test_a_choice_outlives_a_restart(tmp_path: Path) -> None:
     with host(made, tmp_path / "b") as session:
         session.use("head_only")
         blob = session.snapshot()
-    other = made.session()
+    other = numpy_session(made)
     other.restore(blob)
     x, y = toys.data("sensor").x[0], toys.data("sensor").y[0]
     other.step(x, y)
     other.step(x, y)
-    changed = [n for n, a in other.weights().items() if (a != made.session().weights()[n]).any()]
+    changed = [
+        n for n, a in other.weights().items() if (a != numpy_session(made).weights()[n]).any()
+    ]
     assert changed and all(name.startswith("head.") for name in changed)
 
 

@@ -14,6 +14,7 @@ from tinytrain.build import Artifact, build
 from tinytrain.compiler import Compiled
 from tinytrain.emulator import HostSession
 from tinytrain.errors import LinkError, ShapeError
+from tinytrain.interpreter import numpy_session
 from tinytrain.session import Session
 
 Opener = Callable[[], Session]
@@ -35,7 +36,7 @@ def opened(request: pytest.FixtureRequest, made: Compiled, artifact: Artifact) -
 
     def opener() -> Session:
         if request.param == "numpy":
-            sessions.append(made.session())
+            sessions.append(numpy_session(made))
         else:
             sessions.append(HostSession(artifact.path, made.codec, guard=True))
         return sessions[-1]
@@ -69,7 +70,7 @@ def test_restore_continues_with_the_same_bits(opened: Opener) -> None:
 def test_many_steps_in_one_call_are_the_same(made: Compiled, artifact: Artifact) -> None:
     order = np.arange(25) % len(DATA)
     xs, ys = DATA.x[order], DATA.y[order]
-    with HostSession(artifact.path, made.codec) as host, made.session() as numpy:
+    with HostSession(artifact.path, made.codec) as host, numpy_session(made) as numpy:
         one_by_one = numpy.steps(xs, ys)
         assert host.steps(xs[:7], ys[:7]) + host.steps(xs[7:], ys[7:]) == one_by_one
         assert host.snapshot() == numpy.snapshot() and host.steps([], []) == []
@@ -78,7 +79,7 @@ def test_many_steps_in_one_call_are_the_same(made: Compiled, artifact: Artifact)
 def test_many_steps_of_tokens(tmp_path: Path) -> None:
     made, data = toys.compiled("lm", "some"), toys.data("lm")
     artifact = build(made.files, made.board, tmp_path / "b")
-    with HostSession(artifact.path, made.codec) as host, made.session() as numpy:
+    with HostSession(artifact.path, made.codec) as host, numpy_session(made) as numpy:
         assert host.steps(data.x[:9], data.y[:9]) == numpy.steps(data.x[:9], data.y[:9])
         other = np.asfortranarray(data.x[9:14])  # another order in memory, the same samples
         assert host.steps(other, data.y[9:14]) == numpy.steps(data.x[9:14], data.y[9:14])
@@ -103,7 +104,7 @@ def test_many_steps_refuse_what_one_refuses(
 
 
 def test_snapshots_move_between_targets(made: Compiled, artifact: Artifact) -> None:
-    numpy = made.session()
+    numpy = numpy_session(made)
     advance(numpy, 0, 10)
     with HostSession(artifact.path, made.codec) as host:
         host.restore(numpy.snapshot())
@@ -143,7 +144,7 @@ def test_the_seed_decides(tmp_path: Path) -> None:
     hashes = []
     for seed in (1, 1, 2):
         made = toys.compiled("sensor", "last_k:1", seed=seed)
-        session = made.session()
+        session = numpy_session(made)
         advance(session, 0, 12)
         hashes.append(session.weights_sha256())
         with toys.host(made, tmp_path / f"b{len(hashes)}") as host:
@@ -153,7 +154,7 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 
 
 def test_logits_are_those_of_the_interpreter(made: Compiled, artifact: Artifact) -> None:
-    numpy = made.session()
+    numpy = numpy_session(made)
     with HostSession(artifact.path, made.codec, guard=True) as host:
         for i in range(6):
             x, y = DATA.x[i], DATA.y[i]
@@ -167,7 +168,7 @@ def test_token_logits_have_a_row_a_token(tmp_path: Path) -> None:
     with toys.host(made, tmp_path / "b") as host:
         got = host.predict(samples.x[0])
     assert got.shape == (8, toys.VOCABULARY) and got.dtype == np.float32
-    np.testing.assert_array_equal(got, made.session().predict(samples.x[0]))
+    np.testing.assert_array_equal(got, numpy_session(made).predict(samples.x[0]))
 
 
 def test_evaluation_changes_nothing(opened: Opener) -> None:
@@ -234,7 +235,7 @@ def test_tokens_outside_of_the_vocabulary(tmp_path: Path, token: int) -> None:
     x = samples.x[0].copy()
     x[3] = token
     with toys.host(made, tmp_path / "b") as host:
-        for session in (host, made.session()):
+        for session in (host, numpy_session(made)):
             with pytest.raises(ShapeError, match=rf"not within 0\.\.{toys.VOCABULARY - 1}"):
                 session.predict(x)
             with pytest.raises(ShapeError, match="integer tokens"):

@@ -13,6 +13,7 @@ from tinytrain.boards import load_board
 from tinytrain.build import Artifact, build
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.errors import BudgetError
+from tinytrain.interpreter import numpy_session
 from tinytrain.qemu import QemuSession
 from tinytrain.runner import open_session
 
@@ -31,7 +32,7 @@ def test_code_runs_from_where_it_is_copied(tmp_path: Path) -> None:
     assert fast
     session, artifact = open_session(compiled, SPLIT, tmp_path / "b")
     with session:
-        toys.assert_same(session, compiled.session(), toys.data("sensor"), 3)
+        toys.assert_same(session, numpy_session(compiled), toys.data("sensor"), 3)
     assert isinstance(artifact, Artifact)
     size = artifact.sections[".fast"]
     assert 2048 < size <= fast.length_bytes
@@ -62,7 +63,7 @@ def test_a_riscv_core_runs_code_from_the_memory_of_its_data(files_of: str, tmp_p
     compiled = made("sensor", files_of)
     artifact = build(compiled.files, board, tmp_path / "b")
     with QemuSession(board, artifact, compiled.codec) as session:
-        toys.assert_same(session, compiled.session(), toys.data("sensor"), 3)
+        toys.assert_same(session, numpy_session(compiled), toys.data("sensor"), 3)
     assert 2048 < artifact.sections[".fast"] <= fast.length_bytes
     for name in ("tt_linear_s8", "tt_linear_dx_s8", "tt_round_row"):
         assert fast.origin <= artifact.addresses[name] < fast.end, name

@@ -11,6 +11,7 @@ from tinytrain.boards import load_board
 from tinytrain.build import Artifact, build
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.errors import LinkError
+from tinytrain.interpreter import numpy_session
 from tinytrain.link import USE
 from tinytrain.qemu import QemuSession
 from tinytrain.recipe import UpdateScheme
@@ -39,7 +40,7 @@ def check_image(made: Compiled, artifact: Artifact) -> None:
 @pytest.mark.parametrize("board", ["qemu_mps2_an386", "qemu_mps3_an547"])
 def test_switching_on_the_board(tmp_path: Path, board: str) -> None:
     made, data = compiled(board), toys.data("sensor")
-    artifact, numpy = build(made.files, made.board, tmp_path / "b"), made.session()
+    artifact, numpy = build(made.files, made.board, tmp_path / "b"), numpy_session(made)
     check_image(made, artifact)
     with QemuSession(made.board, artifact, made.codec, model_hash=made.model_hash) as session:
         assert session.info()["schemes"] == 3 and session.info()["scheme"] == 0
@@ -59,7 +60,7 @@ def test_switching_on_the_board(tmp_path: Path, board: str) -> None:
             session._line(USE, (3).to_bytes(4, "little"))
         assert session.info()["scheme"] == 1
     assert 0 < session.stack_used_bytes <= made.sram.stack_bytes
-    learned, before = numpy.weights(), made.session().weights()
+    learned, before = numpy.weights(), numpy_session(made).weights()
     for name in ("head.bias.trained", "blocks.0.o.weight.trained"):
         assert (learned[name] != before[name]).any()
     assert len(session.instructions_per_step) == 4 + 4 + 6

@@ -12,6 +12,7 @@ from tinytrain.adapters import DOWN, HEADROOM, UP
 from tinytrain.baseline import parameters_of
 from tinytrain.errors import SchemeError
 from tinytrain.execute import execute
+from tinytrain.interpreter import numpy_session
 from tinytrain.ir import Graph, Value
 from tinytrain.ops.base import scales_of
 from tinytrain.recipe import UpdateScheme
@@ -101,7 +102,7 @@ def test_calibration_samples_fill_half_of_the_range(kind: str) -> None:
 def test_only_adapters_train(kind: str, storage: str) -> None:
     made, samples = toys.compiled(kind, "lora:2", weights=storage, steps=40), toys.data(kind)
     consts = {n: p.data.copy() for n, p in made.train.params.items() if p.kind == "const"}
-    session = made.session()
+    session = numpy_session(made)
     first = session.weights()
     names = [f"{layer.name}.{part}" for layer in toys.layers(kind)[:-1] for part in (DOWN, UP)]
     endings = ("trained",) if storage == "int8" else ("trained", "fraction")

@@ -15,6 +15,7 @@ from command_line import call
 
 from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe
+from tinytrain.interpreter import numpy_session
 from tinytrain.library import FLAGS, write_library
 from tinytrain.scheme_file import SchemeFile
 
@@ -96,7 +97,7 @@ def test_library_chooses_as_a_session(tmp_path: Path) -> None:
     command = ["gcc", "-std=c11", *FLAGS, "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
     include = f"-I{tmp_path / 'lib' / 'src'}"
     subprocess.run([*command, include, "-o", str(shared), *sources], check=True)
-    library, session, data = ctypes.CDLL(str(shared)), made.session(), toys.data("sensor")
+    library, session, data = ctypes.CDLL(str(shared)), numpy_session(made), toys.data("sensor")
     library.tt_worth_q24.restype = ctypes.c_uint32
     library.tt_init()
     metrics = (ctypes.c_int32 * 3)()

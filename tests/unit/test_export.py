@@ -20,6 +20,7 @@ from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.errors import RecipeError
 from tinytrain.export import Exporter
 from tinytrain.frontend.origins import origins
+from tinytrain.interpreter import numpy_session
 from tinytrain.recipe import Dataset, Recipe, UpdateScheme
 
 STEPS = 30
@@ -33,7 +34,7 @@ def logits(model: nn.Module, x: Any) -> Any:
 
 
 def trained(made: Compiled, samples: Dataset, steps: int = STEPS) -> Any:
-    session = made.session()
+    session = numpy_session(made)
     for i in range(steps):
         session.step(samples.x[i % len(samples)], samples.y[i % len(samples)])
     return session
@@ -64,7 +65,7 @@ def test_the_float_model_follows_the_device(kind: str, scheme: str) -> None:
         toys.data(kind),
         toys.model(kind),
     )
-    before = distance(made.session(), model, samples)
+    before = distance(numpy_session(made), model, samples)
     session = trained(made, samples)
     exporter = Exporter(toys.recipe(kind), made)
     after = distance(session, loaded(model, exporter.state_dict(session.weights())), samples)
@@ -88,14 +89,14 @@ def test_what_has_not_learned_keeps_its_bits() -> None:
 
 def test_the_start_of_an_adapter_is_the_model() -> None:
     made, model = toys.compiled("vit", "lora:4"), toys.model("vit")
-    state = Exporter(toys.recipe("vit"), made).state_dict(made.session().weights())
+    state = Exporter(toys.recipe("vit"), made).state_dict(numpy_session(made).weights())
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
 
 def test_a_trained_weight_has_its_real_value() -> None:
     """The codes times their scale; one step moves a weight by one scale."""
     made = toys.compiled("sensor", UpdateScheme({"blocks.1.o": 1.0}))
-    weights = made.session().weights()
+    weights = numpy_session(made).weights()
     (name,) = weights
     exporter = Exporter(toys.recipe("sensor"), made)
     scale = made.forward.params[name].value.type.tensor_scale
@@ -196,7 +197,7 @@ def test_what_is_refused(model: Any, scheme: UpdateScheme, text: str) -> None:
     with pytest.raises(RecipeError, match=text):
         Exporter(recipe, made)
     recipe, made = odd(UpdateScheme({"head": 1.0}), model())
-    Exporter(recipe, made).state_dict(made.session().weights())
+    Exporter(recipe, made).state_dict(numpy_session(made).weights())
 
 
 def test_tied_weights_are_refused() -> None:

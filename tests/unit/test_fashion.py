@@ -13,6 +13,7 @@ from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe
 from tinytrain.datasets import fashion, load_fashion
 from tinytrain.errors import DataError
+from tinytrain.interpreter import numpy_session
 from tinytrain.pretrain import Settings
 from tinytrain.recipe import load_recipe
 
@@ -137,7 +138,7 @@ def test_the_example_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     brief = Settings(steps=1, batch=2)
     recipe = load_recipe(ROOT / "examples" / "cct.py", test_images=4, pretraining=brief)
     made = compile_recipe(recipe.replace(scheme="head_only"), load_board("qemu_mps2_an386"))
-    session = made.session()
+    session = numpy_session(made)
     assert made.evaluate.macs() == 34_161_920 and made.sram.sram_bytes < 64 * 1024
     session.step(recipe.train.x[0], recipe.train.y[0])
     assert session.predict(recipe.tests["upright"].x[0]).shape == (10,)

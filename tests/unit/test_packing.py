@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tinytrain.boards import load_board
 from tinytrain.compiler import Compiled, compile_recipe, prepare
+from tinytrain.interpreter import numpy_session
 from tinytrain.ops.packed import CHANNELS, fits, pack_weight, unpack_weight
 from tinytrain.packing import packs
 from tinytrain.quantize import Quantized
@@ -88,7 +89,7 @@ def test_same_numbers_as_without() -> None:
     plain, packed = wide("host"), wide(M4)
     assert not layers(plain, "linear_packed_s8") and layers(packed, "linear_packed_s8")
     samples = toys.data("relu")
-    a, b = plain.session(), packed.session()
+    a, b = numpy_session(plain), numpy_session(packed)
     for x, y in zip(samples.x[:8], samples.y[:8], strict=True):
         assert a.step(x, y) == b.step(x, y)
     assert a.weights_sha256() == b.weights_sha256()
@@ -97,7 +98,7 @@ def test_same_numbers_as_without() -> None:
 @pytest.mark.qemu
 def test_same_bits_on_a_board(tmp_path: Path) -> None:
     made, samples = wide(M4), toys.data("relu")
-    numpy = made.session()
+    numpy = numpy_session(made)
     board, _ = open_session(made, M4, tmp_path)
     with board:
         for x, y in zip(samples.x[:8], samples.y[:8], strict=True):

@@ -19,12 +19,12 @@ import pytest
 from serial.tools import list_ports
 
 from tinytrain import platformio
-from tinytrain.device import SerialWire
 from tinytrain.errors import LinkError, ProjectError
 from tinytrain.folder import write_folder
 from tinytrain.link import Frame, Noise, encode
 from tinytrain.monitor import listen, shown
 from tinytrain.platformio import explained, find_pio, find_port, upload
+from tinytrain.wire import SerialWire
 
 STM32 = {"board": "nucleo_f446re", "platform": "ststm32", "baud": 115200, "model": "m", "hash": 1}
 ESP32 = {**STM32, "board": "esp32dev", "platform": "espressif32"}

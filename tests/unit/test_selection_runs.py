@@ -20,6 +20,7 @@ from selection_cases import (
 from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import compile_recipe
 from tinytrain.errors import BudgetError, RecipeError
+from tinytrain.interpreter import numpy_session
 from tinytrain.recipe import Proxy, UpdateScheme
 from tinytrain.selection import Settings, auto, runs, select, trials
 from tinytrain.selection.explain import explain
@@ -60,7 +61,9 @@ def test_runs_are_those_of_a_session_and_are_kept(
     task = tasks_of(toys.recipe("sensor", head, SHORT), 3)[1]
     for at in range(TRAININGS):  # its own rounding, and it begins at another sample
         recipe = toys.recipe("sensor", head, replace(SHORT, seed=SHORT.seed + at))
-        session = compile_recipe(recipe, load_board("host"), toys.quantized("sensor")).session()
+        session = numpy_session(
+            compile_recipe(recipe, load_board("host"), toys.quantized("sensor"))
+        )
         for step in range(SHORT.steps):
             i = (step + at * len(task.train) // TRAININGS) % len(task.train)
             session.step(task.train.x[i], task.train.y[i])
