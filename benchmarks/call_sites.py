@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from itertools import pairwise
 
-from tinytrain.build import Artifact
+from tinytrain.toolchain.build import Artifact
 
 # "  1a2c:  bl  80 <tt_add_s8>", or on RISC-V "jalr -44(ra) # 80 <tt_add_s8>"; the function that
 # makes such calls from a table is <add_s8>, a second one <add_s8_2>.

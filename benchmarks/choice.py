@@ -19,14 +19,14 @@ from typing import Any
 import common
 import numpy as np
 
-from tinytrain import runner
 from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.datasets import load_watch
 from tinytrain.datasets.common import shuffled
 from tinytrain.datasets.watch import ADAPT_FRACTION, WINDOW, WatchSplit
 from tinytrain.recipe import Dataset, Recipe, UpdateScheme, load_recipe
-from tinytrain.session import Session
+from tinytrain.sessions import runner
+from tinytrain.sessions.session import Session
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "har.py"
 RENAMED = np.array([2, 0, 1, 4, 5, 6, 3])

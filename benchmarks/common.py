@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tinytrain import report
+from tinytrain.reports import tables as report
 
 RESULTS = Path(__file__).resolve().parent / "results"
 UNTOLD = ("--save", "--json", "--check", "--collect")  # options that do not change the rows

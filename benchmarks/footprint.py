@@ -13,12 +13,12 @@ from typing import Any
 
 import common
 
-from tinytrain import runner
 from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe, prepare
-from tinytrain.footprint import flash_facts
+from tinytrain.deploy.footprint import flash_facts
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Recipe, load_recipe
+from tinytrain.sessions import runner
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500")

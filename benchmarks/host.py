@@ -21,12 +21,12 @@ import numpy as np
 import targets
 import torch
 
-from tinytrain import runner
 from tinytrain.baseline import finetune_fp32, parameters_of
 from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import compile_recipe
 from tinytrain.recipe import Recipe, load_recipe
-from tinytrain.select import layers_of, resolve
+from tinytrain.sessions import runner
+from tinytrain.training.scheme import layers_of, resolve
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 MODELS = ("har", "char_lm", "cct")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinytrain.ir import Array, Case, Op, Step
-from tinytrain.numerics import multiplier
+from tinytrain.ir.numerics import multiplier
 from tinytrain.ops import REGISTRY
 from tinytrain.ops.attention_fused import gradient_parts
 from tinytrain.ops.norm import gradient_fraction, layernorm_attrs

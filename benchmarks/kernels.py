@@ -34,8 +34,15 @@ from kernel_cases import SOFTMAX, Measured, cases
 from peers import Peer, read_peer
 
 from tinytrain.boards import Board, load_board
-from tinytrain.calls import Arguments, Buffer, Image, arguments, build_calls, scratch_bytes
 from tinytrain.ir import Op, Step
+from tinytrain.sessions.kernel_calls import (
+    Arguments,
+    Buffer,
+    Image,
+    arguments,
+    build_calls,
+    scratch_bytes,
+)
 
 ROOMS = ("full", "least")  # of an op that more scratch than it needs makes faster
 BOARDS = ("qemu_mps2_an386", "qemu_mps2_an500", "qemu_mps3_an547", "qemu_rv32")

@@ -16,13 +16,13 @@ from typing import Any
 
 import common
 
-from tinytrain import runner
 from tinytrain.baseline import finetune_fp32, parameters_of
 from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe, prepare
 from tinytrain.datasets import load_text
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Optimizer, Recipe, load_recipe
+from tinytrain.sessions import runner
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "char_lm.py"
 INT8: dict[str, Optimizer] = {

@@ -22,17 +22,18 @@ import common
 import numpy as np
 from torch import nn
 
-from tinytrain import report, zoo
+from tinytrain import zoo
 from tinytrain.boards import Board, load_board, with_sram
 from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.datasets import VOCABULARY
 from tinytrain.errors import SchemeError
-from tinytrain.fit import Planning
-from tinytrain.placement import WHOLE
-from tinytrain.placement.first_fit import FirstFit, program_order
+from tinytrain.planning.fit import Planning
+from tinytrain.planning.placement import WHOLE
+from tinytrain.planning.placement.first_fit import FirstFit, program_order
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Dataset, Recipe, UpdateScheme
-from tinytrain.runner import emulated
+from tinytrain.reports import tables as report
+from tinytrain.sessions.runner import emulated
 
 BOARD = "qemu_mps2_an386"
 ROOMY = 4 << 20  # all SRAM of the emulated board, for steps that fit nowhere else

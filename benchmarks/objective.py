@@ -23,12 +23,12 @@ from adapt.picks import opened
 from adapt.tasks import Group, Task
 
 from tinytrain.recipe import Dataset, Proxy, UpdateScheme
-from tinytrain.select import Layer, bias_only, head_only, last_layers, lora
 from tinytrain.selection.estimate import spearman
 from tinytrain.selection.options import PARTS, full, options_of, scheme_of, spread
 from tinytrain.selection.runs import Job, value
 from tinytrain.selection.settings import Objective
 from tinytrain.selection.trials import RATES
+from tinytrain.training.scheme import Layer, bias_only, head_only, last_layers, lora
 
 RANDOM = 6
 OBJECTIVES: tuple[Objective, ...] = ("accuracy", "loss")

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from kernel_cases import HEADS, TOKENS, Measured
 
-from tinytrain.calls import Arguments, Buffer, Image
 from tinytrain.ir import Array
+from tinytrain.sessions.kernel_calls import Arguments, Buffer, Image
 
 if sys.version_info >= (3, 11):
     import tomllib

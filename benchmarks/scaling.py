@@ -27,7 +27,7 @@ from adapt.tasks import Group, Task
 from torch import nn
 
 from tinytrain.recipe import Recipe
-from tinytrain.select import resolve
+from tinytrain.training.scheme import resolve
 from tinytrain.zoo import Block
 
 RULES = {

@@ -34,13 +34,13 @@ from call_sites import call_sites
 from memory import MODELS, SAMPLES, prepared
 
 from tinytrain.boards import Board, load_board, with_sram
-from tinytrain.build import Artifact, build
 from tinytrain.compiler import Compiled, compile_recipe
-from tinytrain.footprint import flash_facts
+from tinytrain.deploy.footprint import flash_facts
 from tinytrain.ir import Graph, Node
 from tinytrain.ops.gradient import align_grad_s8, clip_mask_u8
-from tinytrain.qemu import QemuSession
-from tinytrain.recompute import backward_start, origin
+from tinytrain.planning.recompute import backward_start, origin
+from tinytrain.sessions.qemu_session import QemuSession
+from tinytrain.toolchain.build import Artifact, build
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 BOARD = "qemu_mps2_an386"

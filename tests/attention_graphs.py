@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinytrain.autodiff import BackwardBuild
 from tinytrain.ir import Build, Graph, Node, Type
-from tinytrain.ops.attention import (
-    attention_mix_s8,
-    attention_probs_u8,
-    mix_attrs,
-    probs_attrs,
-)
+from tinytrain.ops.attention import attention_mix_s8, attention_probs_u8, mix_attrs, probs_attrs
 from tinytrain.ops.base import Grad
 from tinytrain.recipe import Optimizer
+from tinytrain.training.autodiff import BackwardBuild
 
 S_Q, S_K, S_V, S_G = 0.02, 0.015, 0.03, 0.7
 S_Y = 0.031  # no output saturates

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tinytrain.assets import firmware_dir
-from tinytrain.build import kernel_sources
+from tinytrain.support.assets import firmware_dir
+from tinytrain.toolchain.build import kernel_sources
 
 # Before numpy is loaded: products of tiny matrices are several times slower over threads.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

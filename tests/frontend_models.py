@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinytrain.execute import execute
 from tinytrain.frontend.torch_export import from_torch
 from tinytrain.ir import Graph
+from tinytrain.ir.execute import execute
 from tinytrain.ops.floating import FLOAT_OPS
 
 T, D, H = 6, 8, 2

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinytrain.calls import arguments
 from tinytrain.ir import Case, Op, Step
+from tinytrain.sessions.kernel_calls import arguments
 
 PAD = 64
 STEP = Step(seed=7, step=11, learning_rate=np.float32(1.75), beta=np.float32(0.95))

@@ -9,21 +9,16 @@ import numpy as np
 import toys
 
 from tinytrain.boards import load_board, with_sram
-from tinytrain.fit import Planning
+from tinytrain.planning.fit import Planning
 from tinytrain.recipe import Optimizer
-from tinytrain.select import selections
 from tinytrain.selection.memory import Memory
-from tinytrain.selection.options import (
-    BIAS,
-    NOTHING,
-    Option,
-    options_of,
-)
+from tinytrain.selection.options import BIAS, NOTHING, Option, options_of
 from tinytrain.selection.pool import Context, Pool
 from tinytrain.selection.proxy import tasks_of
 from tinytrain.selection.runs import Job, Outcome
 from tinytrain.selection.store import Store
-from tinytrain.session import Evaluation
+from tinytrain.sessions.session import Evaluation
+from tinytrain.training.scheme import selections
 
 PLAIN = Planning("off", "off", "heuristic")
 SHORT = Optimizer("lsb", 2.0, steps=6)

@@ -12,22 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from tinytrain.boards import load_board
-from tinytrain.build import build
 from tinytrain.compiler import Compiled, compile_recipe, prepare
-from tinytrain.emit import arena_bytes, emit
-from tinytrain.emulator import HostSession
-from tinytrain.fit import Fitted, Planning
-from tinytrain.fusion import fused_forms
-from tinytrain.loops import gather, with_rows
-from tinytrain.memory import plan
+from tinytrain.emit.c_source import arena_bytes, emit
+from tinytrain.ir.prune import prune
+from tinytrain.planning.fit import Fitted, Planning
+from tinytrain.planning.fuse_attention import fused_forms
+from tinytrain.planning.lifetimes import plan
+from tinytrain.planning.recompute import recompute
+from tinytrain.planning.recompute_search import Search
+from tinytrain.planning.row_loops import gather, with_rows
+from tinytrain.planning.spare_scratch import with_room
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Dataset, Optimizer, Recipe, UpdateScheme
-from tinytrain.recompute import recompute
-from tinytrain.room import with_room
-from tinytrain.schedule import prune
-from tinytrain.search import Search
-from tinytrain.select import Layer, layers_of
-from tinytrain.session import Session
+from tinytrain.sessions.host_session import HostSession
+from tinytrain.sessions.session import Session
+from tinytrain.toolchain.build import build
+from tinytrain.training.scheme import Layer, layers_of
 from tinytrain.zoo import CCT, CharLM, SensorTransformer
 
 torch.set_num_threads(1)

@@ -2,7 +2,7 @@
 
 from .errors import TinytrainError
 from .recipe import Dataset, Optimizer, Recipe, UpdateScheme, load_recipe
-from .session import Evaluation, Session, StepResult
+from .sessions.session import Evaluation, Session, StepResult
 
 __version__ = "0.1.0"
 

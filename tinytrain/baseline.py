@@ -18,8 +18,8 @@ from torch.nn import functional
 from .errors import RecipeError, SchemeError
 from .pretrain import mean_loss, one_thread, to_tensor
 from .recipe import Dataset, UpdateScheme
-from .select import Layer, resolve, selections
-from .session import Evaluation
+from .sessions.session import Evaluation
+from .training.scheme import Layer, resolve, selections
 
 Rule = Literal["adam", "sgd"]
 Masks = dict[str, Tensor]

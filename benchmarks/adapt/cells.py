@@ -15,17 +15,17 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from tinytrain import runner
 from tinytrain.baseline import Rule, finetune_fp32
 from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe
 from tinytrain.datasets import cache_root
 from tinytrain.datasets.common import fingerprint
 from tinytrain.recipe import Dataset, Optimizer, Recipe, UpdateScheme
-from tinytrain.select import layers_of, selections
 from tinytrain.selection.runs import PLAIN, begun_at
 from tinytrain.selection.store import Store, graph_digest
-from tinytrain.session import Evaluation
+from tinytrain.sessions import runner
+from tinytrain.sessions.session import Evaluation
+from tinytrain.training.scheme import layers_of, selections
 
 from .tasks import Task, chosen, quantized
 

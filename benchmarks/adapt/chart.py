@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from tinytrain.picture import pyplot, rendered
+from tinytrain.support.picture import pyplot, rendered
 
 from .page import KB, Rows
 

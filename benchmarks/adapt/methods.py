@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from tinytrain.baseline import Rule
 from tinytrain.errors import BudgetError
 from tinytrain.recipe import Optimizer, Recipe, UpdateScheme
-from tinytrain.select import Layer, bias_only, head_only, last_layers, lora, resolve
 from tinytrain.selection import Settings, select
 from tinytrain.selection.memory import Memory
 from tinytrain.selection.runs import Runs
+from tinytrain.training.scheme import Layer, bias_only, head_only, last_layers, lora, resolve
 
 RANKS = (16, 8, 4, 2, 1)
 BUDGETS = tuple(kilobytes * 1024 for kilobytes in (64, 96, 128, 192, 256))

@@ -9,14 +9,14 @@ from typing import Any
 
 from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import Compiled, compile_recipe
-from tinytrain.fit import Planning
+from tinytrain.planning.fit import Planning
 from tinytrain.recipe import Recipe, UpdateScheme
-from tinytrain.select import layers_of
 from tinytrain.selection.memory import Memory
 from tinytrain.selection.pool import Context, Pool
 from tinytrain.selection.proxy import digest_of
 from tinytrain.selection.runs import Runs
 from tinytrain.selection.store import Store
+from tinytrain.training.scheme import layers_of
 
 from . import rates
 from .cells import SCHEMES, kept, key_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinytrain.runner import emulated, metric_of
-from tinytrain.select import layers_of, selections
+from tinytrain.sessions.runner import emulated, metric_of
+from tinytrain.training.scheme import layers_of, selections
 
 from .cells import SCHEMES, Tested, begun, fp32, int8, kept, key_of, seeded, store
 from .methods import Method

@@ -1,6 +1,6 @@
 /* A program for an emulated board: calls functions one after the other with what lies in an image,
  * which the emulator loads into RAM behind the firmware's, and writes the image to the file "out".
- * Counting plugins see each call between tt_mark_begin and tt_mark_end. tinytrain/calls.py. */
+ * Counting plugins see each call between tt_mark_begin and tt_mark_end. tinytrain/sessions/kernel_calls.py. */
 #include "tinytrain/tt_port.h"
 #include "tinytrain/tt_protocol.h"
 #include "tinytrain/tt_runtime.h"

@@ -1,4 +1,4 @@
-/* Made by c_source() in tinytrain/tables.py. */
+/* Made by c_source() in tinytrain/ir/tables.py. */
 /* clang-format off */
 #include "tinytrain/tt_tables.h"
 

@@ -1,5 +1,5 @@
 /* Several schemes in one firmware: which one trains, and how the device chooses. Nothing where the
- * model has one. Reference: tinytrain/worth.py, bit for bit. */
+ * model has one. Reference: tinytrain/training/fisher.py, bit for bit. */
 #include "model.h"
 #include "tinytrain/tt_runtime.h"
 

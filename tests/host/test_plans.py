@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 import toys
 
-from tinytrain import fit, keep, recompute
-from tinytrain.board_memory import Memory
 from tinytrain.boards import Board, load_board
-from tinytrain.build import build
+from tinytrain.boards.memories import Memory
 from tinytrain.compiler import Compiled, compile_recipe
-from tinytrain.emulator import GUARD_BYTES, HostSession
-from tinytrain.fit import Planning
-from tinytrain.interpreter import numpy_session
+from tinytrain.planning import fit, recompute
+from tinytrain.planning import recompute_exact as keep
+from tinytrain.planning.fit import Planning
+from tinytrain.sessions.host_session import GUARD_BYTES, HostSession
+from tinytrain.sessions.numpy_session import numpy_session
+from tinytrain.toolchain.build import build
 
 STEPS = 4
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinytrain.assets import firmware_dir
-from tinytrain.link import END, Decoder, Frame, Noise, decode, encode
+from tinytrain.link.protocol import END, Decoder, Frame, Noise, decode, encode
+from tinytrain.support.assets import firmware_dir
 
 HERE = Path(__file__).resolve().parent
 FAKE = HERE.parent / "qemu" / "fake"

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import toys
 
-from tinytrain.assets import firmware_dir
 from tinytrain.boards import load_board
-from tinytrain.build import build
 from tinytrain.compiler import compile_recipe
-from tinytrain.emulator import HostSession
-from tinytrain.fit import Planning
-from tinytrain.interpreter import numpy_session
+from tinytrain.planning.fit import Planning
 from tinytrain.recipe import Dataset, Optimizer, Recipe
+from tinytrain.sessions.host_session import HostSession
+from tinytrain.sessions.numpy_session import numpy_session
+from tinytrain.support.assets import firmware_dir
+from tinytrain.toolchain.build import build
 from tinytrain.zoo import SensorTransformer
 
 STEPS = 25

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tinytrain.assets import firmware_dir
-from tinytrain.link import FORGET, INFO, READ, RESET, SAVE, TRAIN, Decoder, Frame, encode
+from tinytrain.link.protocol import FORGET, INFO, READ, RESET, SAVE, TRAIN, Decoder, Frame, encode
+from tinytrain.support.assets import firmware_dir
 
 HERE = Path(__file__).resolve().parent
 FAKE = HERE.parent / "qemu" / "fake"

@@ -11,15 +11,15 @@ import pytest
 import toys
 
 from tinytrain.boards import load_board, with_sram
-from tinytrain.build import build
 from tinytrain.compiler import Compiled, compile_recipe
-from tinytrain.emulator import HostSession
 from tinytrain.errors import BudgetError, SchemeError
-from tinytrain.execute import execute
-from tinytrain.fit import Planning
-from tinytrain.interpreter import numpy_session
+from tinytrain.ir.execute import execute
+from tinytrain.planning.fit import Planning
 from tinytrain.recipe import Optimizer, UpdateScheme
-from tinytrain.worth import terms_of
+from tinytrain.sessions.host_session import HostSession
+from tinytrain.sessions.numpy_session import numpy_session
+from tinytrain.toolchain.build import build
+from tinytrain.training.fisher import terms_of
 
 OTHERS = UpdateScheme({"*.q": 1.0}, ("embed", "*.q", "*.f?"), "q and biases")
 SOME = UpdateScheme({"*.o": (1, 4, 9), "head": 1.0}, ("*.o", "head"), "some of o")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from stm32_chip import ECC, RCC, RESET_HZ, SYSTICK, Chip
 
-from tinytrain.assets import firmware_dir
 from tinytrain.boards import Board, all_boards, port_defines
+from tinytrain.support.assets import firmware_dir
 
 STUB = Path(__file__).resolve().parent / "register_stub.c"
 BOARDS = [board for board in all_boards() if board.stm32]

@@ -12,7 +12,7 @@ from kernel_calls import run_kernel
 
 from tinytrain.errors import ShapeError
 from tinytrain.ir import Case, Step, Type
-from tinytrain.numerics import ZERO_EXPONENT
+from tinytrain.ir.numerics import ZERO_EXPONENT
 from tinytrain.ops.attention_fused import attention_grad_s8, attention_s8, fuse, fuse_gradient
 
 PARTS = ("ds", "dq", "dk", "dv")

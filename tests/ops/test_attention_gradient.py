@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from attention_graphs import S_G, S_K, S_Q, S_V, S_Y, attention
 
-from tinytrain.execute import execute
 from tinytrain.ir import Op, Step
-from tinytrain.numerics import ZERO_EXPONENT
+from tinytrain.ir.execute import execute
+from tinytrain.ir.numerics import ZERO_EXPONENT
 from tinytrain.ops.attention_grad import (
     attention_dk_s8,
     attention_dq_s8,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tinytrain.errors import ShapeError
 from tinytrain.ir import Step, Type
-from tinytrain.numerics import ZERO_EXPONENT
+from tinytrain.ir.numerics import ZERO_EXPONENT
 from tinytrain.ops.gradient import (
     align_grad_s8,
     clip_grad_s8,

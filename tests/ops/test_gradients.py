@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tinytrain.autodiff import BackwardBuild
-from tinytrain.execute import execute
 from tinytrain.ir import Build, Case, Op, Step, Type, Value
-from tinytrain.numerics import multiplier, split_scale
+from tinytrain.ir.execute import execute
+from tinytrain.ir.numerics import multiplier, split_scale
 from tinytrain.ops import REGISTRY
 from tinytrain.ops.base import Grad
 from tinytrain.ops.elementwise import channel_factors, lut_node, view
@@ -23,6 +22,7 @@ from tinytrain.ops.linear import linear_s8
 from tinytrain.ops.loss import LOGIT_SCALE, cross_entropy_grad_s16
 from tinytrain.ops.norm import gradient_fraction, layernorm_attrs, layernorm_s8
 from tinytrain.recipe import Optimizer
+from tinytrain.training.autodiff import BackwardBuild
 
 Array = npt.NDArray[Any]
 GY_SCALE, GY_EXPONENT = 0.6, -3

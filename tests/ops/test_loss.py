@@ -9,7 +9,8 @@ import pytest
 
 from tinytrain.errors import ShapeError
 from tinytrain.ir import Step, Type
-from tinytrain.numerics import ZERO_EXPONENT
+from tinytrain.ir.numerics import ZERO_EXPONENT
+from tinytrain.ir.tables import EXP16, EXP256
 from tinytrain.ops.loss import (
     LOSS_SCALE,
     cross_entropy_grad_s16,
@@ -17,7 +18,6 @@ from tinytrain.ops.loss import (
     metrics_s32,
     row_loss_s16,
 )
-from tinytrain.tables import EXP16, EXP256
 
 
 def float_losses(logits: Any, labels: Any) -> Any:

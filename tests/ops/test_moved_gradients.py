@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tinytrain.autodiff import BackwardBuild
 from tinytrain.errors import ShapeError
-from tinytrain.execute import execute
 from tinytrain.ir import Build, Op, Step, Type
-from tinytrain.numerics import ZERO_EXPONENT, multiplier
+from tinytrain.ir.execute import execute
+from tinytrain.ir.numerics import ZERO_EXPONENT, multiplier
 from tinytrain.ops.base import Grad
 from tinytrain.ops.elementwise import (
     lut_dx_s8,
@@ -33,6 +32,7 @@ from tinytrain.ops.tokens import (
     slice_tokens_s8,
 )
 from tinytrain.recipe import Optimizer
+from tinytrain.training.autodiff import BackwardBuild
 
 Array = npt.NDArray[Any]
 STEP = Step(seed=5, step=3)

@@ -7,7 +7,7 @@ import pytest
 
 from tinytrain.errors import ShapeError
 from tinytrain.ir import Step, Type
-from tinytrain.numerics import ZERO_EXPONENT, multiplier
+from tinytrain.ir.numerics import ZERO_EXPONENT, multiplier
 from tinytrain.ops.pool import (
     FULL,
     _weights,

@@ -10,8 +10,8 @@ import shutil
 from pathlib import Path
 
 from tinytrain.boards import Board
+from tinytrain.deploy.platformio import find_pio
 from tinytrain.errors import ProjectError
-from tinytrain.platformio import find_pio
 
 SCONS, COMPILER, PLATFORM = "4.41101.0", "1.120301.0", "19.4.0"
 TOOLS = ("gcc", "g++", "ar", "ranlib", "objcopy", "size", "as")

@@ -13,13 +13,13 @@ import toys
 from pio import mock
 
 from tinytrain.boards import Board, load_board
-from tinytrain.build import Artifact, build, measure
 from tinytrain.compiler import Compiled, compile_recipe
+from tinytrain.deploy.platformio import find_pio, upload
+from tinytrain.deploy.project import write_form
 from tinytrain.errors import LinkError, ProjectError
-from tinytrain.folder import read_record, write_folder
-from tinytrain.platformio import find_pio, upload
-from tinytrain.project import write_form
-from tinytrain.qemu import QemuSession
+from tinytrain.sessions.qemu_session import QemuSession
+from tinytrain.support.folder import read_record, write_folder
+from tinytrain.toolchain.build import Artifact, build, measure
 
 pytestmark = pytest.mark.skipif(not mock.installed(), reason="platformio and scons are not there")
 BOARDS = ("nucleo_f446re", "nucleo_h743zi", "qemu_netduinoplus2")

@@ -18,10 +18,10 @@ import pytest
 import toys
 from elftools.elf.elffile import ELFFile
 
-from tinytrain import build as module
 from tinytrain.boards import load_board
 from tinytrain.compiler import Compiled, compile_recipe
-from tinytrain.device import SerialSession
+from tinytrain.sessions.serial_session import SerialSession
+from tinytrain.toolchain import build as module
 
 UART_PORT = Path(__file__).resolve().parent / "c3" / "port.c"
 C3_CONSTANTS = 0x3C000020  # where the C3 maps flash for data
@@ -175,7 +175,9 @@ def test_an_emulated_c3_trains_with_the_bits_of_the_host(
     made = small("esp32-c3-devkitm-1")
     elf = linked("esp32-c3-devkitm-1", C3_CONSTANTS, made.files, tmp_path, UART_PORT)
     chip = labwired.Sim(elf, chip="esp32c3")
-    monkeypatch.setattr("tinytrain.device.SerialWire", lambda url, baud: SimulatedWire(chip))
+    monkeypatch.setattr(
+        "tinytrain.sessions.serial_session.SerialWire", lambda url, baud: SimulatedWire(chip)
+    )
     device = SerialSession("esp32c3", made.codec, timeout_s=600, model_hash=made.model_hash)
     host = toys.host(replace(made, board=load_board("host")), tmp_path / "host")
     with host, device:

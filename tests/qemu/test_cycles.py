@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinytrain.boards import load_board
-from tinytrain.calls import Arguments, Image, build_calls
+from tinytrain.sessions.kernel_calls import Arguments, Image, build_calls
 
 pytestmark = pytest.mark.qemu
 

@@ -16,12 +16,12 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from tinytrain.boards import all_boards, load_board, with_sram
-from tinytrain.build import Artifact, arena_section, build
 from tinytrain.compiler import Compiled, compile_recipe, prepare
 from tinytrain.pretrain import Settings
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Dataset, Optimizer, Recipe, UpdateScheme, load_recipe
-from tinytrain.runner import measurements, open_session
+from tinytrain.sessions.runner import measurements, open_session
+from tinytrain.toolchain.build import Artifact, arena_section, build
 from tinytrain.zoo import CCT
 
 pytestmark = pytest.mark.qemu

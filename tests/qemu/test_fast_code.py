@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import toys
 
-from tinytrain.board_memory import FastCode
 from tinytrain.boards import load_board
-from tinytrain.build import Artifact, build
+from tinytrain.boards.memories import FastCode
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.errors import BudgetError
-from tinytrain.interpreter import numpy_session
-from tinytrain.qemu import QemuSession
-from tinytrain.runner import open_session
+from tinytrain.sessions.numpy_session import numpy_session
+from tinytrain.sessions.qemu_session import QemuSession
+from tinytrain.sessions.runner import open_session
+from tinytrain.toolchain.build import Artifact, build
 
 SPLIT = "qemu_mps2_an386_split"
 

@@ -15,8 +15,6 @@ import pytest
 from kernel_calls import STEP, check, outputs, rooms
 
 from tinytrain.boards import load_board
-from tinytrain.build import Artifact
-from tinytrain.calls import Image, arguments, build_calls
 from tinytrain.ops import (
     REGISTRY,
     accumulate,
@@ -30,6 +28,8 @@ from tinytrain.ops import (
     tokens,
     update,
 )
+from tinytrain.sessions.kernel_calls import Image, arguments, build_calls
+from tinytrain.toolchain.build import Artifact
 
 pytestmark = pytest.mark.qemu
 

@@ -12,11 +12,11 @@ import pytest
 from kernel_calls import STEP, check, outputs, rooms, shareable
 
 from tinytrain.boards import load_board
-from tinytrain.build import Artifact
-from tinytrain.calls import Buffer, Image, arguments, build_calls
 from tinytrain.errors import ToolchainError
 from tinytrain.ir import Case, Op, Step
 from tinytrain.ops import REGISTRY
+from tinytrain.sessions.kernel_calls import Buffer, Image, arguments, build_calls
+from tinytrain.toolchain.build import Artifact
 
 pytestmark = pytest.mark.qemu
 

@@ -12,7 +12,7 @@ import pytest
 
 from tinytrain.boards import load_board
 from tinytrain.compiler import compile_recipe, prepare
-from tinytrain.library import FLAGS, write_library
+from tinytrain.deploy.library import FLAGS, write_library
 from tinytrain.quantize import Quantized
 from tinytrain.recipe import Recipe, load_recipe
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import toys
 
-from tinytrain.board_cli import chosen_port
 from tinytrain.boards import load_board
-from tinytrain.build import build
+from tinytrain.cli.board import chosen_port
 from tinytrain.compiler import compile_recipe
 from tinytrain.errors import LinkError, ProjectError
-from tinytrain.qemu import Machine
-from tinytrain.runner import open_session
+from tinytrain.sessions.qemu_session import Machine
+from tinytrain.sessions.runner import open_session
+from tinytrain.toolchain.build import build
 
 BOARD = "qemu_mps2_an386"
 

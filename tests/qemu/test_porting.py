@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from fake_model import FILES, HASH, FakeCodec, samples
 
-from tinytrain import build as module
 from tinytrain.boards import load_board
-from tinytrain.build import build
-from tinytrain.qemu import QemuSession
+from tinytrain.sessions.qemu_session import QemuSession
+from tinytrain.toolchain import build as module
+from tinytrain.toolchain.build import build
 
 pytestmark = pytest.mark.qemu
 

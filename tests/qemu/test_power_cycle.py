@@ -12,10 +12,10 @@ from command_line import call
 from fake_model import FILES, HASH, FakeCodec, samples
 
 from tinytrain.boards import load_board
-from tinytrain.build import Artifact, build
 from tinytrain.errors import BoardError, LinkError
-from tinytrain.folder import write_folder
-from tinytrain.qemu import Machine, QemuSession, flash_options
+from tinytrain.sessions.qemu_session import Machine, QemuSession, flash_options
+from tinytrain.support.folder import write_folder
+from tinytrain.toolchain.build import Artifact, build
 
 pytestmark = pytest.mark.qemu
 

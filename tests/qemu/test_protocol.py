@@ -14,10 +14,10 @@ import pytest
 from fake_model import FILES, HASH, FakeCodec, samples
 
 from tinytrain.boards import load_board, port_bytes, runtime_bytes
-from tinytrain.build import Artifact, build
 from tinytrain.errors import LinkError
-from tinytrain.link import INFO, PREDICT, READ, RESET, TRAIN, WRITE, Decoder, encode
-from tinytrain.qemu import QemuSession
+from tinytrain.link.protocol import INFO, PREDICT, READ, RESET, TRAIN, WRITE, Decoder, encode
+from tinytrain.sessions.qemu_session import QemuSession
+from tinytrain.toolchain.build import Artifact, build
 
 pytestmark = pytest.mark.qemu
 

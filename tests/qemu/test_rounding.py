@@ -10,10 +10,10 @@ import pytest
 from kernel_calls import STEP, check, outputs
 
 from tinytrain.boards import load_board
-from tinytrain.build import Artifact
-from tinytrain.calls import Image, arguments, build_calls
 from tinytrain.ir import Array, Attrs, Case, Op, Step, Type, Types
-from tinytrain.numerics import bit_length, stochastic_shift
+from tinytrain.ir.numerics import bit_length, stochastic_shift
+from tinytrain.sessions.kernel_calls import Image, arguments, build_calls
+from tinytrain.toolchain.build import Artifact
 
 pytestmark = pytest.mark.qemu
 

@@ -8,13 +8,13 @@ import pytest
 import toys
 
 from tinytrain.boards import load_board
-from tinytrain.build import Artifact, build
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.errors import LinkError
-from tinytrain.interpreter import numpy_session
-from tinytrain.link import USE
-from tinytrain.qemu import QemuSession
+from tinytrain.link.protocol import USE
 from tinytrain.recipe import UpdateScheme
+from tinytrain.sessions.numpy_session import numpy_session
+from tinytrain.sessions.qemu_session import QemuSession
+from tinytrain.toolchain.build import Artifact, build
 
 pytestmark = pytest.mark.qemu
 

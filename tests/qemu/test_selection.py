@@ -10,14 +10,14 @@ import toys
 from selection_cases import invented_outcome
 
 from tinytrain.boards import load_board, with_sram
-from tinytrain.build import build
 from tinytrain.compiler import compile_recipe
-from tinytrain.fit import Planning
+from tinytrain.planning.fit import Planning
 from tinytrain.recipe import Optimizer
-from tinytrain.runner import measurements, open_session
 from tinytrain.selection import Settings, runs, select
 from tinytrain.selection.proxy import tasks_of
 from tinytrain.selection.store import Store
+from tinytrain.sessions.runner import measurements, open_session
+from tinytrain.toolchain.build import build
 
 pytestmark = pytest.mark.qemu
 

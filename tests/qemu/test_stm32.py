@@ -10,8 +10,8 @@ import pytest
 from fake_model import FILES, HASH, FakeCodec, samples
 
 from tinytrain.boards import Board, all_boards, load_board
-from tinytrain.build import build
-from tinytrain.qemu import QemuSession
+from tinytrain.sessions.qemu_session import QemuSession
+from tinytrain.toolchain.build import build
 
 pytestmark = pytest.mark.qemu
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import toys
 
-from tinytrain.assets import firmware_dir
 from tinytrain.boards import load_board
-from tinytrain.build import Artifact
 from tinytrain.compiler import Compiled, compile_recipe
-from tinytrain.interpreter import numpy_session
-from tinytrain.runner import open_session
+from tinytrain.sessions.numpy_session import numpy_session
+from tinytrain.sessions.runner import open_session
+from tinytrain.support.assets import firmware_dir
+from tinytrain.toolchain.build import Artifact
 
 HEADER = firmware_dir() / "include" / "tinytrain" / "tt_uses.h"
 # model, rule, storage, scheme; of what may be passed, what is.

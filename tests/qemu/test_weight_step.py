@@ -9,10 +9,10 @@ import pytest
 from kernel_calls import STEP, check, outputs
 
 from tinytrain.boards import load_board
-from tinytrain.build import Artifact
-from tinytrain.calls import Image, arguments, build_calls
 from tinytrain.ir import Case
 from tinytrain.ops import REGISTRY
+from tinytrain.sessions.kernel_calls import Image, arguments, build_calls
+from tinytrain.toolchain.build import Artifact
 
 pytestmark = pytest.mark.qemu
 

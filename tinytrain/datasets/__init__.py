@@ -11,13 +11,7 @@ from .digits import load_digits
 from .fashion import load_fashion
 from .images import ImageSplit
 from .npm import fetch_npm
-from .text import (
-    VOCABULARY,
-    TextSplit,
-    decode,
-    encode,
-    load_text,
-)
+from .text import VOCABULARY, TextSplit, decode, encode, load_text
 from .watch import WatchSplit, load_watch, validation_people, watch_proxies
 
 __all__ = [

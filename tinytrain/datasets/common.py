@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..assets import packaged_file
 from ..errors import DataError
 from ..recipe import Dataset
+from ..support.assets import packaged_file
 
 Array = npt.NDArray[np.generic]
 Ints = npt.NDArray[np.int64]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Op, Step, Type, Types
-from ..numerics import ZERO_EXPONENT, stream_key
+from ..ir.numerics import ZERO_EXPONENT, stream_key
 from .base import need, need_gradient
 from .elementwise import spread_rows
 from .update import PRODUCT, SHAPES, codes, step_weights, update_bound, update_examples

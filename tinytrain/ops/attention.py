@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Node, Op, Step, Type, Types
-from ..numerics import clamp, multiplier, requantize
+from ..ir.numerics import clamp, multiplier, requantize
 from .attention_grad import attention_dk_s8, attention_dq_s8, attention_ds_s8, attention_dv_s8
 from .attention_heads import (
     FULL,

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Op, Step, Type, Types
-from ..numerics import ZERO_EXPONENT, quantize_rows, stochastic_shift, stream_key
+from ..ir.numerics import ZERO_EXPONENT, quantize_rows, stochastic_shift, stream_key
 from .attention_heads import (
     FULL,
     PRODUCT,

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Type, Types
-from ..numerics import multiplier, requantize
-from ..tables import EXP16
+from ..ir.numerics import multiplier, requantize
+from ..ir.tables import EXP16
 from .base import exact_matmul, need
 
 FULL = 255  # a probability of one

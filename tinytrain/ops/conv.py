@@ -22,7 +22,7 @@ import numpy as np
 
 from ..errors import SchemeError, ShapeError
 from ..ir import Array, Attrs, Case, Node, Op, Step, Type, Types
-from ..numerics import clamp, multiplier, requantize, stream_key
+from ..ir.numerics import clamp, multiplier, requantize, stream_key
 from .base import Backward, Grad, exact_matmul, need, need_aligned
 from .linear import merge_rows, out_channels
 from .update import (

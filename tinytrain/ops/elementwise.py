@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Build, Case, Node, Op, Step, Type, Types, Value
-from ..numerics import ZERO_EXPONENT, clamp, quantize_rows, stream_key
+from ..ir.numerics import ZERO_EXPONENT, clamp, quantize_rows, stream_key
 from .base import Backward, Grad, need, need_gradient
 from .functions import UNARY, Function, lut_table, slope_table
 

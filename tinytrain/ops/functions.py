@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..ir import Array
-from ..numerics import clamp
+from ..ir.numerics import clamp
 
 Function = Callable[[Array], Array]
 CODES = np.arange(-128, 128, dtype=np.float64)

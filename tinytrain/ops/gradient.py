@@ -10,13 +10,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Op, Step, Type, Types
-from ..numerics import (
-    ZERO_EXPONENT,
-    quantize_rows,
-    split_scale,
-    stochastic_shift,
-    stream_key,
-)
+from ..ir.numerics import ZERO_EXPONENT, quantize_rows, split_scale, stochastic_shift, stream_key
 from .base import need, need_gradient
 
 FRACTION = 14  # bits below an integer step while two gradients are added

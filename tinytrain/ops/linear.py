@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Node, Op, Step, Type, Types, Value
-from ..numerics import clamp, multiplier, quantize_rows, requantize, stream_key
+from ..ir.numerics import clamp, multiplier, quantize_rows, requantize, stream_key
 from .accumulate import collects
 from .base import Backward, Grad, exact_matmul, need, need_gradient, scales_of
 from .elementwise import spread_rows

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Build, Case, Op, Step, Type, Types, Value
-from ..numerics import bit_length, quantize_rows, split_scale, stream_key
-from ..tables import EXP16, EXP256, LN128
+from ..ir.numerics import bit_length, quantize_rows, split_scale, stream_key
+from ..ir.tables import EXP16, EXP256, LN128
 from .base import Backward, Grad, need
 
 LOGIT_SCALE = 2.0**-8

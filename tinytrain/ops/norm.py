@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Node, Op, Step, Type, Types
-from ..numerics import (
+from ..ir.numerics import (
     bit_length,
     clamp,
     isqrt,

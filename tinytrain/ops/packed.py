@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Op, Step, Type, Types
-from ..numerics import clamp, multiplier, requantize
+from ..ir.numerics import clamp, multiplier, requantize
 from .base import exact_matmul, need
 from .update import BIAS_LIMIT, PRODUCT, SHAPES, codes
 

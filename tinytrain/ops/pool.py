@@ -19,8 +19,8 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Node, Op, Step, Type, Types
-from ..numerics import bit_length, clamp, multiplier, quantize_rows, requantize, stream_key
-from ..tables import EXP16, EXP256
+from ..ir.numerics import bit_length, clamp, multiplier, quantize_rows, requantize, stream_key
+from ..ir.tables import EXP16, EXP256
 from .base import Backward, Grad, exact_matmul, need, need_gradient
 from .update import PRODUCT, codes
 

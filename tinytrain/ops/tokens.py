@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Node, Op, Step, Type, Types
-from ..numerics import ZERO_EXPONENT, clamp, multiplier, requantize
+from ..ir.numerics import ZERO_EXPONENT, clamp, multiplier, requantize
 from .base import Backward, Grad, need, need_gradient
 from .elementwise import add_attrs, codes, rearranged, scaled, spread_rows
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..ir import Array, Attrs, Case, Op, Step, Type, Types
-from ..numerics import (
+from ..ir.numerics import (
     ZERO_EXPONENT,
     apply_multiplier,
     clamp,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..codec import Codec
 from ..ir import Array, Graph
 from .calibrate import Noise, noise, ranges
+from .codec import Codec
 from .fold import fold_norms
 from .lower import Lowering, finite
 

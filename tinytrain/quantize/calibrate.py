@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CalibrationError, ShapeError
-from ..execute import execute
 from ..ir import Array, Graph
+from ..ir.execute import execute
 
 SAMPLED = 4096  # values a sample keeps of each activation for a percentile
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import CalibrationError, UnsupportedOp
 from ..ir import Array, Build, Graph, Node, Op, Type, Value
-from ..numerics import multiplier
+from ..ir.numerics import multiplier
 from ..ops.attention import attention_mix_s8, attention_probs_u8, mix_attrs, probs_attrs
 from ..ops.conv import conv_pool_s8
 from ..ops.elementwise import add_attrs, add_s8, affine_attrs, affine_s8, lut_node, view

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..recipe import Optimizer, Recipe
-from ..select import LAYERS, Layer
+from ..training.scheme import LAYERS, Layer
 from .contribution import (
     Contribution,
     Part,

@@ -11,11 +11,11 @@ from .. import __version__
 from ..boards import Board
 from ..compiler import Compiled, compile_recipe, prepare, silent
 from ..errors import BudgetError, RecipeError
-from ..fit import Planning
+from ..planning.fit import Planning
 from ..quantize import Quantized
 from ..recipe import Recipe, UpdateScheme
-from ..scheme_file import SchemeFile
-from ..select import layers_of, resolve, selections
+from ..training.scheme import layers_of, resolve, selections
+from ..training.scheme_file import SchemeFile
 from .analysis import Analysis, Stage, analyse, first_look
 from .front import Candidate, pareto, replanned
 from .memory import Memory

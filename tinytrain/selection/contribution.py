@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..select import Layer, block_of
+from ..training.scheme import Layer, block_of
 from .estimate import Estimate, spearman
 from .options import BIAS, NOTHING, Choice, Option, Order, full, options_of
 

@@ -22,7 +22,7 @@ from ..ops.base import scales_of
 from ..pretrain import mean_loss, one_thread, to_tensor
 from ..quantize.fold import folded_gains
 from ..recipe import Proxy, Recipe
-from ..select import LAYERS, Layer
+from ..training.scheme import LAYERS, Layer
 from .options import Option
 
 MOST = 128  # samples that are looked at

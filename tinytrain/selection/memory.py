@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, replace
 
 from ..boards import Board
 from ..compiler import compile_recipe, silent
-from ..fit import Planning
+from ..planning.fit import Planning
 from ..recipe import UpdateScheme
-from ..select import layers_of, selections
+from ..training.scheme import layers_of, selections
 from .options import (
     BIAS,
     NOTHING,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..autodiff import differentiate
-from ..emit import padded_bytes
+from ..emit.c_source import padded_bytes
 from ..errors import SchemeError
 from ..ir import Graph
 from ..quantize import Quantized
 from ..recipe import Optimizer, UpdateScheme
-from ..select import Layer, apply_scheme, selections
+from ..training.autodiff import differentiate
+from ..training.scheme import Layer, apply_scheme, selections
 
 PARTS = (0.125, 0.25, 0.5)
 SHARES = (*PARTS, 1.0)  # of a layer's output channels

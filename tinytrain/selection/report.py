@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import RecipeError
-from ..picture import pyplot, rendered
+from ..support.picture import pyplot, rendered
 from .choose import Selected
 from .contribution import Contribution
 from .explain import Reason

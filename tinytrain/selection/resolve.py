@@ -8,10 +8,10 @@ from typing import Any
 
 from ..boards import Board
 from ..compiler import prepare, silent
-from ..fit import Planning
+from ..planning.fit import Planning
 from ..quantize import Quantized
 from ..recipe import Recipe
-from ..scheme_file import SchemeFile, read_scheme
+from ..training.scheme_file import SchemeFile, read_scheme
 from .analysis import Stage
 from .choose import nowhere, select
 from .proxy import digest_of, tasks_of

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..boards import load_board
-from ..build import build
 from ..compiler import compile_recipe
-from ..emulator import HostSession
-from ..fit import Planning
+from ..planning.fit import Planning
 from ..recipe import Optimizer, UpdateScheme
-from ..select import layers_of, selections
-from ..session import Evaluation
+from ..sessions.host_session import HostSession
+from ..sessions.session import Evaluation
+from ..toolchain.build import build
+from ..training.scheme import layers_of, selections
 from .pool import Context, Pool
 from .proxy import digest_of
 from .settings import Objective

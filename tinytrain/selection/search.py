@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ortools.sat.python import cp_model
 
 from ..compiler import silent
-from ..select import block_of
+from ..training.scheme import block_of
 from .contribution import Values
 from .memory import Memory, Need
 from .options import NOTHING, Choice, Option

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ..boards import Board, all_boards, with_sram
 from ..compiler import Compiled, compile_recipe
 from ..errors import BoardError
-from ..fit import Planning
+from ..planning.fit import Planning
 from ..quantize import Quantized
 from ..recipe import Proxy, Recipe
-from ..runner import emulated
+from ..sessions.runner import emulated
 
 STEPS = 2  # the last is counted
 LIKE = {"host": "cortex-m4", "rv32imac": "rv32imc"}  # processors that are counted on another

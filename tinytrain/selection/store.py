@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..assets import firmware_dir
-from ..build import cache_dir
 from ..ir import Graph
+from ..support.assets import firmware_dir
+from ..toolchain.build import cache_dir
 
 FORMAT = 1
 PACKAGE = Path(__file__).resolve().parents[1]

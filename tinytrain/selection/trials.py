@@ -12,7 +12,7 @@ import numpy as np
 from ..boards import with_sram
 from ..compiler import silent
 from ..recipe import UpdateScheme
-from ..select import Layer, bias_only, head_only, last_layers, lora, selections
+from ..training.scheme import Layer, bias_only, head_only, last_layers, lora, selections
 from .analysis import Analysis, Stage
 from .contribution import Values
 from .front import Candidate, replanned

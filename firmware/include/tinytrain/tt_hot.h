@@ -1,6 +1,6 @@
 /* TT_HOT marks the functions of the kernels that most of a step is spent in. On an ESP32, where
  * model_uses.h asks for it, they lie in the sections that its frameworks' linker scripts put into
- * IRAM. A linker script of tinytrain chooses by file instead: HOT in tinytrain/build.py. */
+ * IRAM. A linker script of tinytrain chooses by file instead: HOT in tinytrain/toolchain/build.py. */
 #ifndef TT_HOT_H
 #define TT_HOT_H
 

@@ -1,4 +1,4 @@
-/* Integer arithmetic that every kernel shares. tinytrain/numerics.py is the same in numpy; both give
+/* Integer arithmetic that every kernel shares. tinytrain/ir/numerics.py is the same in numpy; both give
  * the same bits for every input in the stated range. No libm, no library calls. */
 #ifndef TT_MATH_H
 #define TT_MATH_H

@@ -1,4 +1,4 @@
-/* The serial protocol, version 1. tinytrain/link.py is the other end.
+/* The serial protocol, version 1. tinytrain/link/protocol.py is the other end.
  *
  * A frame is SLIP (RFC 1055): END 0xC0, body, END; in the body 0xC0 is sent as DB DC and 0xDB as
  * DB DD. Body: type u8, sequence u8, payload, CRC-32 (that of zlib) of all before it. Numbers are

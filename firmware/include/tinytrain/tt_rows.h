@@ -1,5 +1,5 @@
 /* Rows of accumulators -> int8 by the smallest shift that fits, with stochastic rounding: what all
- * kernels share that make gradients. tinytrain/numerics.py, quantize_rows, is the same in numpy.
+ * kernels share that make gradients. tinytrain/ir/numerics.py, quantize_rows, is the same in numpy.
  */
 #ifndef TT_ROWS_H
 #define TT_ROWS_H

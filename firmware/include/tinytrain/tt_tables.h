@@ -1,4 +1,4 @@
-/* Constant tables; tinytrain/tables.py makes the same numbers. */
+/* Constant tables; tinytrain/ir/tables.py makes the same numbers. */
 #ifndef TT_TABLES_H
 #define TT_TABLES_H
 

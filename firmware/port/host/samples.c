@@ -1,4 +1,4 @@
-/* Many steps in one call, for tinytrain/emulator.py. */
+/* Many steps in one call, for tinytrain/sessions/host_session.py. */
 #include <string.h>
 
 #include "model.h"

@@ -1,0 +1,5 @@
+"""``python -m tinytrain.cli``."""
+
+from .main import main
+
+main()

@@ -1,0 +1,1 @@
+"""What leaves the compiler: projects, libraries, footprints, and what was learned as floats."""

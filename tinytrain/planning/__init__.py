@@ -1,0 +1,1 @@
+"""A training step made to fit: loops, recomputation, addresses."""

@@ -1,0 +1,1 @@
+"""Where a compiled model runs: numpy, host, emulated and real boards."""

@@ -1,0 +1,1 @@
+"""Files, templates and tables that every room may use."""

@@ -1,0 +1,1 @@
+"""What trains, and the training step that follows from it."""
