@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo test test-all bench size lint format help clean setup tools
 
 demo: setup ## Train a small transformer in generated C and show what it learned
-	$(BIN)/python -m tinytrain.demo
+	$(BIN)/python -m tinytrain.cli.demo
 
 test: setup ## Run the tests (what CI runs)
 	$(PYTEST) -m "not matrix and not hardware"
