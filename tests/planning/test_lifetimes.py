@@ -217,7 +217,7 @@ def test_bits_made_again_do_not_hold_what_they_are_of() -> None:
     assert graph is not None
     found = 0
     for i, node in enumerate(graph.nodes):
-        if node.op is clip_mask_u8 and node.name.endswith(".again"):
+        if node.op is clip_mask_u8 and node.again:
             (x,) = node.inputs
             before, after = (
                 [n for n in part if n.op is not clip_mask_u8]

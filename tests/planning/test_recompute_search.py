@@ -127,4 +127,4 @@ def test_a_mask_is_made_right_behind_what_it_looks_at() -> None:
     for i, mask in masks:
         source = mask.inputs[0]
         assert source is not None
-        assert source in nodes[i - 1].outputs or not source.name.endswith(".again")
+        assert source in nodes[i - 1].outputs or not source.name.endswith("..again")

@@ -19,7 +19,7 @@ from tinytrain.ir import Graph
 from tinytrain.planning.fit import Fitted, Planning
 from tinytrain.planning.lifetimes import lifetimes, plan, value_lives
 from tinytrain.planning.placement import lower_bound
-from tinytrain.planning.recompute import AGAIN, bottlenecks, forward_nodes, origin, recompute
+from tinytrain.planning.recompute import bottlenecks, forward_nodes, origin, recompute
 from tinytrain.reports import tables as report
 from tinytrain.reports.memory_map import Axis, fitting, live_curves, memory_map, section, write_map
 from tinytrain.reports.occupancy import KINDS, groups, holders, kinds, remade
@@ -71,7 +71,7 @@ def test_kinds() -> None:
     assert found["blocks.1.f1"] == "activation"
     assert found["blocks.1.f2.dx"] == "gradient"
     for name, kind in found.items():
-        assert (kind == "made again") == (AGAIN in name)
+        assert (kind == "made again") == ("..again" in name)
         assert (kind == "kept mask") == name.endswith(".clipped")
 
 
@@ -84,7 +84,7 @@ def test_remade(name: str) -> None:
     assert sum(n.macs for n in found) == compiled.step.extra_macs
     for node in found:
         for value in lives:
-            if value == node.name or value.startswith(node.name + AGAIN):
+            if value == node.name or value.startswith(node.name + "..again"):
                 busy = range(lives[value].born, lives[value].dies + 1)
                 assert not set(busy) & set(range(*node.freed)), value
 

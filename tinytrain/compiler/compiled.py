@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,6 @@ from ..planning.lifetimes import Plan
 from ..quantize import Quantized
 from ..quantize.codec import Codec
 from ..recipe import Optimizer
-from ..training.adapters import DOWN, UP
 from ..training.learning_rate import knots
 
 
@@ -111,7 +110,9 @@ class Compiled:
     @property
     def parameters(self) -> int:
         """Weights and biases of the linear layers and the tables of the model."""
-        return _count(self.quantized.graph, ("i8", "i32"), skip=(".mult", ".shift"))
+        params = self.quantized.graph.params.values()
+        counted = [p for p in params if p.role != "multiplier"]
+        return sum(p.data.size for p in counted if p.value.type.dtype in ("i8", "i32"))
 
     @property
     def table_bytes(self) -> int:
@@ -135,8 +136,8 @@ class Compiled:
     @property
     def adapter_parameters(self) -> int:
         """Of the trained parameters, those of adapters."""
-        ends = tuple(f".{part}.weight.trained" for part in (DOWN, UP))
-        return sum(p.data.size for n, p in self.forward.params.items() if n.endswith(ends))
+        params = self.forward.params.values()
+        return sum(p.data.size for p in params if p.role in ("down", "up"))
 
     def facts(self) -> dict[str, Any]:
         """What ``plan --json`` prints; flash needs a link and is added by the caller."""
@@ -183,7 +184,7 @@ class Compiled:
             "scheme": training.scheme, "arena_bytes": arena, "state_bytes": states,
             "alone_bytes": whole + arena + states,
             "trained_parameters": sum(t.type.size for t in held if t.kind == "trained"
-                                      and not t.name.endswith(".fraction")),
+                                      and t.role != "fraction"),
             "macs": training.graph.macs(), "macs_recomputed": training.step.extra_macs,
         }  # fmt: skip
 
@@ -197,11 +198,3 @@ class Compiled:
         """SRAM that several schemes take beyond the one that would need the most alone."""
         alone: list[int] = [self._scheme_facts(t)["alone_bytes"] for t in self.trainings]
         return self.sram.sram_bytes - max(alone)
-
-
-def _count(graph: Graph, dtypes: Sequence[str], skip: tuple[str, ...]) -> int:
-    return sum(
-        p.data.size
-        for name, p in graph.params.items()
-        if p.value.type.dtype in dtypes and not name.endswith(skip)
-    )

@@ -70,9 +70,11 @@ def compile_recipe(
         *packed, evaluate = with_packed(*steps.values(), evaluate)
         steps = dict(zip(steps, packed, strict=True))
     const, state = parameters(list(steps.values()), evaluate)
-    tensors = tuple(Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8)) for p in state)
+    tensors = tuple(
+        Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8), p.role) for p in state
+    )
     logits = evaluate.outputs[1].type.shape
-    source = evaluate.inputs[0].type
+    source = evaluate.outside("input").type
     sram = Sram(
         arena_bytes=0,
         trained_weight_bytes=sum(t.bytes for t in tensors if t.kind == "trained"),

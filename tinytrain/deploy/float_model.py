@@ -25,7 +25,6 @@ from ..ops.floating import linear as LINEAR
 from ..ops.linear import linear_s8, linear_s16
 from ..quantize.fold import folded_gains
 from ..recipe import Recipe
-from ..training.adapters import DOWN, UP
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -160,9 +159,9 @@ def _layer(
     def trained(*values: Value | None) -> Value | None:
         return next((v for v in values if v and graph.params[v.name].kind == "trained"), None)
 
-    def adapter(part: str) -> Value | None:
-        found = device.get(f"{node.layer}.{part}")
-        return found.inputs[1] if found else None
+    def adapter(role: str) -> Value | None:
+        params = graph.params.values()
+        return next((p.value for p in params if (p.layer, p.role) == (node.layer, role)), None)
 
     x, w, wt, rows, b, bt, *_ = device[node.layer].inputs
     weight, bias = (floats.params[v.name].data.astype(np.float64) for v in node.inputs[1:] if v)
@@ -175,7 +174,7 @@ def _layer(
     return _Layer(
         node.layer, origin, weight, bias, gain.astype(np.float64), offset.astype(np.float64),
         channels, x.type.tensor_scale * scales, trained(wt, w), trained(bt, b),
-        adapter(DOWN), adapter(UP),
+        adapter("down"), adapter("up"),
     )  # fmt: skip
 
 

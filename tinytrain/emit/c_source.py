@@ -4,7 +4,7 @@ bytes."""
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..planning.placement import aligned
 from ..recipe import Optimizer
 from ..support.templates import environment
 from .call_table import MAIN, Argument, Caller, KernelCall, callers_of
-from .program import CHOICE, Training, parameters
+from .program import Training, parameters
 
 CTYPES = {"f32": "float", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "u16": "uint16_t",
           "i32": "int32_t", "u32": "uint32_t"}  # fmt: skip
@@ -146,15 +146,17 @@ def array(param: Param, symbol: str, align: int) -> Array:
 class Emitter:
     """Calls of one graph; ``where`` gives the C expression of every value."""
 
-    def __init__(self, graph: Graph, plan: Plan, symbols: dict[str, str]) -> None:
+    def __init__(
+        self, graph: Graph, plan: Plan, symbols: dict[str, str], psram: Collection[str] = ()
+    ) -> None:
         self.graph, self.plan, self.inner = graph, plan, graph.inner()
         self.pointer = dict(symbols)
         self.place: dict[str, str] = {
             name: "flash" if p.kind == "const" else "state" for name, p in graph.params.items()
         }
-        self.place |= {name: "psram" for name, c in symbols.items() if c.startswith("frozen.")}
+        self.place |= dict.fromkeys(psram, "psram")
         for value in graph.inputs:
-            name = "tt_model_labels" if value.name == "labels" else "tt_model_input"
+            name = f"tt_model_{value.role}"
             self.pointer[value.name] = f"({self._ctype(value)} *)(void *){name}"
             self.place[value.name] = "input"
         for new, old in graph.updated().items():
@@ -279,13 +281,13 @@ def train_symbols(trainings: Sequence[Training]) -> dict[str, str]:
 
 
 def _train_functions(
-    trainings: Sequence[Training], symbols: dict[str, str]
+    trainings: Sequence[Training], symbols: dict[str, str], psram: Collection[str]
 ) -> list[dict[str, Any]]:
     """``tt_model_train`` of one scheme; of several, a function each, with the terms of its worth:
     (moment, factor) in C."""
     names = train_symbols(trainings)
     return [
-        Emitter(t.graph, t.plan, symbols).function()
+        Emitter(t.graph, t.plan, symbols, psram).function()
         | {"symbol": names[t.scheme], "scheme": c_text(t.scheme), "title": commented(t.scheme),
            "terms": [(symbols[term.moment], float_literal(float(term.factor))) for term in t.terms]}
         for t in trainings
@@ -313,7 +315,7 @@ def uses(optimizer: Optimizer, graphs: Sequence[Graph]) -> dict[str, bool]:
     return {
         "LSB": optimizer.rule == "lsb", "SGD": optimizer.rule == "sgd",
         "FRACTIONS": optimizer.weights == "int16",
-        "ROWS": any(p.value.name.endswith(".rows") for p in params),
+        "ROWS": any(p.role == "rows" for p in params),
         "PER_CHANNEL": any(d.get("per_channel") for d in dims),
     }  # fmt: skip
 
@@ -333,7 +335,7 @@ def emit(
     symbols |= {name: f"frozen.{symbols[name]}" for name in moved}
     symbols |= symbols_of([p.value.name for p in state], "s")
     states = [array(p, symbols[p.value.name], 8) for p in state]
-    x = evaluate.inputs[0].type
+    x = evaluate.outside("input").type
     logits = evaluate.outputs[1].type
     labels = logits.shape[0]
     arenas = arena_bytes(*plans)
@@ -357,9 +359,9 @@ def emit(
         "weights_section": weights_section, "iram": iram,
         "knots": [(step, float_literal(rate)) for step, rate in knots],
         "tokens": vocabulary(evaluate),
-        "trains": _train_functions(trainings, symbols),
-        "choice": symbols.get(CHOICE.value.name),
-        "evaluate": Emitter(evaluate, evaluation.plan, symbols).function(),
+        "trains": _train_functions(trainings, symbols, moved),
+        "choice": next((symbols[p.value.name] for p in state if p.role == "choice"), None),
+        "evaluate": Emitter(evaluate, evaluation.plan, symbols, moved).function(),
     }  # fmt: skip
     facts["callers"] = callers_of([
         call.made for function in (*facts["trains"], facts["evaluate"])

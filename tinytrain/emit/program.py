@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,6 @@ from ..ir import Graph, Param, Type, Value
 from ..planning.fit import Fitted
 from ..planning.lifetimes import Plan
 from ..training.fisher import Term
-
-# State of a firmware that holds several schemes: the one in use, samples that were looked at.
-CHOICE = Param(Value("choice", Type((2,), "u32")), np.zeros(2, np.uint32), "optimizer")
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,15 @@ class Training:
         return self.step.plan
 
 
+def choice_of(taken: Collection[str]) -> Param:
+    """State of a firmware that holds several schemes: the one in use, samples that were looked
+    at. ``taken``: names of all other parameters."""
+    name = "choice"
+    while name in taken:
+        name += "."
+    return Param(Value(name, Type((2,), "u32")), np.zeros(2, np.uint32), "optimizer", "choice")
+
+
 def parameters(steps: Sequence[Graph], evaluate: Graph) -> tuple[list[Param], list[Param]]:
     """(constants, states) of all graphs, each once, in the order of their first use."""
     merged: dict[str, Param] = {}
@@ -43,6 +49,7 @@ def parameters(steps: Sequence[Graph], evaluate: Graph) -> tuple[list[Param], li
             known = merged.setdefault(name, param)
             assert known is param or np.array_equal(known.data, param.data), name
     if len(steps) > 1:
-        merged[CHOICE.value.name] = CHOICE
+        choice = choice_of(merged)
+        merged[choice.value.name] = choice
     const = [p for p in merged.values() if p.kind == "const"]
     return const, [p for p in merged.values() if p.kind != "const"]

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import ShapeError
-from .values import DTYPES, NAMES, Array, Param, Type, Value
+from .values import DTYPES, NAMES, Array, Kind, Param, Role, Type, Value, ValueRole
 
 __all__ = [
-    "DTYPES", "NAMES", "Array", "Attrs", "Build", "Case", "Graph", "Loop", "Node", "Op", "Param",
-    "Step", "Type", "Types", "Value", "verify",
+    "DTYPES", "NAMES", "Again", "Array", "Attrs", "Build", "Case", "Graph", "Kind", "Loop", "Node",
+    "Op", "Param", "Role", "Step", "Type", "Types", "Value", "verify",
 ]  # fmt: skip
 
 Attrs = Mapping[str, Any]
@@ -115,13 +115,38 @@ class Loop:
     rows: int
 
 
+# What a node is of a training step. ``update`` overwrites a state.
+Phase = Literal["forward", "loss", "backward", "update", "recomputed"]
+
+
+@dataclass(frozen=True)
+class Again:
+    """What a recomputed node repeats: the forward node's name and outputs, and the number of the
+    update for which alone it does so (0: for all readers)."""
+
+    of: str
+    makes: tuple[str | None, ...]
+    update: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """What stands behind the names of its outputs. Two dots occur in no name of a user's."""
+        return f"..again.{self.update}" if self.update else "..again"
+
+
 @dataclass(frozen=True)
 class Node:
+    """A call of an operator. ``layer``: the user's name of the place in the model that it comes
+    from; ``phase``: what it is of the step; ``again``: of a recomputed node, what it repeats."""
+
     op: Op
     inputs: tuple[Value | None, ...]
     outputs: tuple[Value | None, ...]
     attrs: Attrs = field(default_factory=dict)
     loop: Loop | None = None
+    layer: str = ""
+    phase: Phase = "forward"
+    again: Again | None = None
 
     @cached_property
     def name(self) -> str:
@@ -136,11 +161,6 @@ class Node:
     def makes(self) -> tuple[str, ...]:
         """Names of the outputs."""
         return tuple(v.name for v in self.outputs if v is not None)
-
-    @property
-    def layer(self) -> str:
-        """The user's name of the place in the model that this node comes from."""
-        return str(self.attrs.get("layer", ""))
 
     def in_types(self) -> Types:
         return tuple(None if v is None else v.type for v in self.inputs)
@@ -179,14 +199,19 @@ class Node:
             return self
         return self._variant(inputs, lambda: replace(self, inputs=inputs))
 
-    def renamed(self, inputs: tuple[Value | None, ...], suffix: str) -> Node:
-        """The same of other inputs, with ``suffix`` behind the names of what it makes."""
+    def repeated(self, inputs: tuple[Value | None, ...], update: int = 0) -> Node:
+        """The same of other inputs, as a recomputed node, of the update of this number alone."""
 
         def make() -> Node:
-            outs = tuple(v and Value(v.name + suffix, v.type) for v in self.outputs)
-            return Node(self.op, inputs, outs, self.attrs)
+            again = Again(
+                self.name, tuple(None if v is None else v.name for v in self.outputs), update
+            )
+            outs = tuple(v and Value(v.name + again.suffix, v.type) for v in self.outputs)
+            return Node(
+                self.op, inputs, outs, self.attrs, layer=self.layer, phase="recomputed", again=again
+            )
 
-        return self._variant((inputs, suffix), make)
+        return self._variant((inputs, update), make)
 
     def _variant(self, key: object, make: Callable[[], Node]) -> Node:
         """Made once: a search of the planner asks for the same ones thousands of times."""
@@ -223,7 +248,7 @@ def _rows_of(value: Value | None, rows: int) -> Value | None:
     if value is None:
         return None
     kind = value.type
-    return Value(value.name, Type((rows, *kind.shape[1:]), kind.dtype, kind.scale))
+    return replace(value, type=replace(kind, shape=(rows, *kind.shape[1:])))
 
 
 @dataclass(frozen=True)
@@ -234,6 +259,13 @@ class Graph:
     params: Mapping[str, Param]
     nodes: tuple[Node, ...]
     outputs: tuple[Value, ...]
+
+    def outside(self, role: ValueRole) -> Value:
+        """The input of this role. Raises ShapeError when there is none."""
+        for value in self.inputs:
+            if value.role == role:
+                return value
+        raise ShapeError(f"the graph has no input of the role {role!r}")
 
     def with_nodes(self, nodes: Sequence[Node]) -> Graph:
         """The same graph over other nodes, without the parameters that none of them reads."""
@@ -285,7 +317,9 @@ class Graph:
 
 
 class Build:
-    """The only maker of nodes: each is typed at birth."""
+    """The only maker of nodes: each is typed at birth, and of the current ``phase``."""
+
+    phase: Phase = "forward"
 
     def __init__(self, graph: Graph | None = None) -> None:
         self.inputs: list[Value] = list(graph.inputs) if graph else []
@@ -302,22 +336,23 @@ class Build:
         self._names.add(name)
         return name
 
-    def input(self, name: str, kind: Type) -> Value:
-        value = Value(self.fresh(name), kind)
+    def input(self, name: str, kind: Type, role: ValueRole = "input") -> Value:
+        value = Value(self.fresh(name), kind, role)
         self.inputs.append(value)
         return value
 
     def param(
-        self, name: str, data: Array, kind: str = "const",
-        scale: float | tuple[float, ...] | None = None,
+        self, name: str, data: Array, kind: Kind = "const",
+        scale: float | tuple[float, ...] | None = None, *, role: Role = "", layer: str = "",
     ) -> Value:  # fmt: skip
-        """A parameter with content; its dtype is the array's."""
+        """A parameter with content; its dtype is the array's. A name that is taken gets a number;
+        nothing may be read out of names."""
         value = Value(self.fresh(name), Type(tuple(data.shape), NAMES[data.dtype], scale))
-        self.params[value.name] = Param(value, data, kind)
+        self.params[value.name] = Param(value, data, kind, role, layer)
         return value
 
     def node(
-        self, op: Op, inputs: Sequence[Value | None], name: str, **attrs: Any
+        self, op: Op, inputs: Sequence[Value | None], name: str, *, layer: str = "", **attrs: Any
     ) -> tuple[Value, ...]:
         """Append a node; its outputs are called ``name``, ``name.1`` ... (absent ones are None)."""
         types = op.infer(tuple(None if v is None else v.type for v in inputs), attrs)
@@ -325,7 +360,8 @@ class Build:
         for i, kind in enumerate(types):
             wish = name if i == 0 else f"{name}:{i}"
             outs.append(None if kind is None else Value(self.fresh(wish), kind))
-        self.append(Node(op, tuple(inputs), tuple(outs), attrs))
+        phase: Phase = "update" if op.updates else self.phase
+        self.append(Node(op, tuple(inputs), tuple(outs), attrs, layer=layer, phase=phase))
         return tuple(outs)  # type: ignore[arg-type]
 
     def append(self, node: Node) -> None:

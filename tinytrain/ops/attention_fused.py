@@ -29,7 +29,7 @@ from .base import need, need_gradient
 
 def fuse(probs: Node, mix: Node) -> dict[str, Any]:
     """Attributes of the ``attention_s8`` (q, k, v) that does what both nodes do."""
-    return {"probs": dict(probs.attrs), "mix": dict(mix.attrs), "layer": mix.layer}
+    return {"probs": dict(probs.attrs), "mix": dict(mix.attrs)}
 
 
 def fuse_gradient(
@@ -42,7 +42,6 @@ def fuse_gradient(
         "probs": dict(probs.attrs),
         **{name: None if node is None else dict(node.attrs) for name, node in parts.items()},
         "keys": probs.out_types()[0].shape[1],  # type: ignore[union-attr]
-        "layer": probs.layer,
     }
 
 

@@ -21,8 +21,8 @@ def lut_node(
     """y = fn(x) by table. The node keeps the slopes, which only a gradient makes a parameter of."""
     s_x = x.type.tensor_scale
     table = b.param(f"{name}.table", lut_table(fn, s_x, s_y))
-    attrs = {"scale": s_y, **slope_attrs(derivative, s_x), "layer": layer}
-    return b.node(lut_s8, [x, table], name, **attrs)[0]
+    attrs = {"scale": s_y, **slope_attrs(derivative, s_x)}
+    return b.node(lut_s8, [x, table], name, layer=layer, **attrs)[0]
 
 
 def slope_attrs(derivative: Function, s_x: float) -> dict[str, Any]:

@@ -38,8 +38,8 @@ def loss_metrics(b: Build, logits: Value, labels: Value) -> Value:
 
 def loss_gradient(b: Backward, logits: Value, labels: Value, name: str, layer: str = "") -> Grad:
     """The node where the backward pass starts: gradient of the mean loss over all T rows."""
-    attrs = {**gradient_attrs(logits.type.shape[0]), "stream": b.stream(), "layer": layer}
-    return Grad(*b.node(cross_entropy_grad_s16, [logits, labels], name, **attrs))
+    attrs = {**gradient_attrs(logits.type.shape[0]), "stream": b.stream()}
+    return Grad(*b.node(cross_entropy_grad_s16, [logits, labels], name, layer=layer, **attrs))
 
 
 def _check(types: Types) -> tuple[Type, Type]:

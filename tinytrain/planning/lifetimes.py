@@ -46,7 +46,7 @@ class Plan:
 
 
 def scratch_name(node: Node) -> str:
-    return f"scratch@{node.name}"
+    return f"scratch@{node.name}.."  # no value is called so: a user's name has no empty part
 
 
 class Life(NamedTuple):

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import replace
-from functools import lru_cache
 
 from ..ir import Graph, Node, Value
 from ..ir.prune import live
 from ..ops.gradient import clip_mask_u8
-from ..ops.loss import cross_entropy_grad_s16
 
-AGAIN = ".again"
 SMALL = 16  # times smaller than its input: an output that is worth keeping
 ELEMENT = 4  # what an output element costs, in MACs, beside the products
 
 
 def backward_start(graph: Graph) -> int:
     """Index of the first node of the backward pass (the number of nodes when there is none)."""
-    ops = [node.op for node in graph.nodes]
-    return ops.index(cross_entropy_grad_s16) if cross_entropy_grad_s16 in ops else len(ops)
+    for i, node in enumerate(graph.nodes):
+        if node.phase in ("backward", "update"):
+            return i
+    return len(graph.nodes)
 
 
 def forward_nodes(graph: Graph) -> list[Node]:
@@ -56,35 +55,35 @@ def recompute(graph: Graph, again: Set[str]) -> Graph | None:
     nodes = list(graph.nodes[:start])
     shared: dict[str, Value] = {}
 
-    def value(v: Value | None, copies: dict[str, Value], suffix: str) -> Value | None:
+    def value(v: Value | None, copies: dict[str, Value], update: int) -> Value | None:
         if v is None or v.name not in maker:
             return v
         node = maker[v.name]
         if node.name not in again and not node.op.alias:
             return v
         if v.name not in copies:
-            inputs = tuple(value(i, copies, suffix) for i in node.inputs)
+            inputs = tuple(value(i, copies, update) for i in node.inputs)
             if inputs == node.inputs and node.op.alias:
                 return v
             if v.name in copies:  # a mask, made right behind its input
                 return copies[v.name]
-            copy = node.renamed(inputs, suffix)
+            copy = node.repeated(inputs, update)
             nodes.append(copy)
             copies.update((o.name, c) for o, c in zip(node.outputs, copy.outputs, strict=True)
                           if o is not None and c is not None)  # fmt: skip
             if (mask := masks.get(v.name)) and mask.name in again:
-                value(mask.outputs[0], copies, suffix)  # what it looks at may then be overwritten
+                value(mask.outputs[0], copies, update)  # what it looks at may then be overwritten
         return copies[v.name]
 
     count = 0
     for node in graph.nodes[start:]:
-        copies, suffix = shared, AGAIN
+        copies, update = shared, 0
         if node.op.updates and node.name in again:
             count += 1
-            copies, suffix = {}, f"{AGAIN}.{count}"
+            copies, update = {}, count
         if not maker.keys().isdisjoint(node.reads):
             # value() appends what it makes again, so the inputs come first.
-            node = node.reading(tuple(value(v, copies, suffix) for v in node.inputs))
+            node = node.reading(tuple(value(v, copies, update) for v in node.inputs))
         nodes.append(node)
     found = live(replace(graph, nodes=tuple(nodes)))
     return None if _stale(found) else found
@@ -92,20 +91,12 @@ def recompute(graph: Graph, again: Set[str]) -> Graph | None:
 
 def origin(node: Node) -> str | None:
     """The name of the forward node that a node makes again; None for all others."""
-    return _parts(node.name)[0]
+    return node.again.of if node.again else None
 
 
 def own(node: Node) -> int:
     """The number of the update for which alone a node makes something again; 0: not such a node."""
-    return _parts(node.name)[1]
-
-
-@lru_cache(maxsize=100_000)
-def _parts(name: str) -> tuple[str | None, int]:
-    first, mark, number = name.rpartition(AGAIN)
-    if not mark or not (number == "" or number[1:].isdigit()):
-        return None, 0
-    return first, int(number[1:] or 0)
+    return node.again.update if node.again else 0
 
 
 def own_updates(graph: Graph) -> list[Node]:

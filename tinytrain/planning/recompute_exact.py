@@ -142,6 +142,7 @@ def problem_of(plain: Graph, shaped: Graph, smallest: Graph) -> Problem:
         if node.op.alias and node.inputs[0] is not None and node.inputs[0].name in home:
             home |= dict.fromkeys(node.makes, home[node.inputs[0].name])
     small = value_lives(smallest)
+    copies = {n.again.of: n for n in smallest.nodes if n.again and not n.again.update}
 
     def read(node: Node) -> tuple[str, ...]:
         names = (home[name] for name in node.reads if name in home)
@@ -150,9 +151,12 @@ def problem_of(plain: Graph, shaped: Graph, smallest: Graph) -> Problem:
     def item(node: Node) -> Item:
         outs = [v for v in node.outputs if v is not None]
         whole = sum(v.type.bytes for v in outs)
-        again = sum(small[k].bytes if (k := f"{v.name}.again") in small else v.type.bytes
-                    for v in outs)  # fmt: skip
-        copy = next((n for n in smallest.nodes if n.name == f"{node.name}.again"), node)
+        copy = copies.get(node.name, node)
+        again = sum(
+            small[c.name].bytes if c and copy is not node and c.name in small else v.type.bytes
+            for v, c in zip(node.outputs, copy.outputs, strict=True)
+            if v is not None
+        )
         return Item(read(node), whole, again, copy.scratch_bytes(), cost(node))
 
     items = {n.name: item(n) for n in forward_nodes(plain)}

@@ -34,7 +34,8 @@ QUICK = 200  # tries of a quick descent
 class Trial:
     """What a set of choices gives. ``bytes``: the most live bytes; ``crowd``: live bytes beyond
     CROWDED of that, summed over the nodes: of two equal peaks the narrower is the better start;
-    ``cost``: MACs and element work beyond the plain step; ``peak``: values alive at the peak."""
+    ``cost``: MACs and element work beyond the plain step; ``peak``: nodes, as of the
+    forward pass, of which values are alive at the peak."""
 
     nodes: int
     bytes: int
@@ -90,7 +91,9 @@ class Search:
         most = max(curve)
         at = curve.index(most)
         crowd = sum(n - CROWDED * most for n in curve if n > CROWDED * most)
-        peak = frozenset(v for b in buffers if b.born <= at <= b.dies for v in b.values)
+        maker = {v: origin(n) or n.name for n in made.nodes for v in n.makes}
+        alive = (v for b in buffers if b.born <= at <= b.dies for v in b.values)
+        peak = frozenset(maker[v] for v in alive if v in maker)
         return Trial(len(made.nodes), most, crowd, self._extra(made), key, peak)
 
     def _extra(self, made: Graph) -> int:
@@ -189,12 +192,7 @@ class Search:
         forward = [name for name in new if name in self.price]
         if len(move) > 1 and len(new) < 2:
             return False
-        return not forward or any(self._at_peak(name, best) for name in forward)
-
-    @staticmethod
-    def _at_peak(name: str, trial: Trial) -> bool:
-        return any(value == name or value.startswith((f"{name}.again", f"{name}:"))
-                   for value in trial.peak)  # fmt: skip
+        return not forward or not best.peak.isdisjoint(forward)
 
     def _trade(self, best: Trial, budget: int) -> Trial:
         """Single choices traded for others, as long as that makes it cheaper."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ShapeError
-from ..ir import DTYPES, Type
+from ..ir import DTYPES, Kind, Role, Type
 from ..ops.loss import LOGIT_SCALE
 
 Array = npt.NDArray[Any]
@@ -17,12 +17,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Tensor:
-    """A persistent tensor: name, type, ``trained`` or ``optimizer``, and its padded bytes."""
+    """A persistent tensor: its name, type, kind (``trained`` or ``optimizer``), role and padded
+    bytes."""
 
     name: str
     type: Type
-    kind: str
+    kind: Kind
     bytes: int
+    role: Role = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Codec:
             if not np.isfinite(array).all():
                 raise ShapeError("sample holds NaN or infinity")
             steps = np.rint(array.astype(np.float64) / self.input.tensor_scale)
-            return np.clip(steps, -127, 127).astype(np.int8)
+            return np.clip(steps, self.input.lo, self.input.hi).astype(np.int8)
         if array.dtype.kind not in "iu":
             raise ShapeError(f"the model takes integer tokens, the sample is {array.dtype}")
         kind = DTYPES[self.input.dtype]

@@ -97,7 +97,7 @@ class Lowering:
             shaped = scale.reshape(-1, *[1] * (real.ndim - 1)) if per_channel else scale
             codes = np.clip(np.rint(real / shaped), -127, 127).astype(np.int8)
             kept = tuple(float(s) for s in scale) if per_channel else float(scale)
-            self.weights[key] = self.build.param(value.name, codes, "const", kept)
+            self.weights[key] = self.build.param(value.name, codes, "const", kept, role="weight")
         return self.weights[key]
 
     def node(self, op: Op, inputs: Any, name: str, node: Node, **attrs: Any) -> Value:
@@ -129,12 +129,15 @@ def _products(low: Lowering, node: Node, out: Value, s_y: float) -> list[Value |
     finite(real, b.name if b else out.name)
     steps = np.rint(real / (s_x * s_w))
     bias = low.build.param(
-        f"{node.layer}.bias", np.clip(steps, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
-    )
+        f"{node.layer}.bias",
+        np.clip(steps, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32),
+        role="bias", layer=node.layer,
+    )  # fmt: skip
     pairs = [multiplier(float(s_x * s / s_y)) for s in s_w]
     mult, shift = (np.array(part, np.int32) for part in zip(*pairs, strict=True))
     constants = [
-        low.build.param(f"{node.layer}.mult", mult), low.build.param(f"{node.layer}.shift", shift)
+        low.build.param(f"{node.layer}.mult", mult, role="multiplier", layer=node.layer),
+        low.build.param(f"{node.layer}.shift", shift, role="multiplier", layer=node.layer),
     ]  # fmt: skip
     return [x, weight, None, None, bias, None, *constants]
 

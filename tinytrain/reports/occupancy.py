@@ -104,7 +104,9 @@ def remade(graph: Graph) -> list[Remade]:
         if name is None:
             continue
         outs = [v for v in node.outputs if v is not None]
-        first |= {v.name: v.name.removesuffix(node.name.removeprefix(name)) for v in outs}
+        assert node.again is not None
+        made = zip(node.outputs, node.again.makes, strict=True)
+        first |= {v.name: of for v, of in made if v is not None and of is not None}
         # What nothing reads in the forward pass is not made there. It could be with its inputs.
         read = [first.get(name, name) for name in node.reads]
         ready = max((born.get(source, 0) for source in read), default=0)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..compiler.compiled import Compiled
-from ..emit.program import CHOICE, parameters
+from ..emit.program import parameters
 from ..errors import LinkError
 from ..ir import Graph, Step
 from ..ir.execute import execute
@@ -34,14 +34,14 @@ class NumpySession(Session):
     ) -> None:  # fmt: skip
         self.trains, self.graph, self.codec, self.knots = steps, evaluate, codec, knots
         self.terms, self.schemes = terms, codec.schemes
-        self.state: dict[str, Any] = {
-            p.value.name: p.data.copy() for p in parameters(steps, evaluate)[1]
-        }
+        states = parameters(steps, evaluate)[1]
+        self.state: dict[str, Any] = {p.value.name: p.data.copy() for p in states}
+        self._choice = next((p.value.name for p in states if p.role == "choice"), "")
         self.clock = Step(seed=seed)
 
-    def _inputs(self, x: Array, y: Array | int) -> dict[str, Any]:
-        sample = self.codec.quantize_input(x)
-        return {self.graph.inputs[0].name: sample, "labels": self.codec.encode_labels(y)}
+    def _inputs(self, graph: Graph, x: Array, y: Array | int) -> dict[str, Any]:
+        given = {"input": self.codec.quantize_input(x), "labels": self.codec.encode_labels(y)}
+        return {v.name: given[v.role] for v in graph.inputs}
 
     def step(self, x: Array, y: Array | int) -> StepResult:
         done = self.clock.step
@@ -49,32 +49,32 @@ class NumpySession(Session):
             self.clock, learning_rate=rate_at(self.knots, done), beta=beta_at(done)
         )
         train = self.trains[self._in_use()]
-        values = execute(train, self._inputs(x, y), self.state, self.clock)
+        values = execute(train, self._inputs(train, x, y), self.state, self.clock)
         self.clock = replace(self.clock, step=done + 1)
-        return _result(values["metrics"], done + 1)
+        return _result(values[train.outputs[0].name], done + 1)
 
     def _in_use(self) -> int:
-        index = int(self.state[CHOICE.value.name][0]) if len(self.trains) > 1 else 0
+        index = int(self.state[self._choice][0]) if len(self.trains) > 1 else 0
         return index if index < len(self.trains) else 0
 
     def _use(self, index: int) -> None:
         if len(self.trains) > 1:
-            self.state[CHOICE.value.name][0] = index
+            self.state[self._choice][0] = index
 
     def _probe(self, x: Array, y: Array | int) -> StepResult:
-        choice = self.state[CHOICE.value.name]
+        choice = self.state[self._choice]
         seen = np.float32(choice[1])
         mean = np.float32(seen / np.float32(seen + np.float32(1)))
         clock = replace(self.clock, step=self.clock.step + int(choice[1]),
                         learning_rate=np.float32(0), beta=mean)  # fmt: skip
         for train in self.trains:
-            values = execute(train, self._inputs(x, y), self.state, clock)
+            values = execute(train, self._inputs(train, x, y), self.state, clock)
         choice[1] += 1
-        return _result(values["metrics"], self.clock.step)
+        return _result(values[train.outputs[0].name], self.clock.step)
 
     def _choose(self) -> tuple[int, int, list[int]]:
         choice, worth = (
-            self.state[CHOICE.value.name],
+            self.state[self._choice],
             [worth_q24(t, self.state) for t in self.terms],
         )
         best, seen = self._in_use(), int(choice[1])
@@ -86,12 +86,14 @@ class NumpySession(Session):
         return best, seen, worth
 
     def score(self, x: Array, y: Array | int) -> StepResult:
-        values = execute(self.graph, self._inputs(x, y), dict(self.state), self.clock)
-        return _result(values["metrics"], self.clock.step)
+        values = execute(self.graph, self._inputs(self.graph, x, y), dict(self.state), self.clock)
+        return _result(values[self.graph.outputs[0].name], self.clock.step)
 
     def predict(self, x: Array) -> npt.NDArray[np.float32]:
         ignored = np.full(self.codec.labels, -1)
-        values = execute(self.graph, self._inputs(x, ignored), dict(self.state), self.clock)
+        values = execute(
+            self.graph, self._inputs(self.graph, x, ignored), dict(self.state), self.clock
+        )
         return self.codec.decode_logits(values[self.graph.outputs[1].name])
 
     def weights(self) -> dict[str, npt.NDArray[np.generic]]:

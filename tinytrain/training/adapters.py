@@ -12,6 +12,7 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from ..ops.base import exact_matmul, scales_of
 from ..ops.elementwise import add_attrs, add_s8
 from ..ops.linear import linear_s8
 
-DOWN, UP = "lora_a", "lora_b"  # an adapter's layers, behind the name of the layer beside it
+DOWN, UP = "lora_a", "lora_b"  # for readers, behind the name of the layer
+PARTS = {"down": DOWN, "up": UP}
 HEADROOM = 2.0  # range of x A^T over the largest value that the first A gives
 
 
@@ -42,9 +44,10 @@ def attach(graph: Graph, ranks: Mapping[str, int], samples: Sequence[Array]) -> 
     peaks = _peaks(graph, nodes, first, samples)
     build = Build(graph)
     build.nodes = []
+    zeros: dict[int, Value] = {}
     for node in graph.nodes:
         if node in nodes:
-            _adapt(build, node, *first[node.layer], HEADROOM * peaks[node.layer] / 127)
+            _adapt(build, node, *first[node.layer], HEADROOM * peaks[node.layer] / 127, zeros)
         else:
             build.append(node)
     return build.graph(graph.outputs)
@@ -86,7 +89,9 @@ def _peaks(
     return {layer: peak or 1.0 for layer, peak in largest.items()}
 
 
-def _adapt(build: Build, node: Node, down: Array, s_a: float, s_h: float) -> None:
+def _adapt(
+    build: Build, node: Node, down: Array, s_a: float, s_h: float, zeros: dict[int, Value]
+) -> None:
     """The node, its adapter, and their sum under the name that the node's output had.
 
     The adapter's output has the scale of y: a sum of codes rounds to it anyway."""
@@ -95,24 +100,29 @@ def _adapt(build: Build, node: Node, down: Array, s_a: float, s_h: float) -> Non
     s_y = y.type.tensor_scale
     base = Value(build.fresh(f"{y.name}.base"), y.type)
     build.append(replace(node, outputs=(base,)))
-    h = _linear(build, x, down, (s_a,), s_h, f"{node.layer}.{DOWN}")
+    h = _linear(build, x, down, (s_a,), s_h, node.layer, "down", zeros)
     zero = np.zeros((y.type.shape[1], len(down)), np.int8)
-    z = _linear(build, h, zero, up_scale(weight, down, s_a), s_y, f"{node.layer}.{UP}")
-    build.append(Node(add_s8, (base, z), (y,), {**add_attrs(s_y, s_y, s_y), "layer": node.layer}))
+    z = _linear(build, h, zero, up_scale(weight, down, s_a), s_y, node.layer, "up", zeros)
+    build.append(Node(add_s8, (base, z), (y,), add_attrs(s_y, s_y, s_y), layer=node.layer))
 
 
 def _linear(
-    build: Build, x: Value, weight: Array, scales: tuple[float, ...], s_y: float, layer: str
-) -> Value:
-    """``x weight^T`` with a trained weight and no bias."""
+    build: Build, x: Value, weight: Array, scales: tuple[float, ...], s_y: float, beside: str,
+    role: Literal["down", "up"], zeros: dict[int, Value],
+) -> Value:  # fmt: skip
+    """``x weight^T`` with a trained weight and no bias, an adapter's matrix of a layer."""
+    layer = f"{beside}.{PARTS[role]}"
     s_w = scales if len(scales) > 1 else scales[0]
-    w = build.param(f"{layer}.weight.trained", weight, "trained", s_w)
+    w = build.param(f"{layer}.weight.trained", weight, "trained", s_w, role=role, layer=beside)
     pairs = [multiplier(x.type.tensor_scale * s / s_y) for s in scales]
     mult, shift = (np.array(part, np.int32) for part in zip(*pairs, strict=True))
-    constants = [build.param(f"{layer}.mult", mult), build.param(f"{layer}.shift", shift)]
-    zero = f"lora.zero{len(weight)}"
-    if zero not in build.params:
-        build.param(zero, np.zeros(len(weight), np.int32))
-    bias = build.params[zero].value
+    constants = [
+        build.param(f"{layer}.mult", mult, role="multiplier", layer=beside),
+        build.param(f"{layer}.shift", shift, role="multiplier", layer=beside),
+    ]
+    bias = zeros.get(len(weight)) or build.param(
+        f"lora.zero{len(weight)}", np.zeros(len(weight), np.int32)
+    )
+    zeros[len(weight)] = bias
     ins = [x, w, None, None, bias, None, *constants]
     return build.node(linear_s8, ins, layer, layer=layer, scale=s_y)[0]

@@ -7,6 +7,7 @@ does not lead to a trained parameter gets no gradient at all.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class BackwardBuild(Build):
     def early(self, after: Value, op: Op, inputs: Sequence[Value], name: str) -> Value:
         """A node right behind the forward node that makes ``after``; what it reads may then die."""
         (value,) = self.node(op, inputs, name)
-        self._early.setdefault(after.name, []).append(self.nodes.pop())
+        self._early.setdefault(after.name, []).append(replace(self.nodes.pop(), phase="forward"))
         return value
 
     def input_gradient(
@@ -98,7 +99,7 @@ class BackwardBuild(Build):
         """Give the value just made another scale (its node says so in its attributes)."""
         node = self.nodes.pop()
         outputs = tuple(Value(v.name, kind) if v == value else v for v in node.outputs)
-        self.append(Node(node.op, node.inputs, outputs, {**node.attrs, "scale": kind.scale}))
+        self.append(replace(node, outputs=outputs, attrs={**node.attrs, "scale": kind.scale}))
         return Value(value.name, kind)
 
     def update_weight(
@@ -106,7 +107,7 @@ class BackwardBuild(Build):
         more: Sequence[Value] = (), **attrs: Any,
     ) -> None:  # fmt: skip
         name = f"{node.layer}.weight"
-        state = self._weight_state(name, gy, x, w)
+        state = self._weight_state(node.layer, name, gy, x, w)
         self.node(
             op, [gy.value, gy.exponent, x, w, *state, rows, *more], f"{name}.new",
             stream=self.stream(), layer=node.layer, nats=_nats(gy, w, x.type.tensor_scale), **attrs,
@@ -117,32 +118,37 @@ class BackwardBuild(Build):
         acc, exponent = self.node(
             weight_sums_s32, [gy.value, gy.exponent, x], f"{name}.sums", layer=node.layer
         )
-        state = self._weight_state(name, gy, x, w)
+        state = self._weight_state(node.layer, name, gy, x, w)
         self.node(
             weight_step_s8, [acc, exponent, w, *state], f"{name}.new", stream=self.stream(),
             layer=node.layer, tokens=x.type.shape[0], nats=_nats(gy, w, x.type.tensor_scale),
         )  # fmt: skip
 
-    def _weight_state(self, name: str, gy: Grad, x: Value, w: Value) -> tuple[Value | None, ...]:
+    def _weight_state(
+        self, layer: str, name: str, gy: Grad, x: Value, w: Value
+    ) -> tuple[Value | None, ...]:
         """(fraction, moment, coefficients) that the step of a weight needs."""
         fraction = None
         if self.optimizer.weights == "int16":
-            fraction = self.param(f"{name}.fraction", np.zeros(w.type.shape, np.int8), "trained")
-        return fraction, *self._rule(name, gy, x, w, power=1)
+            fraction = self.param(
+                f"{name}.fraction", np.zeros(w.type.shape, np.int8), "trained", role="fraction",
+                layer=layer,
+            )  # fmt: skip
+        return fraction, *self._rule(layer, name, gy, x, w, power=1)
 
     def update_bias(
         self, op: Op, gy: Grad, x: Value, b: Value, rows: Value | None, node: Node
     ) -> None:
         name, w = f"{node.layer}.bias", node.inputs[1]
         assert w is not None
-        moment, coefs = self._rule(name, gy, x, w, power=0)
+        moment, coefs = self._rule(node.layer, name, gy, x, w, power=0)
         self.node(
             op, [gy.value, gy.exponent, b, moment, coefs, rows], f"{name}.new",
             unit=1.0 / x.type.tensor_scale, layer=node.layer, nats=_nats(gy, w, 1.0),
         )  # fmt: skip
 
     def _rule(
-        self, name: str, gy: Grad, x: Value, w: Value, power: int
+        self, layer: str, name: str, gy: Grad, x: Value, w: Value, power: int
     ) -> tuple[Value | None, Value | None]:
         """The moment of the LSB-normalised step, or SGD's real factor of one accumulator unit.
 
@@ -152,7 +158,10 @@ class BackwardBuild(Build):
         """
         name = self.own + name
         if self.optimizer.rule == "lsb":
-            return self.param(f"{name}.moment", np.zeros(1, np.float32), "optimizer"), None
+            moment = np.zeros(1, np.float32)
+            return self.param(
+                f"{name}.moment", moment, "optimizer", role="moment", layer=layer
+            ), None
         s_g, s_w = scales_of(gy.value.type), scales_of(w.type)
         s_x = x.type.tensor_scale
         lsb = s_w if power else s_x * s_w
@@ -199,7 +208,8 @@ def with_loss(forward: Graph) -> Graph:
     """Forward and loss: outputs are the metrics ``i32[3]`` and the logits."""
     build = Build(forward)
     (logits,) = forward.outputs
-    labels = build.input("labels", Type((logits.type.shape[0],), "i16"))
+    build.phase = "loss"
+    labels = build.input("labels", Type((logits.type.shape[0],), "i16"), "labels")
     metrics = loss_metrics(build, logits, labels)
     return build.graph([metrics, logits])
 
@@ -219,8 +229,10 @@ def differentiate(
     (logits,) = forward.outputs
     build = BackwardBuild(forward, optimizer, own)
     tokens = logits.type.shape[0]
-    labels = build.input("labels", Type((tokens,), "i16"))
+    build.phase = "loss"
+    labels = build.input("labels", Type((tokens,), "i16"), "labels")
     metrics = loss_metrics(build, logits, labels)
+    build.phase = "backward"
     if logits.name not in live:
         raise SchemeError("no trained parameter leads to the loss; choose other layers")
     start = loss_gradient(build, logits, labels, "logits.grad")

@@ -33,11 +33,11 @@ def terms_of(graph: Graph, share: float = 1.0) -> tuple[Term, ...]:
     """The terms of a training step, times ``share``; none where its rule keeps no moments."""
     found = []
     for node in graph.nodes:
-        moments = [v for v in node.inputs if v and v.name.endswith(".moment")]
+        moments = [n for n in node.reads if n in graph.params and graph.params[n].role == "moment"]
         if node.op.updates and moments:
             weight, _ = node.overwrites()[0]
             factor = np.float32(share * weight.type.size * node.attrs["nats"] ** 2)
-            found.append(Term(moments[0].name, factor))
+            found.append(Term(moments[0], factor))
     return tuple(found)
 
 

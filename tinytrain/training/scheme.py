@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import SchemeError
-from ..ir import Array, Build, Graph, Node, Param, Value, verify
+from ..ir import Array, Build, Graph, Node, Param, Role, Value, verify
 from ..ops.conv import conv_pool_s8
 from ..ops.linear import linear_s8, linear_s16
 from ..recipe import UpdateScheme
-from .adapters import DOWN, UP, attach
+from .adapters import attach
 
 LAYERS = (linear_s8, linear_s16, conv_pool_s8)
 
@@ -50,11 +50,13 @@ class Selection:
     bias: bool
     rank: int = 0
 
-    def tensors(self) -> list[str]:
-        """Names of the parameters that train."""
-        parts = [part for part in ("weight", "bias") if getattr(self, part)]
-        adapters = [f"{part}.weight" for part in (DOWN, UP) if self.rank]
-        return [f"{self.layer}.{part}.trained" for part in (*parts, *adapters)]
+    def tensors(self) -> list[tuple[str, Role]]:
+        """(layer, role) of the parameters that train."""
+        wanted: dict[Role, bool] = {
+            "weight": self.weight, "bias": self.bias, "down": bool(self.rank),
+            "up": bool(self.rank),
+        }  # fmt: skip
+        return [(self.layer, role) for role, trains in wanted.items() if trains]
 
 
 @dataclass(frozen=True)
@@ -252,14 +254,14 @@ def apply_schemes(
     """
     layers = layers_of(graph)
     parts: dict[str, Part] = {}
-    trained: dict[str, frozenset[str]] = {}
+    chosen_of: dict[str, set[tuple[str, Role]]] = {}
     for scheme in schemes:
         resolved = resolve(scheme, layers)
         _refuse_frozen(resolved, layers, leads_to_convolution(graph))
-        if resolved.name in trained:
+        if resolved.name in chosen_of:
             raise SchemeError(f"two schemes are called {resolved.name}; give each its own name")
         chosen = selections(resolved, layers)
-        trained[resolved.name] = frozenset(name for s in chosen for name in s.tensors())
+        chosen_of[resolved.name] = {key for s in chosen for key in s.tensors()}
         for s in chosen:
             parts[s.layer] = _joined(parts.get(s.layer, Part()), s, resolved.name)
     build = Build(graph)
@@ -270,7 +272,12 @@ def apply_schemes(
         for node in graph.nodes
     ]
     ranks = {layer: part.rank for layer, part in parts.items() if part.rank}
-    return attach(verify(build.graph(graph.outputs)), ranks, samples), trained
+    made = attach(verify(build.graph(graph.outputs)), ranks, samples)
+    names = {(p.layer, p.role): n for n, p in made.params.items() if p.kind == "trained"}
+    trained = {
+        scheme: frozenset(names[key] for key in chosen) for scheme, chosen in chosen_of.items()
+    }
+    return made, trained
 
 
 def _joined(part: Part, s: Selection, scheme: str) -> Part:
@@ -319,15 +326,17 @@ def _split(build: Build, graph: Graph, node: Node, what: Part) -> Node:
     if some:
         picked[list(some[0])] = True
         place = np.where(picked, np.cumsum(picked) - 1, ~(np.cumsum(~picked) - 1))
-        rows = build.param(f"{node.layer}.rows", place.astype(np.int16))
+        rows = build.param(
+            f"{node.layer}.rows", place.astype(np.int16), role="rows", layer=node.layer
+        )
     if what.weight == every:
-        w = _train(build, weight, f"{node.layer}.weight")
+        w = _train(build, weight, node.layer, "weight")
     elif what.weight:
-        w, wt = _halves(build, weight, f"{node.layer}.weight", picked)
+        w, wt = _halves(build, weight, node.layer, "weight", picked)
     if what.bias == every:
-        b = _train(build, bias, f"{node.layer}.bias")
+        b = _train(build, bias, node.layer, "bias")
     elif what.bias:
-        b, bt = _halves(build, bias, f"{node.layer}.bias", picked)
+        b, bt = _halves(build, bias, node.layer, "bias", picked)
     node = replace(node, inputs=(x, w, wt, rows, b, bt, mult, shift))
     return _with_winners(build, node) if node.op is conv_pool_s8 else node
 
@@ -340,12 +349,18 @@ def _with_winners(build: Build, node: Node) -> Node:
     return replace(node, outputs=(y, Value(build.fresh(f"{y.name}:1"), kind)), attrs=attrs)
 
 
-def _train(build: Build, param: Param, name: str) -> Value:
-    return build.param(f"{name}.trained", param.data, "trained", param.value.type.scale)
+def _train(build: Build, param: Param, layer: str, role: Role) -> Value:
+    scale = param.value.type.scale
+    name = f"{layer}.{role}.trained"
+    return build.param(name, param.data, "trained", scale, role=role, layer=layer)
 
 
-def _halves(build: Build, param: Param, name: str, picked: np.ndarray) -> tuple[Value, Value]:
+def _halves(
+    build: Build, param: Param, layer: str, role: Role, picked: np.ndarray
+) -> tuple[Value, Value]:
     """(frozen, trained) rows. Per-channel scales stay those of all rows, in the user's order."""
     scale = param.value.type.scale
-    frozen = build.param(f"{name}.frozen", param.data[~picked], "const", scale)
-    return frozen, build.param(f"{name}.trained", param.data[picked], "trained", scale)
+    frozen = build.param(
+        f"{layer}.{role}.frozen", param.data[~picked], "const", scale, role=role, layer=layer
+    )
+    return frozen, _train(build, replace(param, data=param.data[picked]), layer, role)
