@@ -11,7 +11,7 @@ import pytest
 import toys
 from command_line import call
 
-from tinytrain import cli
+from tinytrain.cli import options
 from tinytrain.boards import load_board, with_sram
 from tinytrain.compiler import compile_recipe
 from tinytrain.errors import CalibrationError
@@ -119,7 +119,7 @@ def test_json(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_table(source: Path, capfd: pytest.CaptureFixture[str],
                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(cli.out, "width", 200)
+    monkeypatch.setattr(options.out, "width", 200)
     code, out, _ = call(capfd, "plan", source, "--what-if", "--sram", BUDGET)
     assert code == 0
     assert f"budget {BUDGET:,} bytes" in out
