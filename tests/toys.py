@@ -224,9 +224,9 @@ def shaped(made: Compiled, seed: int) -> Compiled:
     graph = prune(graph)
     found = plan(graph)
     step = Fitted(graph, with_room(graph, found, arena_bytes(found)))
-    trainings = (replace(made.largest, step=step),)
-    files = emit(made.name, trainings, made.evaluation, made.optimizer, made.knots)
-    return replace(made, trainings=trainings, files=files)
+    program = made.program.with_training(replace(made.largest, step=step))
+    files = emit(made.name, program, made.optimizer, made.knots)
+    return replace(made, program=program, files=files)
 
 
 def host(made: Compiled, out: Path) -> HostSession:

@@ -98,7 +98,7 @@ def test_groups_save_what_keeping_them_would_cost() -> None:
     assert graph is not None
     whole = made("plain")
     training = replace(whole.trainings[0], step=Fitted(graph, plan(graph)))
-    found = groups(replace(whole, trainings=(training,)))
+    found = groups(replace(whole, program=whole.program.with_training(training)))
     assert {"blocks.0", "blocks.1"} <= {g.name for g in found}
     assert sum(g.macs for g in found) == graph.macs() - plain.macs()
     for group in (g for g in found if g.name.startswith("blocks.")):

@@ -11,8 +11,8 @@ import pytest
 import toys
 from command_line import call
 
-from tinytrain.cli import options
 from tinytrain.boards import load_board, with_sram
+from tinytrain.cli import options
 from tinytrain.compiler import compile_recipe
 from tinytrain.errors import CalibrationError
 from tinytrain.planning.fit import Planning

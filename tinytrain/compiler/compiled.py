@@ -11,7 +11,7 @@ import numpy as np
 
 from ..boards import Board
 from ..emit.c_source import table_bytes, weight_bytes
-from ..emit.program import Training, parameters
+from ..emit.program import Entry, Program
 from ..ir import Graph
 from ..planning.fit import Fitted, Planning
 from ..planning.lifetimes import Plan
@@ -48,7 +48,7 @@ class Sram:
 @dataclass(frozen=True)
 class Compiled:
     """A model that can be built, run by the interpreter, or only looked at. ``forward`` is
-    the model with what trains in it; ``trainings`` has one training step a scheme. ``step``, the
+    the model with what trains in it; ``program`` has one training step a scheme. ``step``, the
     step before it was made to fit (``plain``), and numbers of a step are those of the scheme that
     sets the arena."""
 
@@ -57,8 +57,7 @@ class Compiled:
     optimizer: Optimizer
     quantized: Quantized
     forward: Graph
-    trainings: tuple[Training, ...]
-    evaluation: Fitted
+    program: Program
     sram: Sram
     const_bytes: int
     codec: Codec
@@ -71,7 +70,15 @@ class Compiled:
         return ", ".join(t.scheme for t in self.trainings)
 
     @property
-    def largest(self) -> Training:
+    def trainings(self) -> tuple[Entry, ...]:
+        return self.program.trainings
+
+    @property
+    def evaluation(self) -> Fitted:
+        return self.program.evaluation
+
+    @property
+    def largest(self) -> Entry:
         return max(self.trainings, key=lambda t: t.plan.placement.key)
 
     @property
@@ -117,7 +124,7 @@ class Compiled:
     @property
     def table_bytes(self) -> int:
         """Flash of the tables of the state and the schedule, beside ``const_bytes``."""
-        state = parameters([t.graph for t in self.trainings], self.evaluate)[1]
+        state = self.program.parameters()[1]
         pointer = 0 if self.board.is_host else 4
         return table_bytes(state, len(self.knots), self.trainings, pointer)
 
@@ -126,7 +133,7 @@ class Compiled:
         """Frozen weights that the start copies to PSRAM."""
         if not self.board.weights_section:
             return 0
-        return weight_bytes(parameters([t.graph for t in self.trainings], self.evaluate)[0])
+        return weight_bytes(self.program.parameters()[0])
 
     @property
     def trained_parameters(self) -> int:
@@ -172,7 +179,7 @@ class Compiled:
             "others_bytes": self.others_bytes,
         }  # fmt: skip
 
-    def _scheme_facts(self, training: Training) -> dict[str, Any]:
+    def _scheme_facts(self, training: Entry) -> dict[str, Any]:
         """What one scheme needs; ``alone_bytes``: SRAM of a firmware without the other ones."""
         updated = {old.name for n in training.graph.nodes for old, _ in n.overwrites()}
         held = [t for t in self.codec.state if t.name in updated]
@@ -191,7 +198,7 @@ class Compiled:
     @property
     def dominant_plan(self) -> Plan:
         """The plan that sets the arena."""
-        return max(self.train_plan, self.evaluate_plan, key=lambda plan: plan.placement.key)
+        return self.program.largest.plan
 
     @property
     def others_bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from ..boards import Board, port_bytes, runtime_bytes
 from ..emit.c_source import CONST_ALIGN, arena_bytes, emit, padded_bytes, vocabulary
 from ..emit.call_table import MAIN
-from ..emit.program import Training, parameters
+from ..emit.program import Entry, Program, parameters
 from ..errors import BoardError, BudgetError, RecipeError
 from ..frontend.torch_export import from_torch
+from ..ir import Graph
 from ..ir.prune import prune
 from ..planning.fit import Fitted, Planning, fit
 from ..planning.lifetimes import at_places_of, plan
@@ -25,11 +26,15 @@ from ..quantize.codec import Codec, Tensor
 from ..recipe import Recipe
 from ..training.autodiff import with_loss
 from ..training.learning_rate import knots
+from ..training.objective import objective_of
 from ..training.scheme import apply_schemes
 from ..training.steps import steps_of, terms_by_scheme
 from .compiled import Compiled, Sram
 
 __all__ = ["Compiled", "Sram", "arena_peak", "check_budget", "compile_recipe", "prepare", "silent"]
+
+
+NONE: Mapping[str, Callable[[Graph], Graph]] = {}
 
 
 def silent(_: str) -> None:
@@ -53,23 +58,29 @@ def prepare(recipe: Recipe, progress: Callable[[Iterable[Any]], Iterable[Any]] =
 def compile_recipe(
     recipe: Recipe, board: Board, quantized: Quantized | None = None, *, check: bool = True,
     planning: Planning | None = None, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
-    say: Callable[[str], None] = silent,
+    say: Callable[[str], None] = silent, queries: Mapping[str, Callable[[Graph], Graph]] = NONE,
 ) -> Compiled:  # fmt: skip
     """All passes. ``check=False`` lets a plan exceed the board, to look at it; ``planning``: the
     means by which the step is made to fit; ``say`` is told what begins that may take long.
+    ``queries``: further entries by name, each made of the forward graph, such as
+    ``queries.features``.
 
     Raises what the passes raise; BoardError when frozen weights exceed the PSRAM that the board
     has for them; BudgetError when the plan does not fit, with the largest live
     values named.
     """
+    objective = objective_of(recipe.loss)
     quantized = quantized or prepare(recipe, progress)
     forward, trained = apply_schemes(quantized.graph, recipe.schemes, quantized.samples)
-    steps = steps_of(forward, recipe.optimizer, trained)
-    evaluate = prune(with_loss(forward))
+    steps = steps_of(forward, recipe.optimizer, trained, objective)
+    asked = {name: prune(make(forward)) for name, make in queries.items()}
+    graphs = [*steps.values(), prune(with_loss(forward, objective)), *asked.values()]
     if packs(board.arch):
-        *packed, evaluate = with_packed(*steps.values(), evaluate)
-        steps = dict(zip(steps, packed, strict=True))
-    const, state = parameters(list(steps.values()), evaluate)
+        graphs = list(with_packed(*graphs))
+    count = len(steps)
+    steps = dict(zip(steps, graphs[:count], strict=True))
+    evaluate, asked = graphs[count], dict(zip(asked, graphs[count + 1 :], strict=True))
+    const, state = parameters(graphs, count)
     tensors = tuple(
         Tensor(p.value.name, p.value.type, p.kind, padded_bytes(p, 8), p.role) for p in state
     )
@@ -90,27 +101,28 @@ def compile_recipe(
     room = board.sram_budget_bytes - sram.sram_bytes
     fitted = [fit(step, room, planning, beside=beside) for step in steps.values()]
     most = max(f.plan.placement.used[-1] for f in fitted)
-    fitted.append(fit(evaluate, most, replace(planning, recompute="off"), beside=beside))
-    *fitted, check_run = settled(fitted, planning.planner, say)
-    arenas = arena_bytes(*(f.plan for f in fitted), check_run.plan)
-    fitted = [replace(f, plan=with_room(f.graph, f.plan, arenas)) for f in fitted]
-    by_size = sorted(fitted, key=lambda f: f.plan.placement.key)
-    alike = (at_places_of(check_run.graph, check_run.plan, f.plan) for f in by_size)
-    roomy = with_room(check_run.graph, check_run.plan, arenas)
-    check_run = replace(check_run, plan=next(filter(None, alike), roomy))
+    kept = replace(planning, recompute="off")
+    fitted += [fit(graph, most, kept, beside=beside) for graph in graphs[count:]]
+    fitted = settled(fitted, planning.planner, say)
+    arenas = arena_bytes(*(f.plan for f in fitted))
+    fitted = _in_free_bytes(fitted, count, arenas)
     terms = terms_by_scheme(steps, recipe.worth)
-    trainings = tuple(
-        Training(name, step, found, terms[name])
-        for (name, step), found in zip(steps.items(), fitted, strict=True)
-    )
+    trains = zip(steps.items(), fitted[:count], strict=True)
+    queried = zip(asked.items(), fitted[count + 1 :], strict=True)
+    program = Program((
+        *(Entry(name, "train", graph, found, terms[name]) for (name, graph), found in trains),
+        Entry("evaluate", "evaluate", evaluate, fitted[count]),
+        *(Entry(name, "query", graph, found) for (name, graph), found in queried),
+    ))  # fmt: skip
     sram = replace(sram, arena_bytes=arenas.pop(MAIN), beside=arenas)
     compiled = Compiled(
         name=recipe.name, board=board, optimizer=recipe.optimizer, quantized=quantized,
-        forward=forward, trainings=trainings, evaluation=check_run, sram=sram,
+        forward=forward, program=program, sram=sram,
         const_bytes=sum(padded_bytes(p, CONST_ALIGN) for p in const),
-        codec=Codec(source, logits[0], logits, recipe.loss == "classes", tensors,
-                    vocabulary(evaluate), tuple(steps)),
-        files=emit(recipe.name, trainings, check_run, recipe.optimizer, knots(recipe.optimizer),
+        codec=Codec(source, logits[0], logits, not objective.per_row, tensors,
+                    vocabulary(evaluate), tuple(steps),
+                    {q.name: q.answer for q in program.queries}),
+        files=emit(recipe.name, program, recipe.optimizer, knots(recipe.optimizer),
                    board.weights_section, board.names_hot),
         planning=planning,
     )  # fmt: skip
@@ -122,6 +134,22 @@ def compile_recipe(
     if check:
         check_budget(compiled)
     return compiled
+
+
+def _in_free_bytes(
+    fitted: Sequence[Fitted], trainings: int, arenas: Mapping[str, int]
+) -> list[Fitted]:
+    """All with scratch widened into what is free; what does not train at the addresses of a
+    training step where it can, so that the calls that both have are the same."""
+    steps = [replace(f, plan=with_room(f.graph, f.plan, arenas)) for f in fitted[:trainings]]
+    by_size = sorted(steps, key=lambda f: f.plan.placement.key)
+    others = []
+    for f in fitted[trainings:]:
+        alike = (at_places_of(f.graph, f.plan, step.plan) for step in by_size)
+        others.append(
+            replace(f, plan=next(filter(None, alike), with_room(f.graph, f.plan, arenas)))
+        )
+    return [*steps, *others]
 
 
 def settled(
@@ -181,7 +209,7 @@ def _which(compiled: Compiled) -> str:
 def arena_peak(compiled: Compiled) -> str:
     """Operator and layer where the most bytes are alive."""
     found = compiled.dominant_plan
-    graph = compiled.train if found is compiled.train_plan else compiled.evaluate
+    graph = compiled.program.largest.graph
     node = graph.nodes[min(found.peak_node, len(graph.nodes) - 1)]
     return f"{node.op.name} of {node.layer or node.name}"
 

@@ -13,13 +13,13 @@ import numpy as np
 from .. import __version__
 from ..ir import Graph, Node, Param, Value
 from ..ops.tokens import embedding_s8
-from ..planning.fit import Fitted
 from ..planning.lifetimes import Plan, scratch_name
 from ..planning.placement import aligned
 from ..recipe import Optimizer
 from ..support.templates import environment
+from ..training.update_rule import rule_of
 from .call_table import MAIN, Argument, Caller, KernelCall, callers_of
-from .program import Training, parameters
+from .program import Entry, Program, choice_name
 
 CTYPES = {"f32": "float", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "u16": "uint16_t",
           "i32": "int32_t", "u32": "uint32_t"}  # fmt: skip
@@ -85,7 +85,7 @@ def commented(text: str) -> str:
 
 
 def table_bytes(
-    states: Sequence[Param], knots: int, trainings: Sequence[Training], pointer_bytes: int = 4
+    states: Sequence[Param], knots: int, trainings: Sequence[Entry], pointer_bytes: int = 4
 ) -> int:
     """Flash of the tables beside the constants: names and places of the state, the schedule;
     several schemes, and the terms of their worth.
@@ -275,13 +275,13 @@ class Emitter:
         return found
 
 
-def train_symbols(trainings: Sequence[Training]) -> dict[str, str]:
+def train_symbols(trainings: Sequence[Entry]) -> dict[str, str]:
     """C functions of the training steps by scheme, where there are several."""
     return symbols_of([t.scheme for t in trainings], "train")
 
 
 def _train_functions(
-    trainings: Sequence[Training], symbols: dict[str, str], psram: Collection[str]
+    trainings: Sequence[Entry], symbols: dict[str, str], psram: Collection[str]
 ) -> list[dict[str, Any]]:
     """``tt_model_train`` of one scheme; of several, a function each, with the terms of its worth:
     (moment, factor) in C."""
@@ -291,6 +291,24 @@ def _train_functions(
         | {"symbol": names[t.scheme], "scheme": c_text(t.scheme), "title": commented(t.scheme),
            "terms": [(symbols[term.moment], float_literal(float(term.factor))) for term in t.terms]}
         for t in trainings
+    ]  # fmt: skip
+
+
+def query_symbols(queries: Sequence[str]) -> dict[str, str]:
+    """C functions of the queries by name: what stands behind ``tt_model_``."""
+    return symbols_of(queries, "query")
+
+
+def _query_functions(
+    queries: Sequence[Entry], symbols: dict[str, str], psram: Collection[str]
+) -> list[dict[str, Any]]:
+    """``tt_model_query_...`` of each query: its type in C and where its answer is."""
+    names = query_symbols([q.name for q in queries])
+    return [
+        Emitter(q.graph, q.plan, symbols, psram).function()
+        | {"symbol": names[q.name], "title": commented(q.name), "ctype": CTYPES[q.answer.dtype],
+           "length": q.answer.size, "about": commented(str(q.answer))}
+        for q in queries
     ]  # fmt: skip
 
 
@@ -313,7 +331,7 @@ def uses(optimizer: Optimizer, graphs: Sequence[Graph]) -> dict[str, bool]:
     params = [param for graph in graphs for param in graph.params.values()]
     dims = [n.op.dims(n.in_types(), n.out_types(), n.attrs) for n in nodes if n.op.dims]
     return {
-        "LSB": optimizer.rule == "lsb", "SGD": optimizer.rule == "sgd",
+        **{macro: rule_of(optimizer).macro == macro for macro in ("LSB", "SGD")},
         "FRACTIONS": optimizer.weights == "int16",
         "ROWS": any(p.role == "rows" for p in params),
         "PER_CHANNEL": any(d.get("per_channel") for d in dims),
@@ -321,14 +339,15 @@ def uses(optimizer: Optimizer, graphs: Sequence[Graph]) -> dict[str, bool]:
 
 
 def emit(
-    name: str, trainings: Sequence[Training], evaluation: Fitted, optimizer: Optimizer,
+    name: str, program: Program, optimizer: Optimizer,
     knots: Sequence[tuple[int, Any]], weights_section: str = "", iram: bool = False,
 ) -> dict[str, str]:  # fmt: skip
-    """``model.c`` and ``model.h`` of one or several training steps and an evaluation over the same
-    arenas. ``weights_section``: of the frozen weights, where they are copied to PSRAM; ``iram``:
-    hot kernels go to the IRAM of an ESP32."""
-    evaluate, plans = evaluation.graph, [*(t.plan for t in trainings), evaluation.plan]
-    const, state = parameters([t.graph for t in trainings], evaluate)
+    """``model.c`` and ``model.h`` of a program: its entries over the same arenas.
+    ``weights_section``: of the frozen weights, where they are copied to PSRAM; ``iram``: hot
+    kernels go to the IRAM of an ESP32."""
+    trainings, evaluation, plans = program.trainings, program.evaluation, program.plans
+    evaluate = evaluation.graph
+    const, state = program.parameters()
     symbols = symbols_of([p.value.name for p in const], "k")
     arrays = [array(p, symbols[p.value.name], CONST_ALIGN) for p in const]
     moved = {p.value.name for p in const if weights_section and is_weight(p)}
@@ -360,14 +379,15 @@ def emit(
         "knots": [(step, float_literal(rate)) for step, rate in knots],
         "tokens": vocabulary(evaluate),
         "trains": _train_functions(trainings, symbols, moved),
-        "choice": next((symbols[p.value.name] for p in state if p.role == "choice"), None),
+        "choice": symbols.get(choice_name(state)),
         "evaluate": Emitter(evaluate, evaluation.plan, symbols, moved).function(),
+        "queries": _query_functions(program.queries, symbols, moved),
     }  # fmt: skip
     facts["callers"] = callers_of([
-        call.made for function in (*facts["trains"], facts["evaluate"])
+        call.made for function in (*facts["trains"], facts["evaluate"], *facts["queries"])
         for call in function["calls"] if isinstance(call.made, KernelCall)
     ])  # fmt: skip
-    facts["uses"] = uses(optimizer, [*(t.graph for t in trainings), evaluate])
+    facts["uses"] = uses(optimizer, program.graphs)
     templates = environment()
     source = templates.get_template("model.c.j2").render(facts)
     facts["hash"] = zlib.crc32(source.encode())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ class Tensor:
 class Codec:
     """``input``: type of one sample on the device; ``labels`` and ``logits`` their shapes.
     ``tokens``: how many token ids the model knows, None when its input is not tokens.
-    ``schemes``: names of those that the firmware holds."""
+    ``schemes``: names of those that the firmware holds; ``queries``: what its further entries
+    give."""
 
     input: Type
     labels: int
@@ -40,6 +42,7 @@ class Codec:
     state: tuple[Tensor, ...]
     tokens: int | None = None
     schemes: tuple[str, ...] = ()
+    queries: Mapping[str, Type] = field(default_factory=dict)
 
     def quantize_input(self, x: Any) -> Array:
         """One sample as the kernels read it. Raises ShapeError for a wrong shape, NaN or a token
@@ -104,6 +107,16 @@ class Codec:
         """Logits in nats: ``[K]`` for classes, ``[T, V]`` for tokens."""
         shape = self.logits[-1:] if self.classes else self.logits
         return (np.asarray(raw, np.float32) * np.float32(LOGIT_SCALE)).reshape(shape)
+
+    def decode_answer(self, query: str, raw: Array) -> Array:
+        """What a query gave in real units, float32 of its shape; integers where those are the
+        meaning."""
+        kind = self.queries[query]
+        shaped: Array = np.asarray(raw).reshape(kind.shape)
+        if kind.scale is None:
+            return shaped
+        real = (shaped.astype(np.float64) - kind.zero) * np.asarray(kind.scale)
+        return np.asarray(real, np.float32)
 
     @property
     def state_bytes(self) -> int:

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ..emit.c_source import query_symbols
 from ..errors import LinkError
+from ..ir import DTYPES
 from ..quantize.codec import Codec
 from .session import Array, Session, StepResult
 
@@ -47,6 +49,7 @@ class HostSession(Session):
 
     def __init__(self, library: Path, codec: Codec, *, guard: bool = False) -> None:
         self.codec, self.guard, self.schemes = codec, guard, codec.schemes
+        self.queries = tuple(codec.queries)
         self._folder = tempfile.TemporaryDirectory(prefix="tinytrain-")
         own = Path(self._folder.name) / library.name
         shutil.copy(library, own)
@@ -142,6 +145,16 @@ class HostSession(Session):
         logits = self._evaluate()[1]
         count = int(np.prod(self.codec.logits))
         return self.codec.decode_logits(np.ctypeslib.as_array(logits, (count,)).copy())
+
+    def _query(self, name: str, x: Array) -> Array:
+        self._load(x, np.full(self.codec.labels, -1))
+        self._check(self._lib.tt_check_sample())
+        kind = self.codec.queries[name]
+        entry = self._lib[f"tt_model_{query_symbols(self.queries)[name]}"]
+        entry.restype = ctypes.c_void_p
+        answer = np.frombuffer(ctypes.string_at(entry(), kind.bytes), DTYPES[kind.dtype])
+        self._check(0)
+        return self.codec.decode_answer(name, answer)
 
     def _state(self) -> bytes:
         return b"".join(ctypes.string_at(r.data, r.bytes) for r in self._regions)

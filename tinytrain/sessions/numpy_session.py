@@ -6,7 +6,7 @@ Slow, plain and exact: the C gives the same bits, which tests hold over whole tr
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..compiler.compiled import Compiled
-from ..emit.program import parameters
+from ..emit.program import choice_name, parameters
 from ..errors import LinkError
 from ..ir import Graph, Step
 from ..ir.execute import execute
@@ -23,6 +23,8 @@ from ..training.fisher import Term, worth_q24
 from ..training.learning_rate import beta_at, rate_at
 from .session import Array, Session, StepResult
 
+NONE: Mapping[str, Graph] = {}
+
 
 class NumpySession(Session):
     """A ``Session`` over the integer graphs, a training step each scheme. ``knots``: the
@@ -30,13 +32,14 @@ class NumpySession(Session):
 
     def __init__(
         self, steps: Sequence[Graph], evaluate: Graph, codec: Codec, knots: Any, seed: int,
-        terms: Sequence[tuple[Term, ...]],
+        terms: Sequence[tuple[Term, ...]], asked: Mapping[str, Graph] = NONE,
     ) -> None:  # fmt: skip
         self.trains, self.graph, self.codec, self.knots = steps, evaluate, codec, knots
         self.terms, self.schemes = terms, codec.schemes
-        states = parameters(steps, evaluate)[1]
+        self.asked, self.queries = asked, tuple(asked)
+        states = parameters([*steps, evaluate, *asked.values()], len(steps))[1]
         self.state: dict[str, Any] = {p.value.name: p.data.copy() for p in states}
-        self._choice = next((p.value.name for p in states if p.role == "choice"), "")
+        self._choice = choice_name(states)
         self.clock = Step(seed=seed)
 
     def _inputs(self, graph: Graph, x: Array, y: Array | int) -> dict[str, Any]:
@@ -96,6 +99,12 @@ class NumpySession(Session):
         )
         return self.codec.decode_logits(values[self.graph.outputs[1].name])
 
+    def _query(self, name: str, x: Array) -> Array:
+        graph = self.asked[name]
+        given = self._inputs(graph, x, np.full(self.codec.labels, -1))
+        values = execute(graph, given, dict(self.state), self.clock)
+        return self.codec.decode_answer(name, values[graph.outputs[0].name])
+
     def weights(self) -> dict[str, npt.NDArray[np.generic]]:
         return {t.name: self.state[t.name].copy() for t in self.codec.state if t.kind == "trained"}
 
@@ -121,5 +130,6 @@ def numpy_session(compiled: Compiled) -> NumpySession:
     before it was made to fit, so that it checks all that was done for that, too."""
     steps, terms = [t.plain for t in compiled.trainings], [t.terms for t in compiled.trainings]
     return NumpySession(
-        steps, compiled.evaluate, compiled.codec, compiled.knots, compiled.optimizer.seed, terms
-    )
+        steps, compiled.evaluate, compiled.codec, compiled.knots, compiled.optimizer.seed, terms,
+        {query.name: query.plain for query in compiled.program.queries},
+    )  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import SchemeError
+from ..errors import LinkError, SchemeError
 
 Array = npt.NDArray[np.generic]
 
@@ -88,6 +88,21 @@ class Session(ABC):
     @abstractmethod
     def restore(self, blob: bytes) -> None:
         """Put back what ``snapshot`` gave."""
+
+    queries: tuple[str, ...] = ()
+
+    def query(self, name: str, x: Array) -> Array:
+        """The answer of a further entry of the program for one sample, in real units.
+
+        Raises SchemeError for an entry that the firmware does not have, LinkError where the session
+        cannot ask for any."""
+        if name not in self.queries:
+            has = ", ".join(self.queries) or "none"
+            raise SchemeError(f"the firmware has no entry {name!r} that can be asked; it has {has}")
+        return self._query(name, x)
+
+    def _query(self, name: str, x: Array) -> Array:
+        raise LinkError(f"{type(self).__name__} cannot ask for {name!r}: use numpy or host")
 
     # Of a firmware that holds several schemes: ``schemes`` are their names, the first is in use.
 

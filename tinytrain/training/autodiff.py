@@ -19,8 +19,11 @@ from ..ops.accumulate import weight_step_s8, weight_sums_s32
 from ..ops.base import Grad, scales_of
 from ..ops.elementwise import channel_factors, rescale_grad_s8
 from ..ops.gradient import align_grad_s8, clip_grad_s8, clip_mask_u8, grad_add_attrs, grad_add_s8
-from ..ops.loss import loss_gradient, loss_metrics
 from ..recipe import Optimizer
+from .objective import OBJECTIVES, Objective
+from .update_rule import Units, rule_of
+
+CLASSES = OBJECTIVES["classes"]
 
 
 class BackwardBuild(Build):
@@ -30,7 +33,7 @@ class BackwardBuild(Build):
         super().__init__(forward)
         self.forward_nodes = list(forward.nodes)
         self.nodes = []
-        self.optimizer, self.own = optimizer, own
+        self.optimizer, self.own, self.rule = optimizer, own, rule_of(optimizer)
         self._early: dict[str, list[Node]] = {}
         self._masks: dict[str, Value] = {}
         self._aligned: dict[str, Grad] = {}
@@ -150,24 +153,17 @@ class BackwardBuild(Build):
     def _rule(
         self, layer: str, name: str, gy: Grad, x: Value, w: Value, power: int
     ) -> tuple[Value | None, Value | None]:
-        """The moment of the LSB-normalised step, or SGD's real factor of one accumulator unit.
-
-        With g = s_g 2^E G, a weight's gradient is s_g s_x 2^E acc and its LSB s_W; a bias's is
-        s_g 2^E acc and its LSB s_x s_W. QAS divides by the LSB (Lin et al. 2022, eq. 4: gradient of
-        the integer times LSB^-2); without, the integer's own gradient is used (times the LSB).
-        """
-        name = self.own + name
-        if self.optimizer.rule == "lsb":
-            moment = np.zeros(1, np.float32)
-            return self.param(
-                f"{name}.moment", moment, "optimizer", role="moment", layer=layer
-            ), None
+        """The moment and the coefficients that the update rule keeps of a weight (``power`` 1) or a
+        bias (0)."""
+        name, moment = self.own + name, None
+        if self.rule.moment:
+            zero = np.zeros(1, np.float32)
+            moment = self.param(f"{name}.moment", zero, "optimizer", role="moment", layer=layer)
         s_g, s_w = scales_of(gy.value.type), scales_of(w.type)
         s_x = x.type.tensor_scale
-        lsb = s_w if power else s_x * s_w
-        gradient = s_g * s_x if power else s_g
-        coefs = gradient / lsb if self.optimizer.qas else gradient * lsb
-        return None, self.param(f"{name}.coefs", coefs.astype(np.float32))
+        units = Units(s_g * s_x, s_w) if power else Units(s_g, s_x * s_w)
+        coefs = self.rule.coefficients(units)
+        return moment, None if coefs is None else self.param(f"{name}.coefs", coefs)
 
     def add(self, a: Grad, b: Grad, name: str, layer: str) -> Grad:
         attrs = grad_add_attrs(a.value.type.tensor_scale, b.value.type.tensor_scale)
@@ -204,19 +200,20 @@ def trained_values(forward: Graph, chosen: Collection[str] | None = None) -> set
     return live
 
 
-def with_loss(forward: Graph) -> Graph:
+def with_loss(forward: Graph, objective: Objective = CLASSES) -> Graph:
     """Forward and loss: outputs are the metrics ``i32[3]`` and the logits."""
     build = Build(forward)
     (logits,) = forward.outputs
     build.phase = "loss"
-    labels = build.input("labels", Type((logits.type.shape[0],), "i16"), "labels")
-    metrics = loss_metrics(build, logits, labels)
+    labels = build.input("labels", objective.target(logits.type), "labels")
+    metrics = objective.metrics(build, logits, labels)
     return build.graph([metrics, logits])
 
 
 def differentiate(
-    forward: Graph, optimizer: Optimizer, chosen: Collection[str] | None = None, own: str = ""
-) -> Graph:
+    forward: Graph, optimizer: Optimizer, chosen: Collection[str] | None = None, own: str = "",
+    objective: Objective = CLASSES,
+) -> Graph:  # fmt: skip
     """The training step: forward, loss, backward of what trains, updates. Output: the metrics.
 
     ``forward`` is an int8 graph with logits as its only output, after ``select.apply_scheme``.
@@ -228,14 +225,13 @@ def differentiate(
     live = trained_values(forward, chosen)
     (logits,) = forward.outputs
     build = BackwardBuild(forward, optimizer, own)
-    tokens = logits.type.shape[0]
     build.phase = "loss"
-    labels = build.input("labels", Type((tokens,), "i16"), "labels")
-    metrics = loss_metrics(build, logits, labels)
+    labels = build.input("labels", objective.target(logits.type), "labels")
+    metrics = objective.metrics(build, logits, labels)
     build.phase = "backward"
     if logits.name not in live:
         raise SchemeError("no trained parameter leads to the loss; choose other layers")
-    start = loss_gradient(build, logits, labels, "logits.grad")
+    start = objective.gradient(build, logits, labels, "logits.grad")
     pending: dict[str, list[Grad]] = {logits.name: [start]}
     for node in reversed(forward.nodes):
         outs = [v for v in node.outputs if v is not None]

@@ -12,18 +12,20 @@ from typing import Literal
 from ..ir import Graph
 from ..ir.prune import prune
 from ..recipe import Optimizer
-from .autodiff import differentiate
+from .autodiff import CLASSES, differentiate
 from .fisher import Term, terms_of
+from .objective import Objective
 
 
 def steps_of(
-    forward: Graph, optimizer: Optimizer, trained: Mapping[str, frozenset[str]]
-) -> dict[str, Graph]:
-    """The training step of each scheme by its name. ``trained``: what ``select.apply_schemes`` says
+    forward: Graph, optimizer: Optimizer, trained: Mapping[str, frozenset[str]],
+    objective: Objective = CLASSES,
+) -> dict[str, Graph]:  # fmt: skip
+    """The training step of each scheme by its name. ``trained``: what ``scheme.apply_schemes`` says
     that it trains. Several schemes have moments of their own: each trains as if it were alone."""
     owns = {name: f"{name}/" if len(trained) > 1 else "" for name in trained}
     return {
-        name: prune(differentiate(forward, optimizer, chosen, owns[name]))
+        name: prune(differentiate(forward, optimizer, chosen, owns[name], objective))
         for name, chosen in trained.items()
     }
 
