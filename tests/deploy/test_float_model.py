@@ -19,6 +19,7 @@ from tinytrain.boards import load_board
 from tinytrain.compiler import Compiled, compile_recipe
 from tinytrain.deploy import float_model
 from tinytrain.deploy.float_model import Exporter
+from tinytrain.deploy.snapshot import write_snapshot
 from tinytrain.errors import RecipeError
 from tinytrain.frontend.origins import origins
 from tinytrain.recipe import Dataset, Recipe, UpdateScheme
@@ -283,4 +284,11 @@ def test_export_names_what_is_wrong_with_its_files(
     Path("state").write_bytes(bytes(99))
     assert call(monkeypatch, "export", "toy.py", "state", "--scheme", "lora:3") == 2
     message = " ".join(capsys.readouterr().err.split())
-    assert "state has 99 bytes; a snapshot of toy_sensor with scheme lora:3 has" in message
+    assert "state: 99 bytes that do not begin as a snapshot does" in message
+    made = toys.compiled("sensor", "lora:3")
+    Path("raw").write_bytes(numpy_session(made).snapshot())  # the right length, and no more
+    assert call(monkeypatch, "export", "toy.py", "raw", "--scheme", "lora:3") == 2
+    write_snapshot(made, numpy_session(made).snapshot(), Path("state"))
+    assert call(monkeypatch, "export", "toy.py", "state", "--scheme", "lora:2") == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "state: a snapshot of another model: 'toy_sensor', id" in message

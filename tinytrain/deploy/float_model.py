@@ -25,12 +25,12 @@ from ..ops.conv import conv_pool_s8
 from ..ops.linear import linear_s8, linear_s16
 from ..quantize.fold import folded_gains
 from ..recipe import Recipe
+from .snapshot import read_snapshot
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ON_DEVICE = (linear_s8, linear_s16, conv_pool_s8)
-CLOCK_BYTES = 8  # seed and step at the end of a snapshot
 
 
 @dataclass(frozen=True)
@@ -138,22 +138,11 @@ class Exporter:
 
 
 def trained_of(compiled: Compiled, path: Path) -> dict[str, Array]:
-    """The trained tensors of a snapshot in a file (``Session.snapshot``).
+    """The trained tensors of a snapshot in a file (``write_snapshot``).
 
-    Raises RecipeError when it cannot be read or has not the size of this model's.
+    Raises RecipeError when it cannot be read, is none, is damaged, or of another model.
     """
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
-    expected = compiled.codec.state_bytes + CLOCK_BYTES
-    if len(blob) != expected:
-        raise RecipeError(
-            f"{path} has {len(blob)} bytes; a snapshot of {compiled.name} with scheme "
-            f"{compiled.scheme} has {expected}; give the --scheme, --optimizer and --weights that "
-            "it was trained with"
-        )
-    return compiled.codec.split_state(blob)
+    return compiled.codec.split_state(read_snapshot(compiled, path).state)
 
 
 def _layer(
