@@ -47,6 +47,15 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Layers:
+    """The layers of a model that a scheme was made for: the model's name, and a SHA-256 over names
+    and channels (``training.scheme.layers_sha256``)."""
+
+    model: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class UpdateScheme:
     """Which layers train, and which of their output channels.
 
@@ -55,12 +64,14 @@ class UpdateScheme:
     indices. ``biases`` lists the layers (or patterns) whose bias trains, in the channels that
     ``weights`` names for that layer, or in all of them. ``adapters`` maps layers or patterns to the
     rank of an adapter, which trains beside a frozen weight. Later patterns win over earlier ones.
+    ``made_for``: the layers of the one model that it is for; None: it fits where its names do.
     """
 
     weights: dict[str, float | tuple[int, ...]] = field(default_factory=dict)
     biases: tuple[str, ...] = ()
     name: str = "custom"
     adapters: dict[str, int] = field(default_factory=dict)
+    made_for: Layers | None = None
 
 
 def scheme_name(scheme: UpdateScheme | str) -> str:

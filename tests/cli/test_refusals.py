@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ from command_line import call
 
 from tinytrain.boards import load_board
 from tinytrain.compiler import check_budget, compile_recipe
-from tinytrain.errors import BudgetError, TinytrainError
+from tinytrain.errors import BudgetError, LinkError, TinytrainError
 from tinytrain.planning.fit import Planning
 from tinytrain.recipe import Optimizer
 
@@ -136,9 +137,28 @@ def test_a_build_that_fails_leaves_the_folder_alone(
     assert (folder / "model.c").read_text() == "mine"
 
 
-def test_what_fits_is_planned_and_built(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    import json
+@pytest.mark.parametrize("board", ["host", "qemu_mps2_an386"])
+def test_a_build_overwrites_nothing_of_the_users(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], board: str
+) -> None:
+    folder, source = tmp_path / "firmware", small(tmp_path)
+    command = ("build", source, "--board", board, "--form", "firmware", "--out", folder)
+    folder.mkdir()
+    (folder / "model.c").write_text("mine")
+    (folder / "notes.txt").write_text("mine")
+    code, _, err = call(capfd, *command)
+    assert code == 2 and "model.c is not tinytrain's" in flat(err)
+    assert sorted(p.name for p in folder.iterdir()) == ["model.c", "notes.txt"]
+    (folder / "model.c").rename(folder / "my_model.c")
+    assert call(capfd, *command)[0] == 0 == call(capfd, *command)[0]
+    (folder / "model.h").write_text("changed")
+    code, _, err = call(capfd, *command)
+    assert code == 2 and "model.h is changed since tinytrain wrote it" in flat(err)
+    assert (folder / "model.h").read_text() == "changed"
+    assert (folder / "my_model.c").read_text() == "mine"
 
+
+def test_what_fits_is_planned_and_built(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = small(tmp_path)
     code, out, _ = call(capfd, "plan", source, "--json")
     facts = json.loads(out)
@@ -256,3 +276,32 @@ def test_plan_tells_what_fitting_costs(tmp_path: Path, capfd: pytest.CaptureFixt
         assert code == 0
         text = " ".join(out.split())
         assert bool(re.search(r"of them \(\d+% more\) to make \d+ values again", text)) == told
+
+
+def test_a_plan_whose_code_does_not_compile_fails(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the compiler says is no figure of the flash."""
+    source = small(tmp_path)
+    monkeypatch.setenv("TINYTRAIN_CFLAGS", "--no-such-option")
+    code, out, err = call(capfd, "plan", source, "--board", "qemu_mps2_an386", "--json")
+    assert code == 2 and out == "" and "no-such-option" in err
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, out, err = call(capfd, "plan", source, "--board", "qemu_mps2_an386", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["flash_bytes"] is None
+    assert facts["flash_note"].startswith("unknown: no arm-none-eabi-gcc on the PATH")
+
+
+def test_a_message_begins_with_a_public_name(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class _Private(LinkError):
+        pass
+
+    def fails() -> None:
+        raise _Private("no answer")
+
+    monkeypatch.setattr(sys.modules["tinytrain.cli.main"], "app", fails)
+    code, _, err = call(capfd)
+    assert code == 2 and err == "LinkError: no answer\n"

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from tinytrain import cli
 from tinytrain.boards import load_board
 from tinytrain.compiler import Compiled, compile_recipe
+from tinytrain.deploy import float_model
 from tinytrain.deploy.float_model import Exporter
+from tinytrain.deploy.snapshot import write_snapshot
 from tinytrain.errors import RecipeError
 from tinytrain.frontend.origins import origins
 from tinytrain.recipe import Dataset, Recipe, UpdateScheme
@@ -57,6 +59,7 @@ def distance(session: Any, model: nn.Module, samples: Dataset) -> float:
     [
         *((kind, "lora:3+head") for kind in toys.KINDS), ("sensor", "full"), ("lm", "half"),
         ("postnorm", "full"), ("vit", "half"), ("channels", "half"), ("relu", "bias_only"),
+        ("cct", "full"), ("cct", "half"),
     ],
 )  # fmt: skip
 def test_the_float_model_follows_the_device(kind: str, scheme: str) -> None:
@@ -72,6 +75,34 @@ def test_the_float_model_follows_the_device(kind: str, scheme: str) -> None:
     apart = distance(session, model, samples)
     print(f"{kind} {scheme}: {before:.3f} before, {after:.3f} after, {apart:.3f} without export")
     assert after < 0.1 + before and after < 0.2 * apart
+
+
+def test_a_convolution_has_what_it_learned() -> None:
+    """A kernel [O, C, kh, kw] gets the codes of its row [kh*kw*C], times their scales."""
+    made = toys.compiled("cct", UpdateScheme({"convs.1": 1.0}, ("convs.1",)))
+    session = trained(made, toys.data("cct"))
+    before = toys.model("cct").state_dict()
+    state = Exporter(toys.recipe("cct"), made).state_dict(session.weights())
+    changed = {name for name in before if not torch.equal(before[name], state[name])}
+    assert changed == {n for n in before if n.startswith("convs.1.")} and changed
+    kernel = next(n for n in changed if state[n].dim() == 4)
+    codes, scale = next(
+        (codes, made.forward.params[name].value.type.scale)
+        for name, codes in session.weights().items()
+        if codes.dtype == np.int8 and codes.size == state[kernel].numel()
+    )
+    real = codes * np.reshape(scale, (-1, 1))
+    rows = state[kernel].permute(0, 2, 3, 1).flatten(1)
+    np.testing.assert_allclose(rows, real, rtol=1e-6)
+
+
+def test_what_cannot_be_written_back_is_an_error() -> None:
+    made, recipe = toys.compiled("cct", "full"), toys.recipe("cct")
+    exporter = Exporter(recipe, made)
+    with pytest.raises(RecipeError, match=r"convs\.\d learns, but cannot be exported: nothing in"):
+        float_model._check_all(
+            made.forward, [layer for layer in exporter._layers if "conv" not in layer.name]
+        )
 
 
 def test_what_has_not_learned_keeps_its_bits() -> None:
@@ -253,4 +284,11 @@ def test_export_names_what_is_wrong_with_its_files(
     Path("state").write_bytes(bytes(99))
     assert call(monkeypatch, "export", "toy.py", "state", "--scheme", "lora:3") == 2
     message = " ".join(capsys.readouterr().err.split())
-    assert "state has 99 bytes; a snapshot of toy_sensor with scheme lora:3 has" in message
+    assert "state: 99 bytes that do not begin as a snapshot does" in message
+    made = toys.compiled("sensor", "lora:3")
+    Path("raw").write_bytes(numpy_session(made).snapshot())  # the right length, and no more
+    assert call(monkeypatch, "export", "toy.py", "raw", "--scheme", "lora:3") == 2
+    write_snapshot(made, numpy_session(made).snapshot(), Path("state"))
+    assert call(monkeypatch, "export", "toy.py", "state", "--scheme", "lora:2") == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "state: a snapshot of another model: 'toy_sensor', id" in message

@@ -173,7 +173,7 @@ def test_build_and_errors_of_the_command_line(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "link.ld").write_text("mine\n")
     code, _, err = command_line.call(capfd, "build", "toy.py", *board, "--out", "mine")
-    assert code == 2 and "ProjectError: mine/link.ld exists and is not tinytrain's" in err
+    assert code == 2 and "mine holds files that would be overwritten: link.ld is not" in err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["link.ld"]
 
 

@@ -105,6 +105,28 @@ def test_a_second_build_compiles_nothing(
     assert commands == ["model.c", "firmware.elf"]
 
 
+@pytest.mark.parametrize("harm", ["flip", "cut", "no hash"])
+def test_a_damaged_object_of_the_cache_is_made_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    board = load_board("qemu_mps2_an386")
+    first = build(FILES, board, tmp_path / "a")
+    (obj,) = cache.glob("linear-*.o")
+    whole = obj.read_bytes()
+    if harm == "flip":
+        obj.write_bytes(whole[:100] + bytes([whole[100] ^ 4]) + whole[101:])
+    elif harm == "cut":
+        obj.write_bytes(whole[:-1])
+    else:
+        obj.with_name(f"{obj.name}.sha256").unlink()
+    commands: list[str] = []
+    run = module._run
+    monkeypatch.setattr(module, "_run", lambda c, what: (commands.append(what), run(c, what)))
+    second = build(FILES, board, tmp_path / "b")
+    assert commands == ["linear.c", "firmware.elf"]
+    assert obj.read_bytes() == whole and first.path.read_bytes() == second.path.read_bytes()
+
+
 @pytest.fixture
 def firmware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the hand-written C without kernels of any arch."""

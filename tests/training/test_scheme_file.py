@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import toys
 from command_line import call
 
 from tinytrain.errors import SchemeError
-from tinytrain.recipe import Optimizer, UpdateScheme
+from tinytrain.recipe import Layers, Optimizer, UpdateScheme
 from tinytrain.selection import runs
 from tinytrain.selection.pool import Context
 from tinytrain.selection.resolve import with_file
 from tinytrain.selection.runs import Job, Outcome
 from tinytrain.sessions.session import Evaluation
+from tinytrain.training.scheme import Layer, layers_sha256, resolve
 from tinytrain.training.scheme_file import SchemeFile, read_scheme
 
 SCHEME = UpdateScheme(
@@ -43,6 +45,37 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     plain = SchemeFile(SCHEME)
     plain.write(path)
     assert read_scheme(path) == plain
+
+
+def test_a_scheme_that_was_made_for_other_layers_is_refused(tmp_path: Path) -> None:
+    layers = toys.layers("sensor")
+    digest = layers_sha256(layers)
+    scheme = UpdateScheme({"head": 1.0}, name="mine", made_for=Layers("toy", digest))
+    path = tmp_path / "scheme.toml"
+    SchemeFile(scheme, "lsb", 1.5).write(path)
+    read = read_scheme(path)
+    assert read.scheme == scheme and resolve(read.scheme, layers) == scheme
+    for others in (
+        layers[1:],
+        [*layers[:-1], replace(layers[-1], outputs=layers[-1].outputs + 1)],
+        [*layers[:-1], replace(layers[-1], name="classifier")],
+    ):
+        with pytest.raises(
+            SchemeError, match=r"mine was made for the layers of model 'toy'.*\[mod"
+        ):
+            resolve(read.scheme, others)
+    by_hand = path.read_text().replace(f'[model]\nname = "toy"\nlayers_sha256 = "{digest}"\n', "")
+    path.write_text(by_hand)
+    assert resolve(read_scheme(path).scheme, layers[1:]).made_for is None
+    path.write_text(by_hand + '[model]\nname = "toy"\nlayers_sha256 = "12"\n')
+    with pytest.raises(SchemeError, match=r"model.layers_sha256 is '12'; allowed: 64 hex"):
+        read_scheme(path)
+
+
+def test_the_hash_of_layers_is_that_of_the_specification() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text()
+    layers = [Layer("embed", 32, 24), Layer("blocks.0.q", 32, 32), Layer("head", 4, 32)]
+    assert layers_sha256(layers) in text
 
 
 def test_random_schemes_survive(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ..boards import Board, all_boards, load_board, with_sram
 from ..compiler import Compiled, check_budget, compile_recipe, prepare
 from ..deploy import footprint, project
 from ..deploy.float_model import Exporter, trained_of
+from ..deploy.snapshot import write_snapshot
 from ..errors import RecipeError, TinytrainError
 from ..planning.fit import Planning
 from ..recipe import Recipe, scheme_name
@@ -28,6 +29,7 @@ from ..reports.what_if import what_if
 from ..sessions import runner
 from ..sessions.serial_session import SerialSession
 from ..sessions.session import StepResult
+from ..support.folder import folder_name
 from . import board as board_cli
 from . import select as select_cli
 from .doctor import checks, print_checks
@@ -238,7 +240,7 @@ def run_facts(
     use: str | None = None, probe: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Open the target, train under live bars, close, give what ``run --json`` prints."""
-    folder = Path("build/run") / f"{recipe.name}-{target}"
+    folder = Path("build/run") / f"{folder_name(recipe.name)}-{target}"
     exporter = Exporter(recipe, compiled) if export else None  # what it refuses, it refuses early
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))  # fmt: skip
@@ -269,7 +271,7 @@ def run_facts(
             session, recipe, steps, target, limit=limit, watch=watch, on_step=on_step
         )
         if state:
-            state.write_bytes(session.snapshot())
+            write_snapshot(compiled, session.snapshot(), state)
         if export and exporter:
             exporter.save(session.weights(), export)
         kept = device.save() if device else {}
@@ -334,12 +336,18 @@ for _command in (select_cli.select, board_cli.init, board_cli.flash, board_cli.m
     app.command()(_command)
 
 
+def _kind(error: TinytrainError) -> str:
+    """The first name of an error's classes that is public."""
+    names = (kind.__name__ for kind in type(error).__mro__)
+    return next(name for name in names if not name.startswith("_"))
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one message on stderr and exit code 2."""
     try:
         app()
     except TinytrainError as error:
-        err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+        err.print(f"[bold red]{_kind(error)}[/]: ", end="")
         err.print(str(error), markup=False, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -18,23 +18,25 @@ import numpy as np
 
 from ..compiler import Compiled
 from ..errors import RecipeError
-from ..frontend.origins import Origin, origins
+from ..frontend.origins import LAYERS, Origin, origins
 from ..ir import Array, Graph, Node, Value
 from ..ops.base import scales_of
-from ..ops.floating import linear as LINEAR
+from ..ops.conv import conv_pool_s8
 from ..ops.linear import linear_s8, linear_s16
 from ..quantize.fold import folded_gains
 from ..recipe import Recipe
+from .snapshot import read_snapshot
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CLOCK_BYTES = 8  # seed and step at the end of a snapshot
+ON_DEVICE = (linear_s8, linear_s16, conv_pool_s8)
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A linear layer that learns. ``weight`` ``[O, C]`` and ``bias`` are those of the float model,
+    """A linear layer or a convolution (C: its kernel times its channels) that learns. ``weight``
+    ``[O, C]`` and ``bias`` are those of the float model,
     ``gain`` and ``offset`` ``[C]`` of the norm folded into it, ``w``, ``b``, ``down`` and ``up``
     its trained tensors or None, ``channels`` the output channels of ``w`` and ``b``."""
 
@@ -81,8 +83,8 @@ class Exporter:
     """Makes state dicts of ``recipe.model`` out of what sessions of ``compiled`` have learned.
 
     Raises RecipeError for a layer that learns and cannot be written back: its weight is computed
-    from parameters or shared with another part of the model, a norm before it has a gain of 0, or
-    what it learns needs a bias that it does not have.
+    from parameters or shared with another part of the model, a norm before it has a gain of 0,
+    what it learns needs a bias that it does not have, or the float model has no such layer.
     """
 
     def __init__(self, recipe: Recipe, compiled: Compiled) -> None:
@@ -92,13 +94,15 @@ class Exporter:
         gains = folded_gains(found.graph)
         self._layers = []
         graph = compiled.forward
-        device = {n.layer: n for n in graph.nodes if n.op in (linear_s8, linear_s16)}
+        device = {n.layer: n for n in graph.nodes if n.op in ON_DEVICE}
         for node in found.graph.nodes:
-            if (origin := found.layers.get(node.layer)) is not None and node.op is LINEAR:
+            origin = found.layers.get(node.layer)
+            if origin is not None and node.op in LAYERS and node.layer in device:
                 layer = _layer(found.graph, node, origin, gains.get(node.layer), graph, device)
                 if layer.moves or layer.b is not None:
                     _check(layer)
                     self._layers.append(layer)
+        _check_all(graph, self._layers)
 
     def state_dict(self, trained: Mapping[str, Array]) -> dict[str, Tensor]:
         """The model's state dict with the trained tensors of a session (``Session.weights``)."""
@@ -134,22 +138,11 @@ class Exporter:
 
 
 def trained_of(compiled: Compiled, path: Path) -> dict[str, Array]:
-    """The trained tensors of a snapshot in a file (``Session.snapshot``).
+    """The trained tensors of a snapshot in a file (``write_snapshot``).
 
-    Raises RecipeError when it cannot be read or has not the size of this model's.
+    Raises RecipeError when it cannot be read, is none, is damaged, or of another model.
     """
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
-    expected = compiled.codec.state_bytes + CLOCK_BYTES
-    if len(blob) != expected:
-        raise RecipeError(
-            f"{path} has {len(blob)} bytes; a snapshot of {compiled.name} with scheme "
-            f"{compiled.scheme} has {expected}; give the --scheme, --optimizer and --weights that "
-            "it was trained with"
-        )
-    return compiled.codec.split_state(blob)
+    return compiled.codec.split_state(read_snapshot(compiled, path).state)
 
 
 def _layer(
@@ -176,6 +169,20 @@ def _layer(
         channels, x.type.tensor_scale * scales, trained(wt, w), trained(bt, b),
         adapter("down"), adapter("up"),
     )  # fmt: skip
+
+
+def _check_all(graph: Graph, layers: list[_Layer]) -> None:
+    """Nothing that learns on the device is left out of the float model without a word."""
+    written = {v.name for x in layers for v in (x.w, x.b, x.down, x.up) if v is not None}
+    for node in graph.nodes:
+        for value in node.inputs:
+            param = graph.params.get(value.name) if value is not None else None
+            if param is not None and param.kind == "trained" and param.value.name not in written:
+                raise RecipeError(
+                    f"{node.layer or node.name} learns, but cannot be exported: nothing in the "
+                    f"float model corresponds to {param.value.name} "
+                    f"{list(param.value.type.shape)}; leave it out of the scheme"
+                )
 
 
 def _check(layer: _Layer) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from ..compiler import Compiled
 from ..emit.c_source import train_symbols
 from ..errors import ToolchainError
-from ..toolchain.build import Artifact, build
+from ..toolchain.build import Artifact, build, find_compiler
 
 SRAM_PARTS = (
     ("arena", "arena_bytes"), ("trained weights", "trained_weight_bytes"),
@@ -29,15 +29,17 @@ def sram_parts(facts: Mapping[str, Any]) -> list[tuple[str, int]]:
 def flash_facts(compiled: Compiled, artifact: Artifact | None = None) -> dict[str, Any]:
     """Flash of the linked firmware; None with a reason where there is no compiler for it.
 
-    Linking is the only way to know the code's size; the model's part of it is planned."""
+    Linking is the only way to know the code's size; the model's part of it is planned. Raises
+    ToolchainError where the compiler is there and fails."""
     if compiled.board.on_framework:
         return {"flash_bytes": None, "flash_note": f"known once {compiled.board.port} links it"}
-    try:
-        if artifact is None:
-            with tempfile.TemporaryDirectory() as folder:
-                artifact = build(compiled.files, compiled.board, Path(folder) / "link")
-    except ToolchainError as error:
-        return {"flash_bytes": None, "flash_note": str(error).splitlines()[0]}
+    if artifact is None:
+        try:
+            find_compiler(compiled.board)
+        except ToolchainError as error:
+            return {"flash_bytes": None, "flash_note": f"unknown: {str(error).splitlines()[0]}"}
+        with tempfile.TemporaryDirectory() as folder:
+            artifact = build(compiled.files, compiled.board, Path(folder) / "link")
     return {
         "flash_bytes": artifact.flash_bytes,
         "flash_code_bytes": artifact.flash_bytes

@@ -3,7 +3,9 @@ user. What is written is text; ``folder`` puts it on the disk."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,17 @@ from ..boards import PORTED, Board, PlatformIO, port_defines
 from ..compiler import Compiled
 from ..errors import BoardError
 from ..support.assets import firmware_dir
-from ..support.folder import write_folder
+from ..support.folder import check_folder, write_folder
 from ..support.templates import environment
-from ..toolchain.build import COMMON, CROSS, build, linker_script, port_sources
+from ..toolchain.build import (
+    COMMON,
+    CROSS,
+    Artifact,
+    build,
+    built_files,
+    linker_script,
+    port_sources,
+)
 from .footprint import flash_facts, sram_parts
 from .library import c_sources, manifest, write_library
 
@@ -62,11 +72,27 @@ def write_form(
         write_library(compiled, out)
         return facts | {"flash_bytes": None, "flash_note": "depends on the firmware"}, []
     if form == "firmware":
-        artifact = build(compiled.files, compiled.board, out)
+        artifact = write_firmware(compiled, out)
         return facts | flash_facts(compiled, artifact) | {"path": str(artifact.path)}, []
     facts |= flash_facts(compiled)
     chosen = framework_of(compiled.board, framework)
     return facts, write_project(compiled, chosen, facts, source, out)
+
+
+def write_firmware(compiled: Compiled, out: Path) -> Artifact:
+    """Build the firmware, or the host's library, and write it with its sources to ``out``, whole or
+    not at all. Raises ToolchainError and BudgetError as ``build``, ProjectError as
+    ``write_folder``."""
+    out = Path(out)
+    check_folder(out, built_files(compiled.files, compiled.board))
+    with tempfile.TemporaryDirectory(prefix="tinytrain-") as folder:
+        artifact = build(compiled.files, compiled.board, Path(folder) / "made")
+        files: dict[str, str | bytes] = {
+            path.name: path.read_bytes() for path in sorted(artifact.path.parent.iterdir())
+        }
+        facts = {"model": compiled.name, "hash": compiled.model_hash, "board": compiled.board.name}
+        write_folder(out, files, facts)
+    return replace(artifact, path=out / artifact.path.name)
 
 
 def framework_of(board: Board, wanted: str | None) -> str:

@@ -19,13 +19,15 @@ from ..ir import Array, Graph
 from ..ops import floating
 from .torch_export import exported, lower
 
+LAYERS = (floating.linear, floating.conv_pool)
 MOST = 2**24  # what float32 can number
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Numbers of a linear layer's elements, ``[O, C]`` and ``[O]``; None for what is no movement of
-    parameters. ``shared``: another place of the model reads some of them, too."""
+    """Numbers of the elements of a linear layer or a convolution, ``[O, C]`` and ``[O]``; None for
+    what is no movement of parameters. ``shared``: another place of the model reads some of them,
+    too."""
 
     weight: Array | None
     bias: Array | None
@@ -34,8 +36,9 @@ class Origin:
 
 @dataclass(frozen=True)
 class Origins:
-    """``graph``: the float graph. ``layers``: its linear layers. ``first``: the number of the first
-    element of each entry of the model's state dict; entries that are one tensor have one number."""
+    """``graph``: the float graph. ``layers``: its linear layers and convolutions. ``first``: the
+    number of the first element of each entry of the model's state dict; entries that are one tensor
+    have one number."""
 
     graph: Graph
     layers: Mapping[str, Origin]
@@ -81,7 +84,7 @@ def _layers(graph: Graph, labelled: Graph, values: list[Array]) -> dict[str, Ori
         uses += np.bincount(numbers.reshape(-1), minlength=len(flat))
     layers = {}
     for node in labelled.nodes:
-        if node.op is floating.linear:
+        if node.op in LAYERS:
             weight, bias = (found.get(v.name) for v in node.inputs[1:] if v is not None)
             shared = any(bool((uses[n] > 1).any()) for n in (weight, bias) if n is not None)
             layers[node.layer] = Origin(weight, bias, shared)

@@ -1,11 +1,11 @@
 """The graph: values, nodes, their numpy meaning."""
 
+from .build import Build
 from .graph import (
     DTYPES,
     Again,
     Array,
     Attrs,
-    Build,
     Case,
     Graph,
     Kind,
@@ -18,8 +18,8 @@ from .graph import (
     Type,
     Types,
     Value,
-    verify,
 )
+from .verify import verify
 
 __all__ = [
     "DTYPES",

@@ -1,4 +1,4 @@
-"""The graph: typed values, nodes in the order they run, and the only maker of nodes.
+"""The graph: typed values, and nodes in the order they run.
 
 Node order is the schedule. A pass is ``Graph -> Graph``; ``verify`` runs after each. One IR holds
 the float graph that the frontend makes, the int8 graph, and the training step.
@@ -17,8 +17,8 @@ from ..errors import ShapeError
 from .values import DTYPES, NAMES, Array, Kind, Param, Role, Type, Value, ValueRole
 
 __all__ = [
-    "DTYPES", "NAMES", "Again", "Array", "Attrs", "Build", "Case", "Graph", "Kind", "Loop", "Node",
-    "Op", "Param", "Role", "Step", "Type", "Types", "Value", "verify",
+    "DTYPES", "NAMES", "Again", "Array", "Attrs", "Case", "Graph", "Kind", "Loop", "Node",
+    "Op", "Param", "Role", "Step", "Type", "Types", "Value",
 ]  # fmt: skip
 
 Attrs = Mapping[str, Any]
@@ -314,113 +314,3 @@ class Graph:
         lines += [f"{p.kind} {p.value}" for p in self.params.values()]
         lines += [str(n) for n in self.nodes]
         return "\n".join([*lines, "return " + ", ".join(f"%{v.name}" for v in self.outputs)])
-
-
-class Build:
-    """The only maker of nodes: each is typed at birth, and of the current ``phase``."""
-
-    phase: Phase = "forward"
-
-    def __init__(self, graph: Graph | None = None) -> None:
-        self.inputs: list[Value] = list(graph.inputs) if graph else []
-        self.params: dict[str, Param] = dict(graph.params) if graph else {}
-        self.nodes: list[Node] = list(graph.nodes) if graph else []
-        self._names = {v.name for v in self.inputs} | set(self.params)
-        self._names |= {name for n in self.nodes for name in n.makes}
-
-    def fresh(self, wish: str) -> str:
-        name, count = wish, 1
-        while name in self._names:
-            count += 1
-            name = f"{wish}.{count}"
-        self._names.add(name)
-        return name
-
-    def input(self, name: str, kind: Type, role: ValueRole = "input") -> Value:
-        value = Value(self.fresh(name), kind, role)
-        self.inputs.append(value)
-        return value
-
-    def param(
-        self, name: str, data: Array, kind: Kind = "const",
-        scale: float | tuple[float, ...] | None = None, *, role: Role = "", layer: str = "",
-    ) -> Value:  # fmt: skip
-        """A parameter with content; its dtype is the array's. A name that is taken gets a number;
-        nothing may be read out of names."""
-        value = Value(self.fresh(name), Type(tuple(data.shape), NAMES[data.dtype], scale))
-        self.params[value.name] = Param(value, data, kind, role, layer)
-        return value
-
-    def node(
-        self, op: Op, inputs: Sequence[Value | None], name: str, *, layer: str = "", **attrs: Any
-    ) -> tuple[Value, ...]:
-        """Append a node; its outputs are called ``name``, ``name.1`` ... (absent ones are None)."""
-        types = op.infer(tuple(None if v is None else v.type for v in inputs), attrs)
-        outs: list[Value | None] = []
-        for i, kind in enumerate(types):
-            wish = name if i == 0 else f"{name}:{i}"
-            outs.append(None if kind is None else Value(self.fresh(wish), kind))
-        phase: Phase = "update" if op.updates else self.phase
-        self.append(Node(op, tuple(inputs), tuple(outs), attrs, layer=layer, phase=phase))
-        return tuple(outs)  # type: ignore[arg-type]
-
-    def append(self, node: Node) -> None:
-        self.nodes.append(node)
-
-    def graph(self, outputs: Sequence[Value]) -> Graph:
-        graph = Graph(tuple(self.inputs), self.params, tuple(self.nodes), tuple(outputs))
-        return verify(graph.with_nodes(graph.nodes))
-
-
-def verify(graph: Graph) -> Graph:
-    """Check order, names, types, state updates and accumulator bounds; give the graph back.
-
-    Raises ShapeError naming the node.
-    """
-    known = {v.name: v.type for v in graph.inputs}
-    known |= {name: p.value.type for name, p in graph.params.items()}
-    stale: set[str] = set()
-    for node in graph.nodes:
-        for value in node.inputs:
-            if value is None:
-                continue
-            if value.name not in known:
-                raise ShapeError(f"{node}: reads %{value.name} before it is made")
-            if value.name in stale:
-                raise ShapeError(f"{node}: reads %{value.name} after it was overwritten")
-            if known[value.name] != value.type:
-                raise ShapeError(f"{node}: %{value.name} is {known[value.name]}")
-        if node.op.infer(node.in_types(), node.attrs) != node.out_types():
-            raise ShapeError(f"{node}: its types are not those that {node.op.name} infers")
-        if node.op.bound and (worst := node.op.bound(node.in_types(), node.attrs)) >= 2**31:
-            raise ShapeError(
-                f"{node.layer or node.name}: {node.op.name} could reach {worst} in its int32 "
-                f"accumulator (limit {2**31 - 1}); use fewer input channels or tokens"
-            )
-        stale |= {old.name for old, _ in node.overwrites()}
-        for value in node.outputs:
-            if value is None:
-                continue
-            if value.name in known:
-                raise ShapeError(f"{node}: %{value.name} is made twice")
-            known[value.name] = value.type
-    for value in graph.outputs:
-        if value.name not in known:
-            raise ShapeError(f"output %{value.name} is never made")
-    for first, end in graph.runs():
-        if graph.nodes[first].loop is not None:
-            _verify_loop(graph.nodes[first:end], set(graph.params))
-    return graph
-
-
-def _verify_loop(nodes: Sequence[Node], params: set[str]) -> None:
-    """All go row by row over the same rows; only parameters are read as a whole."""
-    for node in nodes:
-        assert node.loop is not None
-        if node.op.rowwise is None or node.op.updates or node.op.alias:
-            raise ShapeError(f"{node}: {node.op.name} cannot run by rows, so not in a loop")
-        if node.tokens != nodes[0].tokens or node.tokens % node.loop.rows:
-            raise ShapeError(f"{node}: {node.tokens} rows in loop {node.loop}")
-        for i, value in enumerate(node.inputs):
-            if value is not None and i not in node.op.rowwise and value.name not in params:
-                raise ShapeError(f"{node}: reads all rows of %{value.name} in a loop over rows")

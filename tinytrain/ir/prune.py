@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .graph import Graph, Node, verify
+from .graph import Graph, Node
+from .verify import verify
 
 
 def live(graph: Graph) -> Graph:

@@ -13,8 +13,8 @@ from ..compiler import Compiled, compile_recipe, prepare, silent
 from ..errors import BudgetError, RecipeError
 from ..planning.fit import Planning
 from ..quantize import Quantized
-from ..recipe import Recipe, UpdateScheme
-from ..training.scheme import layers_of, resolve, selections
+from ..recipe import Layers, Recipe, UpdateScheme
+from ..training.scheme import layers_of, layers_sha256, resolve, selections
 from ..training.scheme_file import SchemeFile
 from .analysis import Analysis, Stage, analyse, first_look
 from .front import Candidate, pareto, replanned
@@ -110,7 +110,8 @@ def select(
     facts = _provenance(
         recipe, quantized, compiled, settings, objective, digest_of(tasks), before, best
     )
-    file = SchemeFile(scheme, recipe.optimizer.rule, rate, facts)
+    made_for = Layers(recipe.name, layers_sha256(layers))
+    file = SchemeFile(replace(scheme, made_for=made_for), recipe.optimizer.rule, rate, facts)
     return Selected(
         scheme, choice, rate, compiled, objective, analysis, before, best, tuple(trials.found),
         tuple(front), trials.left_out, memory, file, time.monotonic() - began, trained,

@@ -1,7 +1,8 @@
 """Write the generated files, compile, link, measure.
 
 Objects are kept by the hash of everything that goes into them in ``$TINYTRAIN_CACHE`` (otherwise
-``build/cache`` below the current folder), so that a second build compiles what is new.
+``build/cache`` below the current folder), so that a second build compiles what is new. Beside each
+lies its SHA-256, without which it is not linked.
 """
 
 from __future__ import annotations
@@ -112,6 +113,13 @@ def build(files: Mapping[str, str], board: Board, out: Path, *, guard: bool = Fa
         for path in sorted(work.iterdir()):
             os.replace(path, out / path.name)
     return replace(artifact, path=out / made.name, stack=stack)
+
+
+def built_files(files: Mapping[str, str], board: Board) -> list[str]:
+    """Names of what ``build`` writes."""
+    if board.is_host:
+        return [*(name for name in files if name != USES), "libmodel.so"]
+    return [*files, "link.ld", "firmware.elf"]
 
 
 def build_program(
@@ -292,17 +300,29 @@ def _digest(files: Sequence[Path]) -> str:
 
 
 def _compile(compiler: str, source: Path, flags: Sequence[str], key: str) -> Path:
-    """The object of a source, from the cache where it is there."""
+    """The object of a source, from the cache where it is there and has the bytes that it had."""
     folder = cache_dir().absolute()
     made = folder / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.o"
-    if made.exists():
+    if _is_whole(made):
         return made
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=folder) as name:
         obj = Path(name) / made.name
         _run([compiler, *flags, "-c", str(source), "-o", str(obj)], source.name)
+        check = Path(name) / f"{made.name}.sha256"
+        check.write_text(hashlib.sha256(obj.read_bytes()).hexdigest(), encoding="ascii")
         os.replace(obj, made)
+        os.replace(check, made.with_name(check.name))
     return made
+
+
+def _is_whole(made: Path) -> bool:
+    """Whether an object of the cache has the SHA-256 that was written beside it."""
+    try:
+        noted = made.with_name(f"{made.name}.sha256").read_bytes()
+        return hashlib.sha256(made.read_bytes()).hexdigest().encode() == noted
+    except OSError:
+        return False
 
 
 def _link(

@@ -8,6 +8,7 @@ cannot train.
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -160,8 +161,9 @@ def lora(layers: Sequence[Layer], rank: int, head: bool = False) -> UpdateScheme
 
 def resolve(scheme: UpdateScheme | str, layers: Sequence[Layer]) -> UpdateScheme:
     """A scheme, or one by its name: full, head_only, bias_only, last_k:N (blocks), last_layers:N,
-    lora:R, lora:R+head."""
+    lora:R, lora:R+head. Raises SchemeError for one that was made for other layers."""
     if isinstance(scheme, UpdateScheme):
+        _check_layers(scheme, layers)
         return scheme
     simple = {"full": full, "head_only": head_only, "bias_only": bias_only}
     if scheme in simple:
@@ -179,6 +181,23 @@ def resolve(scheme: UpdateScheme | str, layers: Sequence[Layer]) -> UpdateScheme
         )
     known = ", ".join([*simple, "last_k:N", "last_layers:N", "lora:R", "lora:R+head", "auto"])
     raise SchemeError(f"unknown scheme {scheme!r}; known: {known}")
+
+
+def layers_sha256(layers: Sequence[Layer]) -> str:
+    """SHA-256 of a line ``name outputs inputs`` for each layer that can train, in their order."""
+    lines = "".join(f"{layer.name} {layer.outputs} {layer.inputs}\n" for layer in layers)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _check_layers(scheme: UpdateScheme, layers: Sequence[Layer]) -> None:
+    meant = scheme.made_for
+    if meant is not None and meant.sha256 != (found := layers_sha256(layers)):
+        raise SchemeError(
+            f"update scheme {scheme.name} was made for the layers of model {meant.model!r} (hash "
+            f"{meant.sha256[:12]}...); the {len(layers)} layers of this one have other names or "
+            f"channels (hash {found[:12]}...); select again, or take [model] out of the scheme "
+            "file if it is meant for both"
+        )
 
 
 def selections(scheme: UpdateScheme, layers: Sequence[Layer]) -> list[Selection]:

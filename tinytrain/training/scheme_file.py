@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import SchemeError
-from ..recipe import UpdateScheme
+from ..recipe import Layers, UpdateScheme
 from ..support.toml_table import Table, read_toml
 
 VERSION = 1
@@ -36,6 +37,9 @@ class SchemeFile:
     def text(self) -> str:
         """The file."""
         lines = [HEAD, f"version = {VERSION}", f"name = {_toml(self.scheme.name)}"]
+        if made_for := self.scheme.made_for:
+            lines += ["", "[model]", f"name = {_toml(made_for.model)}",
+                      f"layers_sha256 = {_toml(made_for.sha256)}"]  # fmt: skip
         if self.rule is not None and self.learning_rate is not None:
             lines += ["", "[optimizer]", f"rule = {_toml(self.rule)}",
                       f"learning_rate = {_toml(float(self.learning_rate))}"]  # fmt: skip
@@ -69,6 +73,8 @@ def read_scheme(path: str | Path) -> SchemeFile:
     name = top.text("name")
     optimizer = top.table("optimizer", needed=False)
     rule, rate = _optimizer(optimizer) if optimizer else (None, None)
+    model = top.table("model", needed=False)
+    made_for = _made_for(model) if model else None
     provenance = top.get("provenance", dict, "a table", needed=False) or {}
     layers = top.get("layers", dict, "a table for each layer")
     top.done()
@@ -87,7 +93,16 @@ def read_scheme(path: str | Path) -> SchemeFile:
         if table.get("bias", bool, "true or false", needed=False):
             biases.append(layer)
         table.done()
-    return SchemeFile(UpdateScheme(weights, tuple(biases), name, adapters), rule, rate, provenance)
+    scheme = UpdateScheme(weights, tuple(biases), name, adapters, made_for)
+    return SchemeFile(scheme, rule, rate, provenance)
+
+
+def _made_for(table: Table) -> Layers:
+    name, digest = table.text("name"), table.text("layers_sha256")
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        table.fail("layers_sha256", digest, "64 hexadecimal digits")
+    table.done()
+    return Layers(name, digest)
 
 
 def _optimizer(table: Table) -> tuple[str, float]:
