@@ -78,7 +78,7 @@ def lower(program: ExportedProgram, model: nn.Module, sample: Tensor) -> Graph:
     return _pruned(lo.build.graph([output]))
 
 
-def _tensor(example: Array) -> Tensor:
+def _tensor(example: Any) -> Tensor:
     array = np.asarray(example.detach().cpu() if isinstance(example, Tensor) else example)
     if array.ndim == 0 or array.size == 0:
         raise ShapeError(f"an example has shape {array.shape}; give one sample without batch axis")
@@ -93,7 +93,7 @@ def _tensor(example: Array) -> Tensor:
     return torch.from_numpy(array.astype(np.float32))
 
 
-def _check_model(model: nn.Module) -> None:
+def _check_model(model: Any) -> None:
     """Refuse what is no model, recurrent layers, what only training does, weights that are not
     finite or not float32. Nothing of the model is run or changed."""
     if not isinstance(model, nn.Module):

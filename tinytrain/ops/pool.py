@@ -25,7 +25,6 @@ from .base import Backward, Grad, exact_matmul, need, need_gradient
 from .update import PRODUCT, codes
 
 FULL = 2**15  # a weight of one
-
 STEEPEST = 2.0**20  # a score's step in 1/256 nat; beyond 2**12 all but the largest is 0
 
 
