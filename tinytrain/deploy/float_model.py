@@ -38,7 +38,8 @@ class _Layer:
     """A linear layer or a convolution (C: its kernel times its channels) that learns. ``weight``
     ``[O, C]`` and ``bias`` are those of the float model,
     ``gain`` and ``offset`` ``[C]`` of the norm folded into it, ``w``, ``b``, ``down`` and ``up``
-    its trained tensors or None, ``channels`` the output channels of ``w`` and ``b``."""
+    its trained tensors or None, ``channels`` the output channels of ``w`` and ``b``,
+    ``centre`` what quantization took from every bias."""
 
     name: str
     origin: Origin
@@ -48,6 +49,7 @@ class _Layer:
     offset: Array
     channels: Array
     bias_scales: Array
+    centre: float
     w: Value | None
     b: Value | None
     down: Value | None
@@ -75,7 +77,7 @@ class _Layer:
             b = trained[self.up.name] * scales_of(self.up.type)[:, None]
             weight += b @ a / self.gain
         if self.b is not None:
-            bias[self.channels] = trained[self.b.name] * self.bias_scales
+            bias[self.channels] = trained[self.b.name] * self.bias_scales + self.centre
         return weight, bias - weight @ self.offset
 
 
@@ -166,8 +168,8 @@ def _layer(
     gain, offset = norm or (np.ones(weight.shape[1]), np.zeros(weight.shape[1]))
     return _Layer(
         node.layer, origin, weight, bias, gain.astype(np.float64), offset.astype(np.float64),
-        channels, x.type.tensor_scale * scales, trained(wt, w), trained(bt, b),
-        adapter("down"), adapter("up"),
+        channels, x.type.tensor_scale * scales, device[node.layer].attrs.get("centre", 0.0),
+        trained(wt, w), trained(bt, b), adapter("down"), adapter("up"),
     )  # fmt: skip
 
 

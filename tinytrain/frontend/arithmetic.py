@@ -11,7 +11,7 @@ from torch import Tensor
 from ..ops import floating
 from . import attention
 from .lowering import Lowering
-from .records import Act, Const, Projection, Record, Scores, in_order
+from .records import Act, Const, Projection, Record, Scores, counted, in_order
 
 Operand = Record | int | float
 
@@ -29,6 +29,15 @@ def uniform(x: Const | None) -> float | None:
         return None
     first = x.tensor.reshape(-1)[0]
     return float(first) if bool((x.tensor == first).all()) else None
+
+
+def number(lo: Lowering, x: Const | None) -> float | None:
+    """The number that a constant is by ``uniform``; a parameter of several elements is none, even
+    while its elements are equal, as training makes them differ."""
+    several = x is not None and x.tensor.numel() > 1
+    if several and x is not None and x.name in dict(lo.model.named_parameters()):
+        return None
+    return uniform(x)
 
 
 def same_shape(lo: Lowering, x: Act, other: Tensor) -> Tensor:
@@ -102,20 +111,40 @@ def mul(lo: Lowering, a: Operand, b: Operand) -> Record:
         return Const(fixed_a.tensor * fixed.tensor, fixed_a.name or fixed.name)
     if fixed_a is not None:
         return mul(lo, b, a)
-    factor = uniform(fixed)
+    factor = number(lo, fixed)
     if factor == 1.0:
         assert isinstance(a, Act | Scores)
         return a
     if isinstance(a, Scores) and factor is not None:
         return attention.scaled(lo, a, factor)
+    if isinstance(a, Scores):
+        lo.refuse("scales attention scores by different numbers", "one number for all heads")
     a = lo.act(a)
     if fixed is None:
         return _silu(lo, a, lo.act(b))
     if factor is None:
-        lo.refuse("scales channels or tokens by different numbers",
-                  "one number for all, or factors folded into a linear layer")  # fmt: skip
+        return _gain(lo, a, fixed)
     index = same_shape(lo, a, fixed.tensor)
     return replace(a, index=index, factor=a.factor * factor, place=lo.path)
+
+
+def _gain(lo: Lowering, a: Act, factors: Const) -> Act:
+    """A factor for each channel (LayerScale): one axis of the factors is not of length 1."""
+    shape = same_shape(lo, a, factors.tensor).shape
+    sizes = (1,) * (len(shape) - factors.tensor.dim()) + tuple(factors.tensor.shape)
+    axes = [axis for axis, size in enumerate(sizes) if size > 1]
+    if len(axes) != 1 or sizes[axes[0]] != shape[axes[0]]:
+        lo.refuse(f"scales elements {list(shape)} by different numbers {list(sizes)}",
+                  "one number for all, or one for each channel")  # fmt: skip
+    (axis,) = axes
+    index = a.index.reshape(shape).movedim(axis, -1)
+    x = lo.rows(replace(a, index=index))
+    if x.type.shape != (index.numel() // index.shape[-1], index.shape[-1]):
+        lo.refuse("scales what is no row of channels", "factors for the channels of [1, T, C]")
+    gain = lo.param(factors.name or lo.named("gain"), factors.tensor.reshape(-1))
+    zero = lo.param(lo.named("no_offset"), torch.zeros(factors.tensor.numel()))
+    value = lo.emit(floating.affine, [x, gain, zero], lo.path, lo.named("gain.scaled"))
+    return Act(value, counted(*index.shape).movedim(-1, axis))
 
 
 def _silu(lo: Lowering, a: Act, b: Act) -> Act:
@@ -132,10 +161,12 @@ def _silu(lo: Lowering, a: Act, b: Act) -> Act:
 
 
 def div(lo: Lowering, a: Operand, b: Operand, rounding_mode: str | None = None) -> Record:
-    number = uniform(const(b))
-    if number is None or number == 0 or rounding_mode is not None:
+    divisor = const(b)
+    if divisor is None or not bool(divisor.tensor.all()) or rounding_mode is not None:
         lo.refuse("divides by what is not one number", "x / number, or nn.LayerNorm to normalise")
-    return mul(lo, a, 1.0 / number)
+    if (one := number(lo, divisor)) is not None:
+        return mul(lo, a, 1.0 / one)
+    return mul(lo, a, Const(1.0 / divisor.tensor, divisor.name))
 
 
 def neg(lo: Lowering, x: Record) -> Record:
@@ -160,8 +191,8 @@ def masked_fill(lo: Lowering, x: Record, mask: Record, value: Operand) -> Operan
 
 
 def eq(lo: Lowering, x: Record, value: Operand) -> Const:
-    number = uniform(const(value))
-    return attention.compared(lo, x, number if number is not None else 0.0)
+    wanted = uniform(const(value))
+    return attention.compared(lo, x, wanted if wanted is not None else 0.0)
 
 
 def full_like(lo: Lowering, x: Act | Scores, value: float = 0.0, **_: Any) -> Const:

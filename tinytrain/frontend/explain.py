@@ -12,7 +12,8 @@ from torch.fx import Node
 
 # Part of an aten operator's name -> what to use in its place. The first that fits is taken.
 HINTS = {
-    "batch_norm": "nn.LayerNorm (batch statistics need a batch, the device has one sample)",
+    "batch_norm": "nn.LayerNorm, or fold it into the layer before it "
+    "(torch.nn.utils.fusion.fuse_conv_bn_eval, fuse_linear_bn_eval)",
     "group_norm": "nn.LayerNorm",
     "instance_norm": "nn.LayerNorm",
     "rms_norm": "nn.LayerNorm",
@@ -30,13 +31,16 @@ HINTS = {
     "rnn": "nn.TransformerEncoderLayer",
     "erf": "nn.GELU()",
     "leaky_relu": "nn.ReLU",
+    "prelu": "nn.ReLU",
+    "logical": "a mask that does not depend on the input",
     "elu": "nn.ReLU or nn.GELU",
     "clamp": "nn.ReLU",
     "hardtanh": "nn.ReLU",
     "hardswish": "nn.SiLU",
     "softplus": "nn.ReLU",
     "exp": "softmax inside attention, nn.Sigmoid or nn.SiLU",
-    "pow": "nn.GELU(approximate='tanh') where a GELU is written out",
+    "pow": "nn.GELU(approximate='tanh') where a GELU is written out, nn.LayerNorm where the "
+    "squares normalise; other powers have no int8 form",
     "topk": "logits; the comparison is the host's",
     "argmax": "logits; the comparison is the host's",
     "sum": "x.mean(dim=1) over the tokens",

@@ -42,8 +42,8 @@ def from_torch(model: nn.Module, example: Array) -> Graph:
 def exported(model: nn.Module, example: Array) -> tuple[ExportedProgram, Tensor]:
     """The decomposed program of a checked model, and the example as a tensor; raises as
     ``from_torch``."""
-    sample = _tensor(example)
     _check_model(model)
+    sample = _tensor(example)
     with torch.no_grad(), _no_fast_path(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _try_batches(model, sample)
@@ -78,8 +78,8 @@ def lower(program: ExportedProgram, model: nn.Module, sample: Tensor) -> Graph:
     return _pruned(lo.build.graph([output]))
 
 
-def _tensor(example: Array) -> Tensor:
-    array = np.asarray(example)
+def _tensor(example: Any) -> Tensor:
+    array = np.asarray(example.detach().cpu() if isinstance(example, Tensor) else example)
     if array.ndim == 0 or array.size == 0:
         raise ShapeError(f"an example has shape {array.shape}; give one sample without batch axis")
     if array.dtype.kind in "iu":
@@ -93,12 +93,29 @@ def _tensor(example: Array) -> Tensor:
     return torch.from_numpy(array.astype(np.float32))
 
 
-def _check_model(model: nn.Module) -> None:
-    """Refuse recurrent layers, active dropout and weights that are not finite."""
+def _check_model(model: Any) -> None:
+    """Refuse what is no model, recurrent layers, what only training does, weights that are not
+    finite or not float32. Nothing of the model is run or changed."""
+    if not isinstance(model, nn.Module):
+        kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
+        raise UnsupportedOp(
+            f"the model is a {kind}, not a torch.nn.Module; give the module itself with its "
+            "weights loaded (model = Net(); model.load_state_dict(torch.load(path)); model.eval())"
+        )
     for path, module in model.named_modules():
         if isinstance(module, nn.RNNBase):
             name = type(module).__name__.lower()
             raise UnsupportedOp(f"aten.{name} in {path} is not supported; use {hint(name)}")
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            raise UnsupportedOp(
+                f"aten.batch_norm in {path or 'the model'}: the model is in training mode, in "
+                "which its running statistics would change; call model.eval() before the conversion"
+            )
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+            raise UnsupportedOp(
+                f"aten.embedding in {path or 'the model'}: max_norm={module.max_norm} changes the "
+                "weights while the model runs; use max_norm=None with the weights as they are"
+            )
         rate = getattr(module, "p" if isinstance(module, nn.modules.dropout._DropoutNd) else
                        "dropout", 0.0)  # fmt: skip
         if module.training and isinstance(rate, float) and rate > 0:
@@ -107,6 +124,11 @@ def _check_model(model: nn.Module) -> None:
                 f"dropout {rate}; call model.eval() before the conversion"
             )
     for name, weight in model.named_parameters():
+        if weight.is_floating_point() and weight.dtype != torch.float32:
+            raise UnsupportedOp(
+                f"parameter {name} is {str(weight.dtype).removeprefix('torch.')}; float32 is "
+                "needed: call model.float() before the conversion"
+            )
         bad = int((~torch.isfinite(weight)).sum())
         if bad:
             raise CalibrationError(
@@ -149,7 +171,7 @@ def _try_batches(model: nn.Module, sample: Tensor) -> None:
     """Run the model on one sample, then on two: the first row must not change."""
     with _running(model) as stack:
         try:
-            one = model(sample[None])
+            one = model(sample[None].clone())
         except Exception as error:
             where = stack[-1] if stack and stack[-1] else "the model"
             raise ShapeError(
@@ -157,6 +179,11 @@ def _try_batches(model: nn.Module, sample: Tensor) -> None:
                 f"({'tokens' if sample.dtype == torch.int64 else 'float32'}, called with a batch "
                 f"of one): {first_line(error)}"
             ) from None
+    if isinstance(one, Tensor) and not torch.isfinite(one).all():
+        raise CalibrationError(
+            f"{_first_overflow(model, sample)} gives NaN or infinity for the example: its weights "
+            "or what it reads are too large for float32; scale them down"
+        )
     other = sample.max() - sample
     if sample.dtype == torch.float32:
         other = other + torch.linspace(-1, 1, sample.numel()).reshape(sample.shape)
@@ -166,12 +193,33 @@ def _try_batches(model: nn.Module, sample: Tensor) -> None:
         return  # written for a batch of one, which is all that is needed
     if not (isinstance(one, Tensor) and isinstance(two, Tensor)):
         return
-    if two.shape[:1] != (2,) or not torch.allclose(two[:1], one, rtol=1e-3, atol=1e-4):
+    near = 1e-3 * float(one.abs().max()) if one.numel() else 0.0  # of logits of any magnitude
+    if two.shape[:1] != (2,) or not torch.allclose(two[:1], one, rtol=1e-3, atol=near):
         raise UnsupportedOp(
             "an operator mixes the samples of a batch: the output of a sample changes when another "
             "one is beside it; activations must stay [B, T, C] with B on its own "
             "(nn.MultiheadAttention and nn.TransformerEncoderLayer need batch_first=True)"
         )
+
+
+def _first_overflow(model: nn.Module, sample: Tensor) -> str:
+    """Path of the first module whose output is not finite."""
+    found: list[str] = []
+
+    def look(path: str, output: object) -> None:
+        if isinstance(output, Tensor) and not torch.isfinite(output).all():
+            found.append(path)
+
+    hooks = [
+        module.register_forward_hook(lambda _m, _i, output, p=path: look(p, output))
+        for path, module in model.named_modules()
+    ]
+    try:
+        model(sample[None].clone())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return next(filter(None, found), "the model")
 
 
 def _export(model: nn.Module, x: Tensor) -> ExportedProgram:

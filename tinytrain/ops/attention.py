@@ -34,10 +34,12 @@ from .attention_heads import (
 )
 from .base import Backward, Grad, exact_matmul, need
 
+STEEPEST = 2.0**20  # a score's step in sixteenths of a nat; beyond 2**12 all but the largest is 0
+
 
 def probs_attrs(s_q: float, s_k: float, softmax_scale: float) -> dict[str, Any]:
     """What ``attention_probs_u8`` needs of the scales: scores in sixteenths of a nat."""
-    mult, shift = multiplier(16 * s_q * s_k * softmax_scale)
+    mult, shift = multiplier(min(16 * s_q * s_k * softmax_scale, STEEPEST))
     return {"mult": mult, "shift": shift, "softmax_scale": softmax_scale}
 
 

@@ -57,6 +57,13 @@ def _norm_ref(ins: Sequence[Any], attrs: Attrs, step: Step) -> tuple[Array]:
     return (np.asarray(y, np.float32),)
 
 
+def _affine_infer(types: Types, attrs: Attrs) -> tuple[Type]:
+    x, gamma, beta = _rows(types[0]), need(types[1], "f32", 1), need(types[2], "f32", 1)
+    if gamma.shape != x.shape[1:] or beta.shape != gamma.shape:
+        raise ShapeError(f"affine: gain {gamma} and offset {beta} do not fit {x}")
+    return _float(*x.shape)
+
+
 def _attention_infer(types: Types, attrs: Attrs) -> tuple[Type]:
     q, k, v = (_rows(kind) for kind in types)
     if not q.shape == k.shape == v.shape:
@@ -178,6 +185,7 @@ linear = Op(
     macs=lambda types, attrs: need(types[0]).shape[0] * need(types[1]).size,
 )  # fmt: skip
 layer_norm = Op("layer_norm", _norm_infer, _norm_ref)
+affine = Op("affine", _affine_infer, _ref(lambda i, a: i[0] * i[1] + i[2]))
 attention = Op(
     "attention", _attention_infer, _attention_ref,
     macs=lambda types, attrs: 2 * need(types[0]).shape[0] * need(types[0]).size,
@@ -209,6 +217,6 @@ FLOAT_OPS: dict[str, Op] = {
     op.name: op
     for op in (
         linear, layer_norm, attention, unary, add, scale, embedding, mean_tokens, select_token,
-        concat_tokens, reshape, permute, conv_pool, sequence_pool,
+        concat_tokens, reshape, permute, conv_pool, sequence_pool, affine,
     )
 }  # fmt: skip

@@ -32,6 +32,8 @@ MAX_CHANNELS = 1024
 ROOT_BITS = 12  # fraction bits of the integer square root
 R_LIMIT = 2**31 - 1
 MAX_FRACTION = 16
+MAX_EPS = 2**31 - 1
+MAX_FLAT_CHANNELS = 256  # whose V is small beside MAX_EPS
 SUM_BITS = 29  # kept of a gradient's 64-bit products
 
 
@@ -40,11 +42,18 @@ def layernorm_attrs(s_x: float, s_y: float, channels: int, eps: float = 1e-5) ->
     differs for flat rows only. ``shift`` is the largest that keeps R below 2**31 for a
     constant row, so no row saturates R; the widest rows (V = 2**34) keep 14 bits of it."""
     eps_int = max(1, round(eps * channels**2 / s_x**2))
-    if eps_int >= 2**31:
-        raise ValueError(f"layernorm: input scale {s_x} is too small for eps {eps}")
     shift = math.floor(31 + math.log2(s_y) + 0.5 * math.log2(eps_int))
     if not 1 <= shift <= 62:
-        raise ValueError(f"layernorm: output scale {s_y} is out of range")
+        raise ValueError(f"the scale {s_y:.3g} of a norm's output is out of range")
+    if eps_int > MAX_EPS:  # sqrt(V) is that of eps but for a little: k makes up for a smaller eps
+        if channels > MAX_FLAT_CHANNELS:
+            raise ValueError(
+                f"values of {127 * s_x:.3g} are too small beside eps {eps}, which {channels} "
+                f"channels do not allow (at most {MAX_FLAT_CHANNELS})"
+            )
+        k, k_shift = multiplier(math.sqrt(MAX_EPS / eps_int) / s_y)
+        return {"scale": s_y, "eps": eps, "eps_int": MAX_EPS, "shift": shift, "k": k,
+                "k_shift": shift + ROOT_BITS - k_shift}  # fmt: skip
     k, k_shift = multiplier(1.0 / s_y)
     return {"scale": s_y, "eps": eps_int * s_x**2 / channels**2, "eps_int": eps_int, "shift": shift,
             "k": k, "k_shift": shift + ROOT_BITS - k_shift}  # fmt: skip

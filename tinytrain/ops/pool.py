@@ -25,11 +25,13 @@ from .base import Backward, Grad, exact_matmul, need, need_gradient
 from .update import PRODUCT, codes
 
 FULL = 2**15  # a weight of one
+STEEPEST = 2.0**20  # a score's step in 1/256 nat; beyond 2**12 all but the largest is 0
 
 
 def pool_attrs(s_x: float, s_a: float, s_y: float) -> dict[str, Any]:
     """What ``sequence_pool_s8`` needs of the scales."""
-    (mult, shift), (y_mult, y_shift) = multiplier(256 * s_a), multiplier(s_x / (FULL * s_y))
+    mult, shift = multiplier(min(256 * s_a, STEEPEST))
+    y_mult, y_shift = multiplier(s_x / (FULL * s_y))
     return {"scale": s_y, "mult": mult, "shift": shift, "y_mult": y_mult, "y_shift": y_shift}
 
 

@@ -10,6 +10,7 @@ from ..ir import Array, Graph
 from .calibrate import Noise, noise, ranges
 from .codec import Codec
 from .fold import fold_norms
+from .logits import Logits
 from .lower import Lowering, finite
 
 __all__ = ["Noise", "Quantized", "quantize"]
@@ -35,13 +36,16 @@ def quantize(
     """Calibrate on ``samples`` (each without batch dimension) and lower to int8.
 
     ``weight_scales``: ``tensor`` or ``channel``; ``calibrator``: ``minmax`` or ``percentile:P``.
-    Raises CalibrationError for NaN in weights or samples, UnsupportedOp for what has no int8 form.
+    Where logits would not fit int16 for an offset that they share, the head's bias is centred.
+    Raises CalibrationError for NaN in weights or samples and for magnitudes that int8 cannot hold,
+    naming the layer, UnsupportedOp for what has no int8 form.
     """
     for name, param in graph.params.items():
         finite(param.data, name)
     folded = fold_norms(graph)
-    found = ranges(folded, samples, calibrator, progress)
-    lowered = Lowering(folded, found, weight_scales == "channel").run()
+    logits = Logits()
+    found = ranges(folded, samples, calibrator, progress, logits.see)
+    lowered = Lowering(folded, found, weight_scales == "channel", logits).run()
     codec = Codec(lowered.inputs[0].type, 1, lowered.outputs[0].type.shape, True, ())
     rows = noise(folded, lowered, samples[:report_samples], codec.quantize_input)
     kept = samples[:: -(-len(samples) // KEPT)]

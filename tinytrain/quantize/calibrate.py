@@ -12,6 +12,8 @@ from ..errors import CalibrationError, ShapeError
 from ..ir import Array, Graph
 from ..ir.execute import execute
 
+USUAL = 1e3  # zero beside values of this magnitude has the range 1
+LARGEST_ROOT = 1e18  # its square times many channels is still a float32
 SAMPLED = 4096  # values a sample keeps of each activation for a percentile
 
 
@@ -37,8 +39,11 @@ def observer(method: str) -> Callable[[list[Array]], float]:
 def ranges(
     graph: Graph, samples: Sequence[Array], method: str,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    see_logits: Callable[[Array], None] = lambda logits: None,
 ) -> dict[str, float]:  # fmt: skip
-    """Largest absolute value of every float activation, by name; zero ranges become 1.
+    """Largest absolute value of every float activation, by name. What is zero throughout has the
+    range 1, or that of what it is made from where this is of another magnitude. ``see_logits`` is
+    given the output of every sample.
 
     Raises CalibrationError when there are no samples, or for NaN or infinity, naming the sample or
     the layer.
@@ -57,7 +62,8 @@ def ranges(
             )
         if not np.isfinite(sample).all():
             raise CalibrationError(f"calibration sample {index} holds NaN or infinity")
-        values = execute(graph, {graph.inputs[0].name: sample})
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is named below
+            values = execute(graph, {graph.inputs[0].name: sample})
         for name in dict.fromkeys([graph.inputs[0].name, *layer]):
             array = np.asarray(values[name], np.float32).reshape(-1)
             if not np.isfinite(array).all():
@@ -68,8 +74,26 @@ def ranges(
             stride = 1 + len(array) // SAMPLED
             kept = np.abs(array).max(keepdims=True) if whole else array[::stride]
             seen.setdefault(name, []).append(kept)
+        see_logits(values[graph.outputs[0].name])
     found = {name: reduce_parts(parts) for name, parts in seen.items()}
-    return {name: value if value > 0 else 1.0 for name, value in found.items()}
+    return _zeros_filled(graph, found)
+
+
+def _zeros_filled(graph: Graph, found: dict[str, float]) -> dict[str, float]:
+    """``found`` with a range for what is zero; raises CalibrationError naming a layer_norm whose
+    squares float32 cannot hold, so that the float model itself is wrong there."""
+    for value in graph.inputs:
+        found[value.name] = found[value.name] or 1.0
+    for node in graph.nodes:
+        peak = max((found[v.name] for v in node.inputs if v and v.name in found), default=1.0)
+        if node.op.name == "layer_norm" and peak > LARGEST_ROOT:
+            raise CalibrationError(
+                f"{node.layer or node.name}: its input reaches {peak:.3g} and the squares overflow "
+                "float32; scale the weights or the input before it down"
+            )
+        for name in node.makes:
+            found[name] = found[name] or (1.0 if 1 / USUAL <= peak <= USUAL else peak)
+    return found
 
 
 @dataclass(frozen=True)

@@ -8,28 +8,14 @@ factor per channel. Where another operator reads the norm (post-norm residuals),
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from ..ir import Array, Attrs, Build, Graph, Node, Op, Type, Types, Value
-from ..ops.base import need
+from ..ir import Array, Build, Graph, Node, Value
 from ..ops.floating import FLOAT_OPS
 
-LINEAR, NORM = FLOAT_OPS["linear"], FLOAT_OPS["layer_norm"]
+LINEAR, NORM, AFFINE = (FLOAT_OPS[name] for name in ("linear", "layer_norm", "affine"))
 THROUGH = (FLOAT_OPS["mean_tokens"], FLOAT_OPS["select_token"], FLOAT_OPS["sequence_pool"])
-
-
-def _affine_infer(types: Types, attrs: Attrs) -> tuple[Type]:
-    return (need(types[0], "f32", 2),)
-
-
-def _affine_ref(ins: Any, attrs: Attrs, step: Any) -> tuple[Array]:
-    x, gamma, beta = ins
-    return ((x * gamma + beta).astype(np.float32),)
-
-
-affine = Op("affine", _affine_infer, _affine_ref)
 
 
 def fold_norms(graph: Graph) -> Graph:
@@ -88,7 +74,7 @@ def _fold_one(
         scaled[y.name] = (g, b)
         return
     (unit,) = build.node(NORM, [x, one, zero], f"{y.name}.unit", **node.attrs)
-    (shifted,) = build.node(affine, [unit, gamma, beta], f"{y.name}.affine", layer=node.layer)
+    (shifted,) = build.node(AFFINE, [unit, gamma, beta], f"{y.name}.affine", layer=node.layer)
     renamed[y.name] = shifted
 
 

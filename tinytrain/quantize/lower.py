@@ -34,16 +34,20 @@ from ..ops.tokens import (
     select_token_s8,
 )
 from ..ops.update import BIAS_LIMIT
-from .fold import affine
+from .logits import Logits, centre_of
 
 F = FLOAT_OPS
+BIAS_ROOM = 2**29  # most steps of a bias that makes its weight scale larger: half is for training
 
 
 class Lowering:
     """One run over a folded float graph. ``ranges``: largest absolute value by value name."""
 
-    def __init__(self, graph: Graph, ranges: dict[str, float], per_channel: bool) -> None:
+    def __init__(
+        self, graph: Graph, ranges: dict[str, float], per_channel: bool, logits: Logits
+    ) -> None:
         self.graph, self.ranges, self.per_channel = graph, ranges, per_channel
+        self.logits = logits
         self.build = Build()
         self.value: dict[str, Value] = {}
         self.weights: dict[str, Value] = {}
@@ -60,7 +64,14 @@ class Lowering:
                 raise UnsupportedOp(f"{node.layer or node.name}: {node.op.name} has no int8 form")
             out = node.outputs[0]
             assert out is not None
-            self.value[out.name] = rule(self, node, out)
+            try:
+                self.value[out.name] = rule(self, node, out)
+            except ValueError as error:  # a ratio of scales that the integers cannot hold
+                raise CalibrationError(
+                    f"{node.layer or node.name}: {node.op.name} cannot be quantized: {error}; its "
+                    f"output reaches {self.ranges[out.name]:.3g} over the calibration samples; "
+                    "scale its input or its weights to magnitudes nearer to 1"
+                ) from None
         (logits,) = self.graph.outputs
         result = self.value[logits.name]
         if result.type.dtype != "i16":
@@ -84,16 +95,18 @@ class Lowering:
             return self.tensor(value, per_channel=False)
         return self.value[value.name]
 
-    def tensor(self, value: Value, per_channel: bool) -> Value:
+    def tensor(self, value: Value, per_channel: bool, least: Array | None = None) -> Value:
         """A float parameter as int8, one scale a tensor or a first-axis channel; made once, also
-        where two names have the same content (tied weights)."""
+        where two names have the same content (tied weights). ``least``: scales are no smaller."""
         real = self.data(value).astype(np.float64)
         finite(real, value.name)
         key = f"{real.shape}:{per_channel}:{hashlib.sha256(real.tobytes()).hexdigest()}"
+        key += "" if least is None else f":{least.tolist()}"
         if key not in self.weights:
             axes = tuple(range(1, real.ndim)) if per_channel else None
             peak = np.abs(real).max(axis=axes)
             scale = np.where(peak > 0, peak, 1.0) / 127
+            scale = scale if least is None else np.maximum(scale, least)
             shaped = scale.reshape(-1, *[1] * (real.ndim - 1)) if per_channel else scale
             codes = np.clip(np.rint(real / shaped), -127, 127).astype(np.int8)
             kept = tuple(float(s) for s in scale) if per_channel else float(scale)
@@ -115,18 +128,31 @@ def finite(array: Array, name: str) -> None:
 def _linear(low: Lowering, node: Node, out: Value) -> Value:
     head = out in low.graph.outputs
     s_y = LOGIT_SCALE if head else low.scale(out)
-    ins = _products(low, node, out, s_y)
-    return low.node(linear_s16 if head else linear_s8, ins, out.name, node, scale=s_y)
+    centre = centre_of(low.logits, node.layer or node.name) if head else 0.0
+    ins = _products(low, node, out, s_y, centre)
+    more = {"centre": centre} if centre else {}
+    return low.node(linear_s16 if head else linear_s8, ins, out.name, node, scale=s_y, **more)
 
 
-def _products(low: Lowering, node: Node, out: Value, s_y: float) -> list[Value | None]:
-    """Inputs of a linear layer or a convolution, whose input is ``node.inputs[0]``."""
+def _products(
+    low: Lowering, node: Node, out: Value, s_y: float, centre: float = 0.0
+) -> list[Value | None]:
+    """Inputs of a linear layer or a convolution, whose input is ``node.inputs[0]``.
+
+    ``centre`` is taken from every bias. A bias of more steps than int32 sums have room for makes
+    its weight scale larger: what the weights lose is less than 2^-29 of the bias a product.
+    """
     x, w, b = low.activation(node.inputs[0]), node.inputs[1], node.inputs[2]
     assert w is not None
     weight = low.tensor(w, low.per_channel)
     s_w, s_x = np.atleast_1d(np.array(weight.type.scale)), x.type.tensor_scale
     real = low.data(b).astype(np.float64)
     finite(real, b.name if b else out.name)
+    real = real - centre
+    if np.abs(np.rint(real / (s_x * s_w))).max() > BIAS_LIMIT:
+        least = np.abs(real) / (s_x * BIAS_ROOM)
+        weight = low.tensor(w, low.per_channel, least if low.per_channel else least.max())
+        s_w = np.atleast_1d(np.array(weight.type.scale))
     steps = np.rint(real / (s_x * s_w))
     bias = low.build.param(
         f"{node.layer}.bias",
@@ -254,7 +280,7 @@ def _permute(low: Lowering, node: Node, out: Value) -> Value:
 
 
 RULES: dict[Op, Callable[[Lowering, Node, Value], Value]] = {
-    F["linear"]: _linear, F["layer_norm"]: _norm, affine: _affine, F["attention"]: _attention,
+    F["linear"]: _linear, F["layer_norm"]: _norm, F["affine"]: _affine, F["attention"]: _attention,
     F["unary"]: _unary, F["add"]: _add, F["scale"]: _scale, F["embedding"]: _embedding,
     F["mean_tokens"]: _mean, F["select_token"]: _select, F["concat_tokens"]: _concat,
     F["reshape"]: _reshape, F["permute"]: _permute, F["conv_pool"]: _conv,
