@@ -7,6 +7,7 @@
 #include "tinytrain/tt_crc.h"
 #include "tinytrain/tt_port.h"
 #include "tinytrain/tt_runtime.h"
+#include "tinytrain/tt_schema.h"
 
 #define HEADER_BYTES 2u /* type and sequence */
 #define CRC_BYTES 4u
@@ -77,7 +78,7 @@ static void train_or_score(void) {
     tt_metrics m = {0, 0, 0};
     const int16_t *logits;
     const uint32_t start = tt_port_time_us();
-    const uint32_t train = tt_run.type == 't';
+    const uint32_t train = tt_run.type == TT_COMMAND_TRAIN;
     const tt_status status = train ? tt_train_step(&m) : tt_evaluate(&m, &logits);
     const uint32_t time_us = (tt_port_time_us() - start) & TT_PORT_TIME_MASK;
     if (status == TT_OK) {
@@ -190,7 +191,7 @@ static void reset(uint32_t seed, uint32_t step) {
 
 /* Save or forget. After a failed forget the flash may hold either; the next start tells. */
 static void keep(void) {
-    const uint32_t save = tt_run.type == 'v';
+    const uint32_t save = tt_run.type == TT_COMMAND_SAVE;
     const tt_status status = save ? tt_keep_save() : tt_keep_forget();
     if (status == TT_NO_ROOM) {
         tt_begin_error(tt_run.sequence, "storage", "no flash is kept for the state, or too little");
@@ -220,21 +221,24 @@ static uint32_t most_bytes(const layout *l) {
     return l->argument_bytes + l->input_bytes + l->label_bytes;
 }
 
+#define LAYOUT(id, numbers, input, labels, free)                  \
+    case id:                                                      \
+        l->argument_bytes = (numbers);                            \
+        l->input_bytes = (input) ? TT_INPUT_BYTES : 0u;           \
+        l->label_bytes = (labels) ? LABEL_BYTES : 0u;             \
+        l->least_bytes = (free) ? (numbers) + 1u : most_bytes(l); \
+        return 1;
+
 static uint32_t layout_of(uint8_t type, layout *l) {
+    switch (type) {
+        TT_COMMANDS(LAYOUT)
 #ifdef TT_SCHEMES
-    const uint32_t use_type = type == 'u', probe_type = type == 'b', choose_type = type == 'c';
-#else
-    const uint32_t use_type = 0, probe_type = 0, choose_type = 0;
+        TT_SCHEME_COMMANDS(LAYOUT)
 #endif
-    const uint32_t one = type == 'w' || use_type;
-    const uint32_t numbers = one ? 4u : (type == 'r' || type == 'z' ? 8u : 0u);
-    const uint32_t sample = type == 't' || type == 's' || probe_type;
-    l->argument_bytes = numbers;
-    l->input_bytes = sample || type == 'p' || type == 'w' ? TT_INPUT_BYTES : 0u;
-    l->label_bytes = sample ? LABEL_BYTES : 0u;
-    l->least_bytes = type == 'w' ? numbers + 1u : most_bytes(l);
-    const uint32_t bare = type == 'i' || type == 'v' || type == 'f' || type == 'q' || choose_type;
-    return numbers || l->input_bytes || bare;
+    default:
+        l->argument_bytes = l->input_bytes = l->label_bytes = l->least_bytes = 0;
+        return 0;
+    }
 }
 
 static void length_error(const layout *l, uint32_t received) {
@@ -246,44 +250,47 @@ static void length_error(const layout *l, uint32_t received) {
 
 static void run_command(uint32_t payload_bytes) {
     switch (tt_run.type) {
-    case 'i':
+    case TT_COMMAND_INFO:
         info("info", tt_run.sequence);
         break;
-    case 't':
-    case 's':
+    case TT_COMMAND_TRAIN:
+    case TT_COMMAND_SCORE:
         train_or_score();
         break;
-    case 'p':
+    case TT_COMMAND_PREDICT:
         predict();
         break;
-    case 'r':
+    case TT_COMMAND_READ:
         read_state(argument(0), argument(4));
         break;
-    case 'w':
+    case TT_COMMAND_WRITE:
         write_state(argument(0), payload_bytes - 4u);
         break;
-    case 'z':
+    case TT_COMMAND_RESET:
         reset(argument(0), argument(4));
         break;
-    case 'v':
-    case 'f':
+    case TT_COMMAND_SAVE:
+    case TT_COMMAND_FORGET:
         keep();
         break;
 #ifdef TT_SCHEMES
-    case 'b':
+    case TT_COMMAND_PROBE:
         probe();
         break;
-    case 'u':
+    case TT_COMMAND_USE:
         use(argument(0));
         break;
-    case 'c':
+    case TT_COMMAND_CHOOSE:
         choose();
         break;
 #endif
-    default:
+    case TT_COMMAND_QUIT:
         tt_begin("quit", tt_run.sequence);
         tt_end();
         tt_port_exit(0);
+        break;
+    default:
+        tt_error(tt_run.sequence, "type", "no such command");
     }
 }
 

@@ -113,3 +113,23 @@ def test_quit_ends_the_program(program: Path) -> None:
     done = subprocess.run([program], input=encode(ord("q"), 4), capture_output=True, timeout=20)
     assert done.returncode == 0
     assert Decoder().feed(done.stdout)[-1] == {"event": "quit", "seq": 4}
+
+
+def test_a_command_that_nothing_runs_is_an_error(tmp_path: Path) -> None:
+    """One that the table has and the switch of commands lacks: refused, and the program goes on."""
+    table = (firmware_dir() / "include" / "tinytrain" / "tt_schema.h").read_text()
+    first = "#define TT_COMMANDS(X) \\\n"
+    assert first in table
+    (tmp_path / "tinytrain").mkdir()
+    changed = table.replace(first, first + "    X('y', 0u, 0u, 0u, 0u) \\\n")
+    (tmp_path / "tinytrain" / "tt_schema.h").write_text(changed)
+    runtime, made = firmware_dir() / "runtime", tmp_path / "device"
+    names = ("main.c", "runtime.c", "protocol.c", "answer.c", "save.c", "keep.c", "crc.c")
+    sources = [*(runtime / name for name in names), HERE / "stub_port.c", FAKE / "model.c",
+               firmware_dir() / "kernels" / "math.c"]  # fmt: skip
+    include = [f"-I{tmp_path}", f"-I{firmware_dir() / 'include'}", f"-I{FAKE}"]
+    command = ["gcc", "-std=c11", "-O1", *include, "-o", str(made), *map(str, sources)]
+    subprocess.run(command, check=True)
+    said = talk(made, encode(ord("y"), 7) + encode(ord("?"), 8))
+    errors = [(item["seq"], item["code"]) for item in said if item.get("event") == "error"]
+    assert errors == [(7, "type"), (8, "type")] and said[-1]["event"] == "info"

@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import LinkError
+from .schema import COMMANDS
 
 VERSION = 1
 RESENT = 3  # times that a frame is sent again which was damaged on the way
 END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE = 0xC0, 0xDB, 0xDC, 0xDD
-INFO, TRAIN, SCORE, PREDICT, READ, WRITE, RESET, SAVE, FORGET, QUIT = b"itsprwzvfq"
-PROBE, CHOOSE, USE = b"bcu"
-NAMES = {
-    INFO: "info", TRAIN: "train", SCORE: "score", PREDICT: "predict", READ: "read state",
-    WRITE: "write state", RESET: "reset", SAVE: "save", FORGET: "forget", QUIT: "quit",
-    PROBE: "probe", CHOOSE: "choose", USE: "use",
-}  # fmt: skip
+_IDS = {c.name: ord(c.letter) for c in COMMANDS}
+INFO, TRAIN, SCORE, PREDICT = (_IDS[n] for n in ("info", "train", "score", "predict"))
+READ, WRITE, RESET, QUIT = (_IDS[n] for n in ("read", "write", "reset", "quit"))
+SAVE, FORGET = _IDS["save"], _IDS["forget"]
+PROBE, CHOOSE, USE = _IDS["probe"], _IDS["choose"], _IDS["use"]
+SPOKEN = {"read": "read state", "write": "write state"}
+NAMES = {ord(c.letter): SPOKEN.get(c.name, c.name) for c in COMMANDS}
 
 Line = dict[str, Any]
 

@@ -26,6 +26,7 @@ from ..link.protocol import (
     Line,
     Link,
 )
+from ..link.schema import checked, command
 from ..link.wire import SerialWire
 from .session import Array, Session, StepResult
 
@@ -74,7 +75,7 @@ class SerialSession(Session):
         self._wire: SerialWire | None = SerialWire(url, baud)
         self.link = Link(self._wire, url, timeout_s)
         try:
-            self.facts = self.link.find()
+            self.facts = self.info()
             if model_hash is not None and self.facts["hash"] != model_hash:
                 raise LinkError(
                     f"the firmware on {url} is model {self.facts['model']!r} "
@@ -86,7 +87,7 @@ class SerialSession(Session):
 
     def info(self) -> Line:
         """What the device says of itself, now."""
-        return self.link.find()
+        return checked(self.link.find(), "info", self.link.name)
 
     def step(self, x: Array, y: Array | int) -> StepResult:
         return _result(self._line(TRAIN, self._sample(x, y)))
@@ -177,7 +178,7 @@ class SerialSession(Session):
         answer = self._ask(kind, payload)
         if isinstance(answer, Frame):
             raise LinkError(f"{self.link.name} answered with a frame where a line was due")
-        return answer
+        return checked(answer, command(kind).answer, self.link.name)
 
     def _frame(self, kind: int, payload: bytes) -> bytes:
         answer = self._ask(kind, payload)
