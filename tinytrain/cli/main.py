@@ -28,6 +28,7 @@ from ..reports.what_if import what_if
 from ..sessions import runner
 from ..sessions.serial_session import SerialSession
 from ..sessions.session import StepResult
+from ..support import check
 from . import board as board_cli
 from . import select as select_cli
 from .doctor import checks, print_checks
@@ -49,10 +50,13 @@ from .options import (
     err,
     out,
     overridden,
+    plain_warnings,
     planned,
     progress,
     show,
+    told,
     writable,
+    writing,
 )
 
 app = typer.Typer(
@@ -163,6 +167,7 @@ def build(
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
     form = project.form_of(target, form, framework)
+    check.folder("--out", folder or Path("build") / form)
     recipe = automatic(recipe, target, planning, json_)
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, target, planning=planning, progress=track, say=say)
@@ -216,6 +221,7 @@ def run(
             "for that of an emulated board; elsewhere --snapshot keeps the state"
         )
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
+    runner.check_run(recipe, limit, probe)
     board = with_sram(load_board("host" if target == "numpy" else target), sram)
     planning = planned(recompute, tile, planner)
     recipe = automatic(recipe, board, planning, json_)
@@ -244,7 +250,8 @@ def run_facts(
                TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))  # fmt: skip
     writable(lines, state, export)
     with ExitStack() as stack:
-        log = stack.enter_context(lines.open("w")) if lines else None
+        # Without a buffer, which a full disk would leave full for the file's close to fail on.
+        log = stack.enter_context(lines.open("wb", buffering=0)) if lines else None
         session, artifact = runner.open_session(compiled, target, folder, port, flash)
         stack.enter_context(session)
         device = session if keep and isinstance(session, SerialSession) else None
@@ -261,7 +268,8 @@ def run_facts(
         def on_step(result: StepResult) -> None:
             bar.update(bar.task_ids[-1], loss=f"loss {result.loss:.3f}")
             if log:
-                log.write(json.dumps(asdict(result)) + "\n")
+                with writing(lines):
+                    log.write((json.dumps(asdict(result)) + "\n").encode())
 
         choice = runner.choose(session, recipe, use, probe, watch)
         steps = recipe.optimizer.steps
@@ -269,9 +277,13 @@ def run_facts(
             session, recipe, steps, target, limit=limit, watch=watch, on_step=on_step
         )
         if state:
-            state.write_bytes(session.snapshot())
+            blob = session.snapshot()
+            with writing(state):
+                state.write_bytes(blob)
         if export and exporter:
-            exporter.save(session.weights(), export)
+            learned = session.weights()
+            with writing(export):
+                exporter.save(learned, export)
         kept = device.save() if device else {}
     done.measured = runner.measurements(session, artifact)
     if isinstance(session, SerialSession):
@@ -301,7 +313,8 @@ def export(
     trained = trained_of(compiled, snapshot)
     exporter = Exporter(recipe, compiled)
     writable(path)
-    changed = exporter.save(trained, path)
+    with writing(path):
+        changed = exporter.save(trained, path)
     if json_:
         show({"model": recipe.name, "scheme": compiled.scheme, "path": str(path),
               "changed": changed})  # fmt: skip
@@ -337,10 +350,11 @@ for _command in (select_cli.select, board_cli.init, board_cli.flash, board_cli.m
 def main() -> None:
     """Run the command line; a user's mistake is one message on stderr and exit code 2."""
     try:
-        app()
-    except TinytrainError as error:
+        with plain_warnings():
+            app()
+    except (TinytrainError, OSError) as error:
         err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        err.print(str(error), markup=False, highlight=False)
+        err.print(told(error), markup=False, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
