@@ -41,7 +41,8 @@ X, Y = np.zeros((4, 3), np.float32), np.zeros(4, np.int64)
 
 junk: st.SearchStrategy[Any] = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.complex_numbers(),
-    st.binary(max_size=4), st.text(max_size=8), st.lists(st.integers(), max_size=3), st.just(object()), st.just(print),
+    st.binary(max_size=4), st.text(max_size=8), st.lists(st.integers(), max_size=3),
+    st.just(object()), st.just(print),
     st.dictionaries(st.text(max_size=3), st.integers(), max_size=2), st.just(Recipe),
     st.just(Y[:0]), st.just(np.array(["a"])), st.just([[1], [1, 2]]),
     st.just(torch.ones(4, 3, requires_grad=True)),
