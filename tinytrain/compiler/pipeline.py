@@ -70,6 +70,7 @@ def compile_recipe(
     values named.
     """
     objective = objective_of(recipe.loss)
+    given = quantized is not None  # then its maker has seen the samples
     quantized = quantized or prepare(recipe, progress)
     forward, trained = apply_schemes(quantized.graph, recipe.schemes, quantized.samples)
     steps = steps_of(forward, recipe.optimizer, trained, objective)
@@ -126,7 +127,8 @@ def compile_recipe(
                    board.weights_section, board.names_hot),
         planning=planning,
     )  # fmt: skip
-    check_samples(recipe, compiled.codec)
+    if not given:
+        check_samples(recipe, compiled.codec)
     if board.psram and compiled.psram_bytes > board.psram.length_bytes:
         raise BoardError(
             f"{recipe.name} has {compiled.psram_bytes} bytes of frozen weights, and the PSRAM of "
