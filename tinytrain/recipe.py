@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import numbers
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import RecipeError, TinytrainError
+from .support import check
+from .support.check import one_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,10 +25,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.generic]
 
 
-def one_of(what: str, value: object, known: tuple[str, ...]) -> None:
-    """Raises RecipeError unless ``value`` is among ``known``."""
-    if value not in known:
-        raise RecipeError(f"{what} is {value!r}; give {' or '.join(map(repr, known))}")
+STEPS = 2**31 - 1  # a device counts its steps in 32 bits
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,17 @@ class Dataset:
     """Samples and their labels.
 
     ``x``: float32 ``[N, ...]`` sensor windows or images, or integer tokens ``[N, T]``.
-    ``y``: integer class ``[N]``, or integer token ``[N, T]``; -1 is not counted.
+    ``y``: integer class ``[N]``, or integer token ``[N, T]``; -1 is not counted. Tensors are taken
+    as arrays. Raises RecipeError for what is no array of numbers; whether the samples suit a model
+    is checked when it is compiled.
     """
 
     x: Array
     y: Array
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "x", check.array("Dataset.x", self.x))
+        object.__setattr__(self, "y", check.array("Dataset.y", self.y))
         if len(self.x) != len(self.y):
             raise RecipeError(f"dataset has {len(self.x)} samples but {len(self.y)} labels")
 
@@ -73,6 +78,30 @@ class UpdateScheme:
     adapters: dict[str, int] = field(default_factory=dict)
     made_for: Layers | None = None
 
+    def __post_init__(self) -> None:
+        check.text("UpdateScheme.name", self.name)
+        for what, held, kinds in (
+            ("weights", self.weights, (numbers.Real, tuple, list, np.ndarray)),
+            ("adapters", self.adapters, (numbers.Integral,)),
+        ):
+            if not isinstance(held, Mapping):
+                raise RecipeError(
+                    f"UpdateScheme.{what} is {check.shown(held)}; give a dict of layers"
+                )
+            for layer, value in held.items():
+                check.text(f"UpdateScheme.{what}: a layer", layer)
+                if isinstance(value, bool) or not isinstance(value, kinds):
+                    raise RecipeError(
+                        f"UpdateScheme.{what}[{layer!r}] is {check.shown(value)}; give "
+                        + ("a rank" if what == "adapters" else "a ratio or a tuple of channels")
+                    )
+        if not isinstance(self.biases, (tuple, list, set, frozenset)):  # a str is letters
+            raise RecipeError(
+                f"UpdateScheme.biases is {check.shown(self.biases)}; give a tuple of layers"
+            )
+        for layer in self.biases:
+            check.text("UpdateScheme.biases: a layer", layer)
+
 
 def scheme_name(scheme: UpdateScheme | str) -> str:
     """The name under which tables show it."""
@@ -103,8 +132,19 @@ class Optimizer:
         one_of("optimizer rule", self.rule, ("lsb", "sgd"))
         one_of("optimizer weights", self.weights, ("int8", "int16"))
         one_of("optimizer schedule", self.schedule, ("constant", "linear", "cosine"))
-        if not 0 <= self.seed < 2**32:
-            raise RecipeError(f"seed is {self.seed}; give an integer from 0 to {2**32 - 1}")
+        for name, low, high in (("steps", 1, STEPS), ("warmup", 0, STEPS), ("seed", 0, 2**32 - 1)):
+            value = check.whole(f"optimizer {name}", getattr(self, name), low, high)
+            object.__setattr__(self, name, value)
+        rate = check.rate("optimizer learning_rate", self.learning_rate)
+        object.__setattr__(self, "learning_rate", rate)
+        object.__setattr__(self, "qas", check.flag("optimizer qas", self.qas))
+
+
+def _expect(what: str, value: object, kind: type | tuple[type, ...]) -> None:
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(k.__name__ for k in kinds)
+        raise RecipeError(f"{what} is {check.shown(value)}; give a {names}")
 
 
 @dataclass(frozen=True)
@@ -113,6 +153,10 @@ class Proxy:
 
     train: Dataset
     validation: Dataset
+
+    def __post_init__(self) -> None:
+        _expect("Proxy.train", self.train, Dataset)
+        _expect("Proxy.validation", self.validation, Dataset)
 
 
 @dataclass(frozen=True)
@@ -145,6 +189,24 @@ class Recipe:
     worth: Literal["mac", "step"] = "mac"
 
     def __post_init__(self) -> None:
+        check.name("recipe name", self.name)
+        check.module(f"recipe {self.name}: model", self.model)
+        calibration = check.array(f"recipe {self.name}: calibration", self.calibration)
+        object.__setattr__(self, "calibration", calibration)
+        _expect("train", self.train, Dataset)
+        _expect("tests", self.tests, Mapping)
+        for name, data in self.tests.items():
+            check.text("tests: a name", name)
+            _expect(f"tests[{name!r}]", data, Dataset)
+        _expect("optimizer", self.optimizer, Optimizer)
+        _expect("proxies", self.proxies, (tuple, list))
+        for proxy in self.proxies:
+            _expect("proxies: one of them", proxy, Proxy)
+        _expect("alternatives", self.alternatives, (tuple, list))
+        for scheme in self.schemes:
+            _expect("scheme", scheme, (str, UpdateScheme))
+        check.text("calibrator", self.calibrator)
+        check.text("note", self.note)
         one_of("loss", self.loss, ("classes", "tokens"))
         one_of("metric", self.metric, ("accuracy", "bits_per_token"))
         one_of("weight_scales", self.weight_scales, ("tensor", "channel"))
@@ -159,7 +221,7 @@ class Recipe:
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
 
-def _told(error: Exception, path: Path) -> str:
+def _told(error: BaseException, path: Path) -> str:
     """The error with the line of the recipe that it came from."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     line = f" (line {frames[-1].lineno})" if frames else ""
@@ -183,7 +245,7 @@ def load_recipe(source: str | Path, /, **arguments: object) -> Recipe:
         spec.loader.exec_module(module)
     except TinytrainError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"{path}: cannot be imported: {_told(error, path)}") from error
     maker = getattr(module, "recipe", None)
     if not callable(maker):
@@ -192,7 +254,7 @@ def load_recipe(source: str | Path, /, **arguments: object) -> Recipe:
         made = maker(**arguments)
     except TinytrainError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"{path}: recipe() failed: {_told(error, path)}") from error
     if not isinstance(made, Recipe):
         kind = type(made).__name__

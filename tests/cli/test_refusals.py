@@ -201,11 +201,41 @@ WRONG = {
     "rule": (GOOD.replace("steps=5", "rule='adam'"), "RecipeError", "'adam'"),
     "storage": (GOOD.replace("steps=5", "weights='int4'"), "RecipeError", "'int4'"),
     "schedule": (GOOD.replace("steps=5", "schedule='step'"), "RecipeError", "'step'"),
-    "steps": (GOOD.replace("steps=5", "steps=0"), "RecipeError", "0 steps"),
+    "steps": (GOOD.replace("steps=5", "steps=0"), "RecipeError", "steps is 0; give an"),
     "seed": (GOOD.replace("steps=5", "seed=-1"), "RecipeError", "seed is -1"),
     "loss": (GOOD.replace('"classes"', '"mse"'), "RecipeError", "'mse'"),
     "scales": (GOOD.replace("Optimizer(steps=5)", "weight_scales='row'"), "RecipeError", "'row'"),
     "metric": (GOOD.replace("Optimizer(steps=5)", "metric='f1'"), "RecipeError", "'f1'"),
+    "half_steps": (GOOD.replace("steps=5", "steps=2.5"), "RecipeError", "steps is 2.5; give"),
+    "text_steps": (GOOD.replace("steps=5", "steps='3'"), "RecipeError", "steps is '3'; give"),
+    "text_rate": (GOOD.replace("steps=5", "learning_rate='2'"), "RecipeError", "rate is '2'; give"),
+    "vast_rate": (GOOD.replace("steps=5", "learning_rate=1e39"), "RecipeError", "rate is 1e+39"),
+    "half_seed": (GOOD.replace("steps=5", "seed=1.5"), "RecipeError", "seed is 1.5; give"),
+    "long": (GOOD.replace('"toy"', '"t" * 300'), "RecipeError", "has 300 bytes; give at most 100"),
+    "number_name": (GOOD.replace('"toy"', "7"), "RecipeError", "recipe name is 7; give a string"),
+    "path_name": (GOOD.replace('"toy"', '"../../esc"'), "RecipeError", "'../../esc', a path"),
+    "no_calibration": (GOOD.replace("model, x, data", "model, None, data"), "RecipeError",
+                       "calibration is None; give an array"),
+    "no_model": (GOOD.replace('"toy", model', '"toy", None'), "RecipeError", "model is None; give"),
+    "path_model": (GOOD.replace('"toy", model', '"toy", "m.pt"'), "RecipeError",
+                   "model is a str; load the model"),
+    "function": (GOOD.replace('"toy", model', '"toy", print'), "RecipeError", "put the function"),
+    "class": (GOOD.replace('"toy", model', '"toy", SensorTransformer'), "RecipeError",
+              "this is the class; make one"),
+    "leaves": ("import sys\n\ndef recipe():\n    sys.exit(0)\n", "RecipeError",
+               "recipe() failed: SystemExit: 0 (line 4)"),
+    "leaves_early": ("import sys\nsys.exit(0)\n", "RecipeError", "cannot be imported: SystemExit"),
+    "one_logit": (GOOD.replace("blocks=1", "blocks=1, classes=1"), "ShapeError", "give two ("),
+    "integers": (GOOD.replace("astype(np.float32)", "astype(np.int32)"), "RecipeError",
+                 "Integers are the tokens of a model"),
+    "label": (GOOD.replace("np.zeros(4, np.int64)", "np.array([0, 0, 0, 99])"), "ShapeError",
+              "train.y: label 99 of sample 3 is not within 0.."),
+    "float_labels": (GOOD.replace("np.int64", "np.float32"), "ShapeError", "labels are integers"),
+    "shape": (GOOD.replace("    return", "    data = Dataset(x[:, 1:], data.y)\n    return"),
+              "ShapeError", "train.x has shape [4, 15, 6]; the model takes [16, 6]"),
+    "late_nan": (GOOD.replace("    return", "    late = x.copy()\n    late[3, 0, 0] = np.nan\n"
+                 "    data = Dataset(late, data.y)\n    return"), "CalibrationError",
+                 "train.x: sample 3 holds NaN"),
     "nan": (GOOD.replace("    data =", "    x[1, 2, 3] = np.nan\n    data ="), "CalibrationError",
             "sample 1 holds NaN"),
 }  # fmt: skip
@@ -245,6 +275,62 @@ def test_wrong_options(
     code, _, err = call(capfd, "plan", small(tmp_path), *options)
     assert code == 2 and kind in err and says in flat(err), err
     assert "Traceback" not in err
+
+
+EMPTY = GOOD.replace("x, data, {", "x, Dataset(x[:0], data.y[:0]), {")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        (GOOD, ["--limit", "0"], "--limit 0: must be positive"),
+        (GOOD, ["--limit", "-1"], "--limit -1: must be positive"),
+        (EMPTY, [], "train is empty; give at least one sample"),
+    ],
+)
+def test_runs_of_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, options: list[str], says: str
+) -> None:
+    code, _, err = call(capfd, "run", write(tmp_path, text), "--target", "numpy", *options)
+    assert code == 2 and says in flat(err) and "Traceback" not in err, err
+
+
+def test_an_empty_test_set_has_no_accuracy(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path, GOOD.replace('"test": data', '"test": Dataset(x[:0], data.y[:0])'))
+    code, out, _ = call(capfd, "run", source, "--target", "numpy", "--steps", "1")
+    assert code == 0 and out.count("–") == 2 and "0.000" not in out.partition("loss")[0]
+    code, out, _ = call(capfd, "run", source, "--target", "numpy", "--steps", "1", "--json")
+    assert code == 0 and '"test": null' in out
+
+
+@pytest.mark.parametrize("option", ["--jsonl", "--snapshot", "--export"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk(tmp_path: Path, capfd: pytest.CaptureFixture[str], option: str) -> None:
+    code, _, err = call(
+        capfd, "run", small(tmp_path), "--target", "numpy", "--steps", "1", option, "/dev/full"
+    )
+    assert code == 2 and "/dev/full: cannot be written" in flat(err), err
+    assert "Traceback" not in err
+
+
+def test_out_is_a_file_or_cannot_be_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "there").write_text("mine")
+    for out in (tmp_path / "there", tmp_path / "there" / "below", Path("/proc/tinytrain")):
+        code, _, err = call(capfd, "build", small(tmp_path), "--out", out)
+        assert code == 2 and f"--out {out}" in re.sub(r"\n", "", err).replace("  ", " "), err
+        assert "Traceback" not in err
+    assert (tmp_path / "there").read_text() == "mine"
+
+
+def test_a_channel_of_another_magnitude_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = GOOD.replace("    data =", "    x[:, :, 2] += 1013\n    data =")
+    code, _, err = call(capfd, "run", write(tmp_path, text), "--target", "numpy", "--steps", "1")
+    assert code == 0 and "channel 2 reaches 101" in flat(err) and "Normalise" in err, err
+    assert ".py:" not in err
 
 
 def test_unknown_target(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,7 @@ from ..reports.what_if import what_if
 from ..sessions import runner
 from ..sessions.serial_session import SerialSession
 from ..sessions.session import StepResult
+from ..support import check
 from ..support.folder import folder_name
 from . import board as board_cli
 from . import select as select_cli
@@ -51,10 +52,13 @@ from .options import (
     err,
     out,
     overridden,
+    plain_warnings,
     planned,
     progress,
     show,
+    told,
     writable,
+    writing,
 )
 
 app = typer.Typer(
@@ -165,6 +169,7 @@ def build(
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
     target, planning = with_sram(load_board(board), sram), planned(recompute, tile, planner)
     form = project.form_of(target, form, framework)
+    check.folder("--out", folder or Path("build") / form)
     recipe = automatic(recipe, target, planning, json_)
     with progress("calibrating", json_) as (track, say):
         compiled = compile_recipe(recipe, target, planning=planning, progress=track, say=say)
@@ -218,6 +223,7 @@ def run(
             "for that of an emulated board; elsewhere --snapshot keeps the state"
         )
     recipe = overridden(source, scheme, optimizer, weights, steps, seed, learning_rate)
+    runner.check_run(recipe, limit, probe)
     board = with_sram(load_board("host" if target == "numpy" else target), sram)
     planning = planned(recompute, tile, planner)
     recipe = automatic(recipe, board, planning, json_)
@@ -246,7 +252,8 @@ def run_facts(
                TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))  # fmt: skip
     writable(lines, state, export)
     with ExitStack() as stack:
-        log = stack.enter_context(lines.open("w")) if lines else None
+        # Without a buffer, which a full disk would leave full for the file's close to fail on.
+        log = stack.enter_context(lines.open("wb", buffering=0)) if lines else None
         session, artifact = runner.open_session(compiled, target, folder, port, flash)
         stack.enter_context(session)
         device = session if keep and isinstance(session, SerialSession) else None
@@ -263,7 +270,8 @@ def run_facts(
         def on_step(result: StepResult) -> None:
             bar.update(bar.task_ids[-1], loss=f"loss {result.loss:.3f}")
             if log:
-                log.write(json.dumps(asdict(result)) + "\n")
+                with writing(lines):
+                    log.write((json.dumps(asdict(result)) + "\n").encode())
 
         choice = runner.choose(session, recipe, use, probe, watch)
         steps = recipe.optimizer.steps
@@ -271,9 +279,12 @@ def run_facts(
             session, recipe, steps, target, limit=limit, watch=watch, on_step=on_step
         )
         if state:
-            write_snapshot(compiled, session.snapshot(), state)
+            with writing(state):
+                write_snapshot(compiled, session.snapshot(), state)
         if export and exporter:
-            exporter.save(session.weights(), export)
+            learned = session.weights()
+            with writing(export):
+                exporter.save(learned, export)
         kept = device.save() if device else {}
     done.measured = runner.measurements(session, artifact)
     if isinstance(session, SerialSession):
@@ -303,7 +314,8 @@ def export(
     trained = trained_of(compiled, snapshot)
     exporter = Exporter(recipe, compiled)
     writable(path)
-    changed = exporter.save(trained, path)
+    with writing(path):
+        changed = exporter.save(trained, path)
     if json_:
         show({"model": recipe.name, "scheme": compiled.scheme, "path": str(path),
               "changed": changed})  # fmt: skip
@@ -336,7 +348,7 @@ for _command in (select_cli.select, board_cli.init, board_cli.flash, board_cli.m
     app.command()(_command)
 
 
-def _kind(error: TinytrainError) -> str:
+def _kind(error: Exception) -> str:
     """The first name of an error's classes that is public."""
     names = (kind.__name__ for kind in type(error).__mro__)
     return next(name for name in names if not name.startswith("_"))
@@ -345,10 +357,11 @@ def _kind(error: TinytrainError) -> str:
 def main() -> None:
     """Run the command line; a user's mistake is one message on stderr and exit code 2."""
     try:
-        app()
-    except TinytrainError as error:
+        with plain_warnings():
+            app()
+    except (TinytrainError, OSError) as error:
         err.print(f"[bold red]{_kind(error)}[/]: ", end="")
-        err.print(str(error), markup=False, highlight=False)
+        err.print(told(error), markup=False, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

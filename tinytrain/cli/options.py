@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..boards import Board
+from ..compiler.samples import InputWarning
 from ..errors import RecipeError
 from ..planning.fit import Planning
 from ..recipe import Recipe, UpdateScheme, load_recipe
@@ -149,6 +151,42 @@ def writable(*paths: Path | None) -> None:
                 path.open("ab").close()
         except OSError as error:
             raise RecipeError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def writing(path: Path | None) -> Iterator[None]:
+    """Raises RecipeError, with the path, where what is written inside does not reach the disk."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch.save raises the second
+        why = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise RecipeError(f"{path}: cannot be written: {why}") from error
+
+
+def told(error: Exception) -> str:
+    """An error as one message; of the system's with the file that it is about."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings about the user's samples on stderr as sentences, without a place in this package."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show_one(
+            message: Warning | str, category: type[Warning], *rest: Any, **more: Any
+        ) -> None:
+            if not issubclass(category, InputWarning):
+                others(message, category, *rest, **more)
+                return
+            err.print("[bold yellow]warning[/]: ", end="")
+            err.print(str(message), markup=False, highlight=False)
+
+        warnings.showwarning = show_one
+        yield
 
 
 def show(data: Any) -> None:

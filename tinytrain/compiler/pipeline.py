@@ -12,8 +12,7 @@ from ..boards import Board, port_bytes, runtime_bytes
 from ..emit.c_source import CONST_ALIGN, arena_bytes, emit, padded_bytes, vocabulary
 from ..emit.call_table import MAIN
 from ..emit.program import Entry, Program, parameters
-from ..errors import BoardError, BudgetError, RecipeError
-from ..frontend.torch_export import from_torch
+from ..errors import BoardError, BudgetError
 from ..ir import Graph
 from ..ir.prune import prune
 from ..planning.fit import Fitted, Planning, fit
@@ -30,6 +29,7 @@ from ..training.objective import objective_of
 from ..training.scheme import apply_schemes
 from ..training.steps import steps_of, terms_by_scheme
 from .compiled import Compiled, Sram
+from .samples import check_samples, float_graph, warn_of_channels
 
 __all__ = ["Compiled", "Sram", "arena_peak", "check_budget", "compile_recipe", "prepare", "silent"]
 
@@ -43,16 +43,16 @@ def silent(_: str) -> None:
 
 def prepare(recipe: Recipe, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter) -> Quantized:
     """Frontend and quantization: what does not depend on scheme, optimizer or board."""
-    if len(recipe.calibration) == 0:
-        raise RecipeError(f"recipe {recipe.name}: calibration is empty; give at least one sample")
+    graph = float_graph(recipe)
     samples = list(recipe.calibration)
-    graph = from_torch(recipe.model, samples[0])
     if graph.inputs[0].type.dtype != "f32":
         samples = [np.asarray(s).astype(np.int64) for s in samples]
-    return quantize(
+    found = quantize(
         graph, samples, weight_scales=recipe.weight_scales, calibrator=recipe.calibrator,
         progress=progress,
     )  # fmt: skip
+    warn_of_channels(recipe, found.graph.inputs[0].type)
+    return found
 
 
 def compile_recipe(
@@ -70,6 +70,7 @@ def compile_recipe(
     values named.
     """
     objective = objective_of(recipe.loss)
+    given = quantized is not None  # then its maker has seen the samples
     quantized = quantized or prepare(recipe, progress)
     forward, trained = apply_schemes(quantized.graph, recipe.schemes, quantized.samples)
     steps = steps_of(forward, recipe.optimizer, trained, objective)
@@ -126,6 +127,8 @@ def compile_recipe(
                    board.weights_section, board.names_hot),
         planning=planning,
     )  # fmt: skip
+    if not given:
+        check_samples(recipe, compiled.codec)
     if board.psram and compiled.psram_bytes > board.psram.length_bytes:
         raise BoardError(
             f"{recipe.name} has {compiled.psram_bytes} bytes of frozen weights, and the PSRAM of "

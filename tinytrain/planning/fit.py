@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from ..ir import Graph, Node
 from ..ir.prune import prune
-from ..recipe import one_of
+from ..support.check import one_of
 from .fuse_attention import fused_forms
 from .lifetimes import Plan, lifetimes, plan
 from .placement import WHOLE, Method, Region, lower_bound

@@ -175,7 +175,8 @@ def print_run(console: Console, facts: Mapping[str, Any]) -> None:
     for title in (facts["metric"], "before", "after"):
         table.add_column(title, justify="left" if title == facts["metric"] else "right")
     for name, before in facts["before"].items():
-        table.add_row(name, f"{before:.3f}", f"{facts['after'][name]:.3f}")
+        both = (before, facts["after"][name])
+        table.add_row(name, *("–" if value is None else f"{value:.3f}" for value in both))
     console.print(table)
     console.print(f"loss {facts['loss_first']:.3f} -> {facts['loss_last']:.3f}")
     if choice := facts.get("choice"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ..errors import RecipeError
-from ..recipe import one_of
+from ..support.check import one_of
 
 Objective = Literal["accuracy", "loss"]
 Method = Literal["cpsat", "optuna"]

@@ -52,8 +52,8 @@ class Run:
         return {
             "target": self.target, "steps": len(self.losses), "metric": metric,
             "loss_first": self.loss_first, "loss_last": self.loss_last,
-            "before": {k: metric_of(v, metric) for k, v in self.before.items()},
-            "after": {k: metric_of(v, metric) for k, v in self.after.items()},
+            "before": {k: known(v, metric) for k, v in self.before.items()},
+            "after": {k: known(v, metric) for k, v in self.after.items()},
             "weights_sha256": self.weights_sha256, **self.measured,
         }  # fmt: skip
 
@@ -61,6 +61,20 @@ class Run:
 def metric_of(found: Evaluation, metric: str) -> float:
     """The recipe's metric of an evaluation: accuracy in [0, 1], or bits a token."""
     return found.accuracy if metric == "accuracy" else found.bits
+
+
+def known(found: Evaluation, metric: str) -> float | None:
+    """``metric_of``, or None where nothing was measured."""
+    return metric_of(found, metric) if found.count else None
+
+
+def check_run(recipe: Recipe, limit: int | None = None, probe: int | None = None) -> None:
+    """Raises RecipeError for a run that has nothing to train on, measure or look at."""
+    if len(recipe.train) == 0:
+        raise RecipeError(f"recipe {recipe.name}: train is empty; give at least one sample")
+    for option, value in (("--limit", limit), ("--probe", probe)):
+        if value is not None and value < 1:
+            raise RecipeError(f"{option} {value}: must be positive")
 
 
 def open_session(
@@ -120,8 +134,7 @@ def choose(
     ``probe`` samples of the stream. Raises RecipeError, and what sessions raise."""
     if use is not None and probe is not None:
         raise RecipeError("--use and --probe: name a scheme, or let the target choose")
-    if probe is not None and probe < 1:
-        raise RecipeError(f"--probe {probe}: must be positive")
+    check_run(recipe, probe=probe)
     if use is not None:
         session.use(use)
     if probe is None:
@@ -138,6 +151,7 @@ def train(
 ) -> Run:  # fmt: skip
     """Measure, train ``steps`` steps over the recipe's stream, measure again. ``limit``: samples
     of each test set that count (None: all); ``watch`` sees every loop, for progress bars."""
+    check_run(recipe, limit)
     before = evaluate(session, recipe.tests, limit, watch, "before")
     losses: list[float] = []
     for i in watch(range(steps), f"{recipe.name} on {target}"):

@@ -42,7 +42,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A whole data set: mean loss in nats a label, and how many labels were the arg max."""
+    """A whole data set: mean loss in nats a label, and how many labels were the arg max. Of no
+    labels (``count`` 0) accuracy and bits are NaN: nothing was measured."""
 
     loss: float
     correct: int
@@ -50,12 +51,12 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        return self.correct / max(1, self.count)
+        return self.correct / self.count if self.count else float("nan")
 
     @property
     def bits(self) -> float:
         """Cross-entropy in bits a label."""
-        return self.loss / float(np.log(2.0))
+        return self.loss / float(np.log(2.0)) if self.count else float("nan")
 
 
 class Session(ABC):
