@@ -37,7 +37,7 @@ void tt_conv_pool_s8(int8_t *y, uint8_t *winners, const int8_t *x, const int8_t 
                     const int32_t q = per_channel ? o + d : 0, bias = bias_of(b, bt, rows, o + d);
                     for (int32_t e = 0; e <= beside; e++) {
                         const int32_t v =
-                            tt_requantize(acc[2 * e + d] + bias, mult[q], shift[q], 127);
+                            tt_requantize(with_bias(acc[2 * e + d], bias), mult[q], shift[q], 127);
                         row[(c + e) * O + o + d] = (int8_t)(relu && v < 0 ? 0 : v);
                     }
                 }

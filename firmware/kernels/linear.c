@@ -24,7 +24,7 @@ TT_HOT static inline void linear(int8_t *y8, int16_t *y16, int32_t limit, const 
                     const int32_t q = per_channel ? o + c : 0;
                     const int32_t at = (t + r) * O + o + c;
                     const int32_t v =
-                        tt_requantize(acc[2 * r + c] + bias[c], mult[q], shift[q], limit);
+                        tt_requantize(with_bias(acc[2 * r + c], bias[c]), mult[q], shift[q], limit);
                     if (y8 != NULL) {
                         y8[at] = (int8_t)v;
                     } else {

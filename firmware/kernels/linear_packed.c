@@ -1,5 +1,7 @@
 #include "tinytrain/tt_linear.h"
 
+#include "products.h"
+
 void tt_linear_packed_s8(int8_t *y, const int8_t *x, const int8_t *w, const int32_t *b,
                          const int32_t *mult, const int32_t *shift, int32_t *scratch, int32_t room,
                          int32_t C, int32_t O) {
@@ -14,6 +16,6 @@ void tt_linear_packed_s8(int8_t *y, const int8_t *x, const int8_t *w, const int3
                 sum += both * x[i + c + 1] + low * (256 * x[i + c] - x[i + c + 1]);
             }
         }
-        y[o] = (int8_t)tt_requantize((sum >> 8) + b[o], mult[0], shift[0], 127);
+        y[o] = (int8_t)tt_requantize(with_bias(sum >> 8, b[o]), mult[0], shift[0], 127);
     }
 }

@@ -33,6 +33,12 @@ static inline int32_t bias_of(const int32_t *b, const int32_t *bt, const int16_t
     return rows[o] >= 0 ? bt[rows[o]] : b[~rows[o]];
 }
 
+/* A sum of products and its bias. What the compiler and the updates make stays in int32; a bias that was
+ * written from outside may be any number, and the sum is then modulo 2^32. */
+static inline int32_t with_bias(int32_t acc, int32_t bias) {
+    return (int32_t)((uint32_t)acc + (uint32_t)bias);
+}
+
 /* Two input rows by two weight rows: four products a pair of loads. */
 static inline void dot_2x2(int32_t acc[4], const int8_t *restrict x0, const int8_t *restrict x1,
                            const int8_t *restrict w0, const int8_t *restrict w1, int32_t C) {

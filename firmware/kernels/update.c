@@ -87,7 +87,9 @@ void tt_linear_bias_update_s32(int32_t *b, float *moment, const int8_t *g, const
         }
         const int32_t acc = sums[o - from];
         squares += (uint64_t)((int64_t)acc * acc);
-        b[trained] = tt_clamp(b[trained] - tt_apply_multiplier(acc, rate, limit), (1 << 30) - 1);
+        /* What was written from outside may lie beyond what an update leaves. */
+        const int32_t before = tt_clamp(b[trained], (1 << 30) - 1);
+        b[trained] = tt_clamp(before - tt_apply_multiplier(acc, rate, limit), (1 << 30) - 1);
         trained++;
     }
     if (has_moment(moment)) {

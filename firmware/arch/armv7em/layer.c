@@ -12,7 +12,8 @@
 static inline void put(const layer *l, int32_t t, int32_t o, int32_t sum) {
     const int32_t q = has_channel_scales(l) ? o : 0;
     const int32_t v =
-        tt_requantize(sum + bias_of(l->b, l->bt, l->rows, o), l->mult[q], l->shift[q], l->limit);
+        tt_requantize(with_bias(sum, bias_of(l->b, l->bt, l->rows, o)), l->mult[q], l->shift[q],
+                      l->limit);
     if (l->y8 != NULL) {
         l->y8[t * l->O + o] = (int8_t)v;
     } else {
@@ -72,13 +73,13 @@ static void put_column(const layer *l, const int32_t *sums, int32_t t, int32_t n
         const int32_t half = (1 << shift >> 1) - (1 << shift);
         int8_t *y = l->y8 + t * O + o;
         for (int32_t r = 0; r < n; r++, y += O) {
-            *y = code_of_sum((sums[r] >> k) + bias, mult, shift, half);
+            *y = code_of_sum(with_bias(sums[r] >> k, bias), mult, shift, half);
         }
     } else {
         const int32_t half = 1 << shift >> 1;
         int16_t *y = l->y16 + t * O + o;
         for (int32_t r = 0; r < n; r++, y += O) {
-            *y = wide_of_sum((sums[r] >> k) + bias, mult, shift, half);
+            *y = wide_of_sum(with_bias(sums[r] >> k, bias), mult, shift, half);
         }
     }
 }

@@ -53,7 +53,7 @@ static void fill(columns *k, const layer *l) {
 /* A row, element by element. */
 static void put(const layer *l, int32_t at, const int32_t *tiles, const columns *k) {
     for (int32_t i = 0; i < k->n; i++) {
-        const int32_t p = place(i), acc = tiles[sum_at(i, TILES)] + k->bias[p];
+        const int32_t p = place(i), acc = with_bias(tiles[sum_at(i, TILES)], k->bias[p]);
         const int32_t v = tt_requantize(acc, k->mult[p], 32 - k->up[p], l->limit);
         if (l->y8 != NULL) {
             l->y8[at + i] = (int8_t)v;

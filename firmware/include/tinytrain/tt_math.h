@@ -3,7 +3,20 @@
 #ifndef TT_MATH_H
 #define TT_MATH_H
 
+#include <float.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+#define TT_ALIGNED(bytes) alignas(bytes)
+#define TT_STATIC_ASSERT static_assert
+#else
+#define TT_ALIGNED(bytes) _Alignas(bytes)
+#define TT_STATIC_ASSERT _Static_assert
+#endif
+
+/* x87, for one, computes in 80 bits, which rounds otherwise. */
+TT_STATIC_ASSERT(FLT_EVAL_METHOD == 0, "float arithmetic must be that of float: with gcc on x86, "
+                                       "-msse2 -mfpmath=sse");
 
 /* The running step: seed of the run, steps done so far, learning rate and second-moment decay; the
  * row of the whole tensors at which a kernel's arguments begin (0 outside of a loop over rows), so

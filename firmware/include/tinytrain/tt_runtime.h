@@ -5,6 +5,10 @@
 
 #include "tinytrain/tt_model.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Bytes of tt_runtime in .bss, the only static of the runtime; the memory plan reads this line. */
 #define TT_RUNTIME_BYTES 48
 
@@ -13,7 +17,7 @@
 
 typedef struct {
     /* First: the state's last bytes are its seed and step. Its alignment pads the size to 8. */
-    _Alignas(8) tt_step step;
+    TT_ALIGNED(8) tt_step step;
     uint32_t crc;        /* the frame that is being received: its CRC so far, */
     uint32_t received;   /* its unescaped bytes so far, */
     uint8_t argument[8]; /* the first bytes of its payload where they are numbers, */
@@ -25,7 +29,7 @@ typedef struct {
     uint8_t kept;     /* what the flash holds: a tt_kept */
 } tt_runtime;
 
-_Static_assert(sizeof(tt_runtime) == TT_RUNTIME_BYTES, "the memory plan counts on this size");
+TT_STATIC_ASSERT(sizeof(tt_runtime) == TT_RUNTIME_BYTES, "the memory plan counts on this size");
 
 extern tt_runtime tt_run;
 
@@ -83,5 +87,9 @@ uint8_t *tt_state_at(uint32_t offset, uint32_t *run);
 /* Empty functions before and after tt_model_train: where an instruction counter looks. */
 void tt_mark_begin(void);
 void tt_mark_end(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
