@@ -202,8 +202,8 @@ def test_other_word_sizes_compile(tmp_path: Path, bits: str) -> None:
 ASAN_RUN = """
 import pickle, sys
 from pathlib import Path
-from tinytrain.emulator import HostSession
-from tinytrain.fit import Planning
+from tinytrain.sessions.host_session import HostSession
+from tinytrain.planning.fit import Planning
 library, codec, samples, steps = pickle.loads(Path(sys.argv[1]).read_bytes())
 with HostSession(Path(library), codec) as session:
     for i in range(steps):

@@ -20,7 +20,7 @@ typedef union {
 /* numbers[(first & 1) + i]: number first + i of a stream, i < n <= TT_CHUNK. */
 static inline void tt_draw(tt_draws *draws, uint32_t key, uint32_t first, int32_t n) {
     const int32_t pairs = (n + 1 + (int32_t)(first & 1u)) / 2;
-    tt_ulanes at;
+    tt_ulanes at = {0};
     for (int32_t i = 0; i < TT_LANES; i++) {
         at[i] = key + ((first >> 1) + (uint32_t)i) * TT_GOLDEN;
     }
