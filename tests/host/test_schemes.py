@@ -150,7 +150,8 @@ def test_worth_is_the_squared_gradient_by_lsb() -> None:
     x, w = node.inputs[:2]
     assert x is not None and w is not None
     for i in range(8):
-        values = execute(made.evaluate, session._inputs(made.evaluate, data.x[i], data.y[i]), dict(session.state))
+        given = session._inputs(made.evaluate, data.x[i], data.y[i])
+        values = execute(made.evaluate, given, dict(session.state))
         logits = session.predict(data.x[i]).astype(np.float64)
         g = np.exp(logits - logits.max())
         g = g / g.sum() - (np.arange(len(g)) == data.y[i])

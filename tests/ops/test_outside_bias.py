@@ -1,5 +1,5 @@
-"""Biases that were written from outside, beyond what any update leaves: defined, and legal ones keep
-their bits. The kernels are compiled with the check of undefined behaviour."""
+"""Biases that were written from outside, beyond what any update leaves: defined, and legal ones
+keep their bits. The kernels are compiled with the check of undefined behaviour."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def at(array: np.ndarray) -> ctypes.c_void_p:
 
 @pytest.mark.parametrize("bias", (LARGEST, -LARGEST - 1, 2**30 - 1, 1 - 2**30))
 def test_linear(kernels: ctypes.CDLL, bias: int) -> None:
-    T, C, O = 3, 8, 5
+    T, C, outs = 3, 8, 5
     sign = 1 if bias > 0 else -1
-    x, w = np.full((T, C), 127, np.int8), np.full((O, C), 127 * sign, np.int8)
-    b, y = np.full(O, bias, np.int32), np.zeros((T, O), np.int8)
+    x, w = np.full((T, C), 127, np.int8), np.full((outs, C), 127 * sign, np.int8)
+    b, y = np.full(outs, bias, np.int32), np.zeros((T, outs), np.int8)
     mult, shift = np.array([MULT], np.int32), np.array([SHIFT], np.int32)
     scratch = np.zeros(4096, np.int32)
     kernels.tt_linear_s8(
         at(y), at(x), at(w), None, None, at(b), None, at(mult), at(shift), at(scratch),
-        scratch.nbytes, T, C, O, 0,
+        scratch.nbytes, T, C, outs, 0,
     )  # fmt: skip
     total = (bias + sign * C * 127 * 127 + 2**31) % 2**32 - 2**31
     assert (y == np.clip((total * MULT + 2 ** (SHIFT - 1)) >> SHIFT, -127, 127)).all()

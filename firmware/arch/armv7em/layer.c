@@ -11,9 +11,8 @@
 
 static inline void put(const layer *l, int32_t t, int32_t o, int32_t sum) {
     const int32_t q = has_channel_scales(l) ? o : 0;
-    const int32_t v =
-        tt_requantize(with_bias(sum, bias_of(l->b, l->bt, l->rows, o)), l->mult[q], l->shift[q],
-                      l->limit);
+    const int32_t v = tt_requantize(with_bias(sum, bias_of(l->b, l->bt, l->rows, o)), l->mult[q],
+                                    l->shift[q], l->limit);
     if (l->y8 != NULL) {
         l->y8[t * l->O + o] = (int8_t)v;
     } else {

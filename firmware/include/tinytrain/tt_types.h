@@ -12,8 +12,7 @@ typedef enum {
     TT_BAD_SAVE = 4,    /* a saved state that is damaged, or another model's */
     TT_NOT_WRITTEN = 5, /* the caller's writer failed, or the flash */
     TT_BAD_SCHEME = 6,  /* there is no such scheme */
-    TT_NO_ROOM = 7,     /* no flash is kept for the state, or too little */
-    TT_BAD_INPUT = 8    /* a value of the input is no number (NaN) */
+    TT_NO_ROOM = 7      /* no flash is kept for the state, or too little */
 } tt_status;
 
 /* Sum of the loss over the labels that count (>= 0), in nats * 2^16; how many were the arg max. */
