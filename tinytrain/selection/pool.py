@@ -33,8 +33,10 @@ class Pool:
     everything runs in this process."""
 
     def __init__(self, context: Context, jobs: int = 0) -> None:
+        from torch import nn  # workers have the quantized model; the recipe's stays here
+
         self.context = Context(
-            context.recipe.replace(model=None), context.quantized, context.tasks
+            context.recipe.replace(model=nn.Identity()), context.quantized, context.tasks
         )  # fmt: skip
         self.jobs = jobs or os.cpu_count() or 1
         self._workers: ProcessPoolExecutor | None = None
