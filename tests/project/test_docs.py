@@ -21,7 +21,7 @@ from tinytrain.link.protocol import Frame, decode
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / name for name in ("README.md", "DESIGN.md", "CHANGELOG.md")]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 # Options of other programs that the documents name.
 FOREIGN = {"--index-url"}

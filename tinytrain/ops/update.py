@@ -57,7 +57,7 @@ def step_weights(
     moment: Array | None, coefs: Array | None, key: int, step: Step,
 ) -> tuple[Array | None, ...]:  # fmt: skip
     """New weights, fractions and moment from accumulators worth ``2**exponent``; row k of all is
-    output channel ``order[k]``. Numerics of the module's header and DESIGN.md."""
+    output channel ``order[k]``. Numerics: header, docs/specification/numerics.md."""
     unit = np.float32(256.0 if fraction is not None else 65536.0)
     eta = np.float32(step.learning_rate * unit)
     power = pow2f(exponent)

@@ -7,7 +7,7 @@
  * on it.
  *
  * Reference: tinytrain/ops/attention*.py, bit for bit. The forward meaning: Vaswani et al. 2017,
- * eq. 1. Softmax from an integer table: DESIGN.md, numerics.
+ * eq. 1. Softmax from a table: docs/specification/numerics.md.
  */
 #ifndef TT_ATTENTION_H
 #define TT_ATTENTION_H
