@@ -143,8 +143,11 @@ def test_worth_by_macs_prefers_the_cheap() -> None:
 def test_worth_is_the_squared_gradient_by_lsb() -> None:
     """Of the head, whose gradient is known: probabilities less the label, times its input."""
     made, data = several("sensor", "head_only", "last_k:1"), toys.data("sensor")
-    made = replace(made, trainings=tuple(
-        replace(t, terms=terms_of(t.plain)) for t in made.trainings))  # fmt: skip
+    entries = (
+        replace(e, terms=terms_of(e.plain)) if e.kind == "train" else e
+        for e in made.program.entries
+    )
+    made = replace(made, program=replace(made.program, entries=tuple(entries)))
     session, expected = numpy_session(made), 0.0
     (node,) = [n for n in made.evaluate.nodes if n.layer == "head" and n.op.name == "linear_s16"]
     x, w = node.inputs[:2]

@@ -164,8 +164,8 @@ def test_curves() -> None:
 
 def test_names_are_escaped() -> None:
     plain = made("plain")
-    training = replace(plain.trainings[0], scheme="c&d")
-    odd = replace(plain, name="a<b", trainings=(training,))
+    training = replace(plain.trainings[0], name="c&d")
+    odd = replace(plain, name="a<b", program=plain.program.with_training(training))
     for svg in (memory_map(odd), live_curves(odd)):
         ElementTree.fromstring(svg)
     assert "a&lt;b, scheme c&amp;d" in memory_map(odd)
