@@ -279,8 +279,7 @@ def run_facts(
             session, recipe, steps, target, limit=limit, watch=watch, on_step=on_step
         )
         if state:
-            with writing(state):
-                write_snapshot(compiled, session.snapshot(), state)
+            write_snapshot(compiled, session.snapshot(), state)
         if export and exporter:
             learned = session.weights()
             with writing(export):

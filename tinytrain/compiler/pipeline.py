@@ -211,9 +211,8 @@ def _which(compiled: Compiled) -> str:
 
 def arena_peak(compiled: Compiled) -> str:
     """Operator and layer where the most bytes are alive."""
-    found = compiled.dominant_plan
-    graph = compiled.program.largest.graph
-    node = graph.nodes[min(found.peak_node, len(graph.nodes) - 1)]
+    entry = compiled.program.largest
+    node = entry.graph.nodes[min(entry.plan.peak_node, len(entry.graph.nodes) - 1)]
     return f"{node.op.name} of {node.layer or node.name}"
 
 
