@@ -82,7 +82,7 @@ class UpdateScheme:
         check.text("UpdateScheme.name", self.name)
         for what, held, kinds in (
             ("weights", self.weights, (numbers.Real, tuple, list, np.ndarray)),
-            ("adapters", self.adapters, (numbers.Integral,)),
+            ("adapters", self.adapters, (numbers.Real,)),
         ):
             if not isinstance(held, Mapping):
                 raise RecipeError(

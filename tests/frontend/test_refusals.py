@@ -75,7 +75,7 @@ def apply(**parts: nn.Module) -> Model:
         (apply(out=nn.LogSoftmax(-1)), (T, D), ["_log_softmax in out", "return the logits"]),
         (apply(n=nn.LayerNorm((T, D))), (T, D), ["native_layer_norm in n", "channels alone"]),
         (Model(lambda m, x: x.softmax(-1) @ m.w, w=weight(D, D)), (T, D), ["inside attention"]),
-        (Model(lambda m, x: x * m.w, w=weight(D)), (T, D), ["aten.mul", "frontend_models.py"]),
+        (Model(lambda m, x: x * m.w, w=weight(T, D)), (T, D), ["aten.mul", "frontend_models.py"]),
         (Model(lambda m, x: m.l(x) * x, l=nn.Linear(D, D)), (T, D), ["gated"]),
         (Model(lambda m, x: m.l(x) + x.mean(1, True), l=nn.Linear(D, D)), (T, D), ["repeats"]),
         (Model(lambda m, x: m.l(m.l(x)), l=nn.Linear(D, D)), (T, D), ["'l'", "second time"]),
@@ -106,7 +106,7 @@ class Summed(nn.Module):
 
 def test_a_message_has_the_users_line() -> None:
     message = refused(nn.Sequential(nn.Linear(D, D), Summed()))
-    assert "aten.cumsum in 1 (test_frontend_refusals.py:" in message
+    assert "aten.cumsum in 1 (test_refusals.py:" in message
     assert "x.cumsum(1)" in message
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from tinytrain.errors import TinytrainError
 from tinytrain.recipe import Dataset, Optimizer, Recipe, UpdateScheme
+from tinytrain.support.folder import folder_name
 
 C_WORDS = """auto break case char const continue default do double else enum extern float for goto
 if inline int long register restrict return short signed sizeof static struct switch typedef union
@@ -29,8 +30,8 @@ BAD_NAMES = [
     "..",
     "../../esc",
     "/tmp/x",
-    "a/b",
-    "a\\b",
+    "a/../b",
+    "..\\b",
     "a\nb",
     "a\0b",
     "\ud800",
@@ -84,7 +85,8 @@ def test_what_is_no_name(name: str) -> None:
 def test_any_name(name: str) -> None:
     recipe = tried(made, {"name": name})
     if recipe is not None:
-        assert recipe.name == name and "/" not in name and len(name.encode()) <= 100
+        assert recipe.name == name and len(name.encode()) <= 100
+        assert "/" not in folder_name(name) and folder_name(name) not in (".", "..")
         assert name.isprintable() or not set(name) & {chr(c) for c in range(32)}
 
 

@@ -76,7 +76,8 @@ def text(what: str, value: object) -> str:
 
 
 def name(what: str, value: object) -> str:
-    """A string that may stand in file names and in generated C: one line, no part of a path."""
+    """A string that may stand in generated C and, by ``folder_name``, in file names: one line, no
+    path out of a folder."""
     found = text(what, value)
     advice = "give a short name such as 'my_model'"
     if not found.strip():
@@ -85,7 +86,8 @@ def name(what: str, value: object) -> str:
         raise RecipeError(
             f"{what} {shown(found)} has {len(found.encode())} bytes; give at most {NAME_BYTES}"
         )
-    if found in (".", "..") or "/" in found or "\\" in found:
+    parts = found.replace("\\", "/").split("/")
+    if not parts[0] or {".", ".."} & set(parts):
         raise RecipeError(f"{what} is {shown(found)}, a path; {advice}")
     hidden = [c for c in found if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")]
     if hidden:
